@@ -1,0 +1,1 @@
+"""One graph, two builders, one hash."""

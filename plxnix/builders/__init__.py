@@ -1,0 +1,1 @@
+"""Builders: a derivation value goes in, output trees come out."""

@@ -1,0 +1,1 @@
+"""Writing a closure as Nix."""

@@ -1,0 +1,1 @@
+"""Nix's formats, pure: hashes, store paths, NAR, ATerm, derivations, Nix text."""

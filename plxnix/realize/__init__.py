@@ -1,0 +1,1 @@
+"""Instantiating and realizing stages."""

@@ -1,0 +1,1 @@
+"""Recipes: realizers that are data, one module a kind of stage."""
