@@ -1,8 +1,9 @@
 """The one tree of errors that plxnix raises.
 
-Every message says what was wrong, shows the value, and says what to do. Classes carry what a program
-would want to read back (`dref`, `path`, `expected`, `found`, ...) as attributes, and derive from the
-built-in error that fits as well, so that `except ValueError` and `except KeyError` work as usual.
+Every message says what was wrong, shows the value, and says what to do. Classes carry what a
+program would want to read back (`dref`, `path`, `expected`, `found`, ...) as attributes, and
+derive from the built-in error that fits as well, so that `except ValueError` and `except KeyError`
+work as usual.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class PlxnixError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
-def _rebuild(kind: type[PlxnixError], args: tuple[object, ...], fields: dict[str, object]) -> object:
+def _rebuild(
+    kind: type[PlxnixError], args: tuple[object, ...], fields: dict[str, object]
+) -> object:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(fields)
@@ -185,7 +188,7 @@ class MissingRealizer(RealizeError):
 
 
 class BuildFailed(RealizeError):
-    """A realizer raised, or a builder's process failed; `log` is the place of its output, if kept."""
+    """A realizer raised, or a builder's process failed; `log` is where its output is, if kept."""
 
     def __init__(self, message: str, hint: str = "", dref: str = "", log: str = "") -> None:
         super().__init__(message, hint, dref)

@@ -1,0 +1,98 @@
+"""Where things are in a store on disk: the one place that knows.
+
+```
+ROOT/version                              the format's number
+ROOT/store-v1/<dhash>-<name>/config.json  canonical config
+ROOT/store-v1/<dhash>-<name>/<rhash>/     the artifacts and nothing else, read-only
+ROOT/store-v1/<dhash>-<name>/<rhash>.json the record
+ROOT/store-v1/<dhash>-<name>/<rhash>.log.gz  what the realizer printed, if anything
+ROOT/tmp/       unfinished work, one locked folder a process
+ROOT/locks/     a file for each derivation that is being realized, and `store` for the whole
+ROOT/gcroots/   links that keep realizations
+ROOT/failed/    logs, and on request folders, of realizers that failed
+```
+
+A realization exists if and only if its folder does: the record is written before the folder gets
+its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from plxnix.model import HASH_LENGTH, DRef, RRef, isdref
+
+#: The number of the format that this plxnix writes.
+FORMAT = 1
+
+_RHASH = re.compile(rf"[0-9a-f]{{{HASH_LENGTH}}}")
+
+
+class Layout:
+    """The paths of one store; all are strings, so that a plan over many stages stays cheap."""
+
+    __slots__ = ("failed", "gcroots", "locks", "root", "store", "tmp", "version")
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.version = f"{root}/version"
+        self.store = f"{root}/store-v{FORMAT}"
+        self.tmp = f"{root}/tmp"
+        self.locks = f"{root}/locks"
+        self.gcroots = f"{root}/gcroots"
+        self.failed = f"{root}/failed"
+
+    def folders(self) -> tuple[str, ...]:
+        """Return the folders of an empty store, in the order in which they are made."""
+        return (self.store, self.tmp, self.locks, self.gcroots, self.failed)
+
+    def derivation(self, dref: DRef) -> str:
+        """Return the folder of a derivation."""
+        return f"{self.store}/{dref[5:]}"
+
+    def config(self, dref: DRef) -> str:
+        """Return the file with a derivation's canonical config."""
+        return f"{self.store}/{dref[5:]}/config.json"
+
+    def realization(self, rref: RRef) -> str:
+        """Return the folder with the artifacts of a realization."""
+        return f"{self.store}/{rref[6 + HASH_LENGTH :]}/{rref.rhash}"
+
+    def record(self, rref: RRef) -> str:
+        """Return the file with the record of a realization."""
+        return self.realization(rref) + ".json"
+
+    def log(self, rref: RRef) -> str:
+        """Return the file with what the realizer printed; it exists only if it printed."""
+        return self.realization(rref) + ".log.gz"
+
+    def failed_log(self, dref: DRef) -> str:
+        """Return the file with what the last failing realizer of a derivation printed."""
+        return f"{self.failed}/{dref[5:]}.log.gz"
+
+    def lock(self, dref: DRef) -> str:
+        """Return the lock file that is held while a derivation is being realized."""
+        return f"{self.locks}/{dref[5:]}"
+
+    def store_lock(self) -> str:
+        """Return the lock file that builders share and garbage collection takes alone."""
+        return f"{self.locks}/store"
+
+    def rrefs(self, dref: DRef, entries: Iterable[str]) -> list[RRef]:
+        """Return the realizations among the entries of a derivation's folder, sorted."""
+        return [RRef.make(entry, dref) for entry in sorted(entries) if _RHASH.fullmatch(entry)]
+
+    def rref_of(self, path: str) -> RRef | None:
+        """Return the realization whose folder `path` is in, or None; the disk is not read."""
+        parts = os.path.relpath(path, self.store).split("/")
+        if len(parts) < 2 or not _RHASH.fullmatch(parts[1]):
+            return None
+        dref = "dref:" + parts[0]
+        return RRef.make(parts[1], DRef(dref)) if isdref(dref) else None
+
+
+def dref_of(entry: str) -> DRef | None:
+    """Return the derivation whose folder is called `entry`, or None for a stray name."""
+    return DRef("dref:" + entry) if isdref("dref:" + entry) else None

@@ -1,0 +1,126 @@
+"""Publication: how a finished folder becomes a realization.
+
+Freeze, hash, flush, write the record, rename the folder: the rename is the commit. A crash before
+it leaves a temporary folder, which the next process sweeps, and perhaps a record without a folder,
+which nobody sees and the next publication replaces.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+from dataclasses import replace
+
+from plxnix.errors import BuildFailed, StoreError
+from plxnix.model import DRef, RRef
+from plxnix.nix.nar import nar_hash
+from plxnix.store import tree
+from plxnix.store.record import Record, rhash
+from plxnix.store.settings import Fsync
+from plxnix.store.store import Store
+
+
+def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = b"") -> RRef:
+    """Make `folder` a realization of `dref` and return its reference; atomic.
+
+    `folder` is consumed. It is moved if it is on the store's file system and copied otherwise. Of
+    `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
+    in the same context, that realization is returned. Raises `BuildFailed` if there is no folder or
+    it holds what cannot be archived, `StoreError` if the store cannot be written.
+    """
+    _check_folder(dref, folder)
+    try:
+        folder = _bring(store, folder)
+        tree.freeze(folder)
+        found, size = nar_hash(folder)
+        record = replace(
+            record,
+            nar_hash=found.sri,
+            nar_size=size,
+            host=platform.node(),
+            plxnix=_version(),
+            python=platform.python_version(),
+        )
+        rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
+        if os.path.isdir(store.layout.realization(rref)):
+            tree.remove(folder)
+            return rref
+        _commit(store, rref, folder, record, log)
+    except OSError as error:
+        raise StoreError(
+            f"cannot publish a realization of {dref}: {error}",
+            "is the store full or read-only?",
+        ) from error
+    return rref
+
+
+def _commit(store: Store, rref: RRef, folder: str, record: Record, log: bytes) -> None:
+    layout, level = store.layout, store.fsync
+    if level is not Fsync.NONE:
+        tree.flush(folder)
+        tree.flush_file(layout.config(rref.dref))
+    if log:
+        _place(store, layout.log(rref), _compress(log))
+    _place(store, layout.record(rref), record.text())
+    target = layout.realization(rref)
+    try:
+        os.rename(folder, target)
+    except OSError:
+        if not os.path.isdir(target):
+            raise
+        tree.remove(folder)
+        return
+    tree.seal(target)
+    if level is Fsync.FULL:
+        tree.flush_file(target)
+        tree.flush_file(layout.derivation(rref.dref))
+        tree.flush_file(layout.store)
+
+
+def _place(store: Store, path: str, data: bytes) -> None:
+    temporary = store.session().file("record")
+    with open(temporary, "xb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), tree.FILE)
+        if store.fsync is not Fsync.NONE:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(temporary, path)
+
+
+def _compress(log: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(log, mtime=1)
+
+
+def _check_folder(dref: DRef, folder: str) -> None:
+    try:
+        mode = os.lstat(folder).st_mode
+    except OSError:
+        mode = 0
+    if not stat.S_ISDIR(mode):
+        raise BuildFailed(
+            f"the realizer of {dref} left no folder at {folder}",
+            "a realizer returns the folders with its artifacts, one for each realization",
+            dref,
+        )
+
+
+def _bring(store: Store, folder: str) -> str:
+    """Return `folder`, or a copy of it if it is not on the store's file system."""
+    if os.lstat(folder).st_dev == os.stat(store.layout.store).st_dev:
+        return folder
+    import shutil
+
+    copy = store.session().file("copy")
+    shutil.copytree(folder, copy, symlinks=True)
+    tree.remove(folder)
+    return copy
+
+
+def _version() -> str:
+    from plxnix.version import VERSION
+
+    return VERSION

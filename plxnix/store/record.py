@@ -1,0 +1,109 @@
+"""Records: what is known of a realization besides its artifacts.
+
+A record is a JSON file beside the artifacts. Its context and NAR hash are covered by the
+realization's hash, so they cannot be changed unseen; the rest (times, host, versions) is told, not
+hashed, and two runs that give the same artifacts keep the first record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from plxnix.errors import CorruptEntry, PlxnixError
+from plxnix.model import HASH_LENGTH, Context, DRef, RRef
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of one realization.
+
+    `nar_hash` is in SRI form and `nar_size` in bytes, both of the NAR archive of the artifacts
+    (Nix manual, "NAR"); `started` and `stopped` are seconds since the epoch; `index` is the place
+    of this realization among those that one run of the realizer gave. `flat` says that the
+    builder's output was a single file, which stands in the folder under the derivation's name.
+    `nix` holds what a recipe knows about its path in a Nix store.
+    """
+
+    context: Mapping[DRef, tuple[RRef, ...]]
+    nar_hash: str
+    nar_size: int
+    started: float = 0.0
+    stopped: float = 0.0
+    index: int = 0
+    host: str = ""
+    plxnix: str = ""
+    python: str = ""
+    flat: bool = False
+    nix: Mapping[str, Any] = field(default_factory=dict)
+
+    def text(self) -> bytes:
+        """Write the record as JSON, keys sorted, for people to read: one field a line."""
+        value = {**self.__dict__, "context": {k: list(v) for k, v in self.context.items()}}
+        value["nix"] = dict(self.nix)
+        return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def parse(cls, text: bytes, path: str) -> Record:
+        """Read a record; raise `CorruptEntry` naming `path` if it is not one."""
+        try:
+            value = json.loads(text)
+            context = value["context"]
+            record = cls(
+                **{
+                    **{key: value[key] for key in value.keys() & cls.__dataclass_fields__.keys()},
+                    "context": {
+                        DRef.parse(dref): tuple(RRef.parse(rref) for rref in rrefs)
+                        for dref, rrefs in context.items()
+                    },
+                }
+            )
+            record._check()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            said = error.message if isinstance(error, PlxnixError) else f"{error!r}"
+            raise CorruptEntry(
+                f"the record {path} is damaged: {said}",
+                "`plxnix verify` finds all damage; `plxnix rm` removes the realization",
+                path,
+            ) from None
+        return record
+
+    def _check(self) -> None:
+        if not (isinstance(self.nar_hash, str) and self.nar_hash.startswith("sha256-")):
+            raise ValueError(f"nar_hash is {self.nar_hash!r}")
+        for name in ("nar_size", "started", "stopped", "index"):
+            if not isinstance(getattr(self, name), (int, float)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}")
+        if not isinstance(self.nix, dict):
+            raise ValueError(f"nix is {self.nix!r}")
+
+
+def rhash(dref: DRef, context: Context, nar_hash: str) -> str:
+    """Compute the hash that names a realization: 32 hex digits.
+
+    It is the head of the sha256 of three lines: the derivation's 32 hex digits, the direct context
+    as canonical JSON, and the NAR hash of the artifacts in SRI form. The realizations in the
+    context carry their own contexts in their hashes, so the whole provenance is fixed.
+    """
+    lines = (
+        dref.dhash.encode(),
+        canonical_context(context),
+        nar_hash.encode(),
+    )
+    return sha256(b"\n".join(lines)).hexdigest()[:HASH_LENGTH]
+
+
+def canonical_context(context: Context) -> bytes:
+    """Write a context as canonical JSON: derivations sorted, realizations in their order."""
+    # References to realizations are refused in configs, so the text is made here and not there.
+    return json.dumps(
+        {str(dref): [str(rref) for rref in rrefs] for dref, rrefs in context.items()},
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
+
+
+__all__ = ["Record", "canonical_context", "rhash"]

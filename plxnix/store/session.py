@@ -1,0 +1,89 @@
+"""Unfinished work: one temporary folder a process, swept by others once its process is dead.
+
+The folder is locked for as long as the process lives. Whoever can lock another's folder knows that
+nobody works in it any more; no age, no process number and no fixed name is involved.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import count
+from secrets import token_hex
+
+from plxnix.store import locks, tree
+
+_guard = threading.Lock()
+_sessions: dict[tuple[int, str], Session] = {}
+
+
+class Session:
+    """The temporary folder of this process in one store."""
+
+    __slots__ = ("_descriptor", "_numbers", "path")
+
+    def __init__(self, tmp: str) -> None:
+        self._numbers = count()
+        while True:
+            self.path = f"{tmp}/{os.getpid()}-{token_hex(8)}"
+            os.mkdir(self.path, 0o700)
+            # Between these two lines a sweeper may take it for abandoned: then make another.
+            descriptor = locks.try_folder(self.path)
+            if descriptor is not None:
+                self._descriptor = descriptor
+                return
+
+    def folder(self, name: str) -> str:
+        """Make a new, empty folder in it and return its path."""
+        path = self.file(name)
+        os.mkdir(path, 0o755)
+        return path
+
+    def file(self, name: str) -> str:
+        """Return a path in it that is not used yet."""
+        return f"{self.path}/{next(self._numbers)}-{name[:100]}"
+
+    def close(self) -> None:
+        """Remove the folder with all that is left in it."""
+        tree.remove(self.path)
+        os.close(self._descriptor)
+
+
+def session(tmp: str) -> Session:
+    """Return the session of this process below `tmp`, after sweeping what the dead have left.
+
+    A forked child gets one of its own. It is removed when the interpreter exits.
+    """
+    key = (os.getpid(), os.path.abspath(tmp))
+    with _guard:
+        found = _sessions.get(key)
+        if found is None or not os.path.isdir(found.path):
+            import atexit
+
+            sweep(tmp)
+            found = _sessions[key] = Session(key[1])
+            atexit.register(_close, key)
+        return found
+
+
+def sweep(tmp: str) -> int:
+    """Remove the folders below `tmp` whose processes are dead; return how many they were."""
+    swept = 0
+    for entry in os.listdir(tmp):
+        path = f"{tmp}/{entry}"
+        descriptor = locks.try_folder(path)
+        if descriptor is not None:
+            try:
+                tree.remove(path)
+                swept += 1
+            finally:
+                os.close(descriptor)
+    return swept
+
+
+def _close(key: tuple[int, str]) -> None:
+    # A forked child inherits the parent's exit handlers, but must not remove the parent's folder.
+    if key[0] == os.getpid():
+        found = _sessions.pop(key, None)
+        if found is not None:
+            found.close()

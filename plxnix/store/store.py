@@ -1,0 +1,290 @@
+"""The native store: configs and realizations on disk, and what can be asked of them.
+
+Readers never lock. Everything that appears in the store appears by one `rename`, so what a reader
+sees is whole. `publication.py` writes realizations; this module opens stores, keeps configs and
+answers questions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from plxnix.config import Config
+from plxnix.errors import (
+    CorruptEntry,
+    InvalidValue,
+    NotInStore,
+    StoreError,
+    StoreNotFound,
+    StoreVersionError,
+)
+from plxnix.model import Context, DRef, RRef
+from plxnix.store import locks, tree
+from plxnix.store.layout import FORMAT, Layout, dref_of
+from plxnix.store.locks import Waiting
+from plxnix.store.record import Record
+from plxnix.store.session import Session, session
+from plxnix.store.settings import Fsync, default_fsync
+
+
+class Store:
+    """A native store, opened; many threads and processes may use one at the same time.
+
+    Configs and records never change, so each is read from the disk once and then kept in memory.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], fsync: Fsync | None = None) -> None:
+        """Open the store at `root`.
+
+        Raises `StoreNotFound`, `StoreVersionError` if a newer plxnix wrote it.
+        """
+        self.layout = Layout(os.path.abspath(os.fspath(root)))
+        self.fsync = fsync or default_fsync()
+        self._configs: dict[DRef, Config] = {}
+        self._records: dict[RRef, Record] = {}
+        self._known: set[str] | None = None
+        self._check_version()
+
+    @classmethod
+    def init(cls, root: str | os.PathLike[str], fsync: Fsync | None = None) -> Store:
+        """Open the store at `root`, making it first if there is none; two may do so at once."""
+        layout = Layout(os.path.abspath(os.fspath(root)))
+        try:
+            for folder in layout.folders():
+                os.makedirs(folder, exist_ok=True)
+            if not os.path.exists(layout.version):
+                temporary = session(layout.tmp).file("version")
+                _write(temporary, f"{FORMAT}\n".encode())
+                os.rename(temporary, layout.version)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make a store at {layout.root}: {error.strerror}",
+                "choose another place with PLXNIX_ROOT or `fsinit`",
+            ) from error
+        return cls(root, fsync)
+
+    def _check_version(self) -> None:
+        try:
+            with open(self.layout.version, "rb") as file:
+                text = file.read(64)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreNotFound(
+                f"there is no store at {self.layout.root}",
+                "make one with `plxnix init` or `fsinit(...)`, or set PLXNIX_ROOT",
+            ) from None
+        if not text.strip().isdigit():
+            raise CorruptEntry(
+                f"{self.layout.version} holds {text!r}, not a number",
+                f"if this is a store of format {FORMAT}, write {FORMAT} into it",
+                self.layout.version,
+            )
+        if int(text) != FORMAT:
+            raise StoreVersionError(
+                f"the store {self.layout.root} has format {int(text)}; this plxnix knows {FORMAT}",
+                "use the plxnix that wrote it, or a newer one",
+            )
+
+    @property
+    def root(self) -> str:
+        """The folder of the store."""
+        return self.layout.root
+
+    def session(self) -> Session:
+        """Return the temporary folder of this process, on the store's own file system."""
+        return session(self.layout.tmp)
+
+    def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Hold off garbage collection while the block runs; builders share this."""
+        return locks.shared(self.layout.store_lock(), waiting)
+
+    def deleting(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Wait until nobody builds, and hold off builders while the block runs."""
+        return locks.alone(self.layout.store_lock(), waiting)
+
+    def realizing(self, dref: DRef, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Hold a derivation alone while the block runs, so that it is realized once."""
+        return locks.exclusive(self.layout.lock(dref), waiting)
+
+    # -- configs -------------------------------------------------------------------------------
+
+    def add(self, config: Config) -> DRef:
+        """Write a config into the store and return its reference; atomic, and cheap if it is there.
+
+        The first call lists the store's folder once: N configs cost one listing and one rename for
+        each that is new.
+        """
+        dref = config.dref
+        if dref in self._configs:
+            return dref
+        if self._known is None:
+            self._known = set(os.listdir(self.layout.store))
+        if dref[5:] not in self._known or not self._same_config(config):
+            self._write_config(config)
+            self._known.add(dref[5:])
+        self._configs[dref] = config
+        return dref
+
+    def _same_config(self, config: Config) -> bool:
+        try:
+            return os.stat(self.layout.config(config.dref)).st_size == len(config.canonical)
+        except FileNotFoundError:
+            return False
+
+    def _write_config(self, config: Config) -> None:
+        work = self.session()
+        target = self.layout.derivation(config.dref)
+        try:
+            folder = work.folder("config")
+            _write(f"{folder}/config.json", config.canonical)
+            try:
+                os.rename(folder, target)
+            except OSError:
+                # The derivation is there already: another process was quicker, or its config was
+                # damaged or lost and is now put right.
+                if not os.path.isdir(target):
+                    raise
+                os.rename(f"{folder}/config.json", self.layout.config(config.dref))
+                os.rmdir(folder)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {target}: {error.strerror}", "is the store read-only or full?"
+            ) from error
+
+    def config(self, dref: str) -> Config:
+        """Return the config of a derivation.
+
+        Raises `InvalidReference`, `NotInStore`, and `CorruptEntry` if the file is not what the
+        reference says.
+        """
+        reference = DRef.parse(dref)
+        found = self._configs.get(reference)
+        if found is None:
+            found = self._configs[reference] = self._read_config(reference)
+        return found
+
+    def _read_config(self, dref: DRef) -> Config:
+        path = self.layout.config(dref)
+        try:
+            with open(path, "rb") as file:
+                config = Config.parse(file.read())
+        except FileNotFoundError:
+            raise NotInStore(
+                f"the store {self.root} has no derivation {dref}",
+                "instantiate its stage first; `plxnix ls` lists what there is",
+                dref,
+            ) from None
+        except InvalidValue as error:
+            raise _corrupt_config(path, error.message) from None
+        if config.dref != dref:
+            raise _corrupt_config(path, f"its hash is {config.dref}")
+        return config
+
+    def derivations(self) -> Iterator[DRef]:
+        """Yield the derivations in the store, sorted; strays are passed over (see `verify`)."""
+        for entry in sorted(os.listdir(self.layout.store)):
+            dref = dref_of(entry)
+            if dref is not None:
+                yield dref
+
+    # -- realizations --------------------------------------------------------------------------
+
+    def realizations(self, dref: str, context: Context | None = None) -> list[RRef]:
+        """Return the realizations of a derivation, sorted; with `context`, those made from it.
+
+        Cost: one listing of a folder, and with `context` one small read for each realization.
+        Raises `InvalidReference`; a derivation that is not in the store has none.
+        """
+        reference = DRef.parse(dref)
+        try:
+            entries = os.listdir(self.layout.derivation(reference))
+        except FileNotFoundError:
+            return []
+        found = self.layout.rrefs(reference, entries)
+        if context is None or not found:
+            return found
+        wanted = {key: tuple(rrefs) for key, rrefs in context.items()}
+        return [rref for rref in found if self.record(rref).context == wanted]
+
+    def record(self, rref: str) -> Record:
+        """Return the record of a realization; raise `InvalidReference`, `NotInStore`, `CorruptEntry`."""
+        reference = RRef.parse(rref)
+        found = self._records.get(reference)
+        if found is None:
+            path = self.layout.record(reference)
+            try:
+                with open(path, "rb") as file:
+                    text = file.read()
+            except FileNotFoundError:
+                self.path(reference)
+                raise CorruptEntry(
+                    f"the record {path} is missing",
+                    "`plxnix rm` removes the realization, and realizing makes it anew",
+                    path,
+                ) from None
+            found = self._records[reference] = Record.parse(text, path)
+        return found
+
+    def path(self, rref: str) -> str:
+        """Return the folder with the artifacts of a realization; raise `NotInStore`."""
+        reference = RRef.parse(rref)
+        path = self.layout.realization(reference)
+        if not os.path.isdir(path):
+            raise NotInStore(
+                f"the store {self.root} has no realization {reference}",
+                "realize its stage; `plxnix ls` lists what there is",
+                reference,
+            )
+        return path
+
+    def log(self, rref: str) -> str:
+        """Return what the realizer printed, empty if it printed nothing; raise `NotInStore`."""
+        import gzip
+
+        self.path(rref)
+        try:
+            with gzip.open(self.layout.log(RRef.parse(rref)), "rb") as file:
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def remove(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> None:
+        """Remove realizations, then whole derivations; each disappears by one rename.
+
+        The caller holds `deleting` and knows that nothing kept depends on them.
+        """
+        work = self.session()
+        for rref in rrefs:
+            path = self.path(rref)
+            moved = work.file("deleted")
+            os.chmod(path, 0o700)
+            os.rename(path, moved)
+            for beside in (self.layout.log(rref), self.layout.record(rref)):
+                tree.remove(beside)
+            tree.remove(moved)
+            self._records.pop(rref, None)
+        for dref in drefs:
+            moved = work.file("deleted")
+            os.rename(self.layout.derivation(dref), moved)
+            tree.remove(moved)
+            self._configs.pop(dref, None)
+            if self._known is not None:
+                self._known.discard(dref[5:])
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+
+def _corrupt_config(path: str, said: str) -> CorruptEntry:
+    return CorruptEntry(
+        f"the config {path} is damaged: {said}",
+        "instantiating its stage again writes it anew; `plxnix verify` finds all damage",
+        path,
+    )
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+    os.chmod(path, tree.FILE)

@@ -1,0 +1,3 @@
+"""The version of this plxnix."""
+
+VERSION = "0.1.0"
