@@ -1,0 +1,136 @@
+"""What every test stands on: a home and a store of its own, and Nix where it is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.nix_environment import (
+    FOREIGN_VARIABLES,
+    NixEnv,
+    NixUnavailable,
+    configuration,
+    enter,
+)
+
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, print_blob=True)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "dev")
+)
+
+#: Fixtures that need a tool of the machine; a test that uses one gets the marker of that name.
+TOOL_MARKERS = {"nix_env": "nix", "bubblewrap": "bubblewrap"}
+
+LOOPBACK = "127.0.0.1,localhost,::1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    for fixture, marker in TOOL_MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: uses the fixture {fixture}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a tool, so that `-m 'not nix'` leaves them out."""
+    for item in items:
+        for fixture in set(getattr(item, "fixturenames", ())) & TOOL_MARKERS.keys():
+            item.add_marker(TOOL_MARKERS[fixture])
+
+
+def missing(reason: str) -> None:
+    """Skip the test for want of a tool; with `CI=true` fail, as nothing may go untested there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_nix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NixEnv | str]:
+    """Set Nix up for this process, for all tests alike; the value is why not, if not.
+
+    It serves every test, so that none of them, in whatever order, sees the machine's own settings
+    and store. Tests take `nix_env`.
+    """
+    folder = tmp_path_factory.mktemp("nix")
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for variable in FOREIGN_VARIABLES:
+            patch.delenv(variable, raising=False)
+        for variable, value in configuration(folder).items():
+            patch.setenv(variable, value)
+        try:
+            found: NixEnv | str = stack.enter_context(enter(folder))
+        except NixUnavailable as reason:
+            found = str(reason)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def nix_env(machine_nix: NixEnv | str) -> NixEnv:
+    """Real Nix, without network, sandbox and the user's settings (see `tests/README.md`)."""
+    if isinstance(machine_nix, str):
+        missing(machine_nix)
+    assert isinstance(machine_nix, NixEnv)
+    return machine_nix
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> str:
+    """The path of a `bwrap` that works here: user namespaces are allowed."""
+    program = shutil.which("bwrap")
+    if program is None:
+        missing("bubblewrap is not installed; `apt-get install bubblewrap` on Debian")
+    assert program is not None
+    trial = subprocess.run(
+        [program, "--ro-bind", "/", "/", "--unshare-all", "true"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if trial.returncode != 0:
+        missing(f"bubblewrap cannot make its namespaces here: {trial.stderr.strip()}")
+    return program
+
+
+@pytest.fixture(scope="session")
+def matplotlib_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for matplotlib's font list: it takes seconds to make, so once a session."""
+    return tmp_path_factory.mktemp("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def private_surroundings(
+    tmp_path: Path, matplotlib_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give each test a home, XDG folders and a native store (`tmp_path/"plxnix"`) of its own.
+
+    The folder of the store is not made. No other `PLXNIX_*` variable is set.
+    """
+    for variable in list(os.environ):
+        if variable.startswith("PLXNIX_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("PLXNIX_ROOT", str(tmp_path / "plxnix"))
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for variable, folder in (
+        ("XDG_CACHE_HOME", ".cache"),
+        ("XDG_CONFIG_HOME", ".config"),
+        ("XDG_DATA_HOME", ".local/share"),
+        ("XDG_STATE_HOME", ".local/state"),
+    ):
+        monkeypatch.setenv(variable, str(home / folder))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("MPLCONFIGDIR", str(matplotlib_folder))
+    for variable in ("no_proxy", "NO_PROXY"):
+        others = os.environ.get(variable)
+        monkeypatch.setenv(variable, f"{LOOPBACK},{others}" if others else LOOPBACK)
