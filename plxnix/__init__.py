@@ -1,1 +1,162 @@
-"""One graph, two builders, one hash."""
+"""plxnix: one graph, two builders, one hash.
+
+Stages written in Python are realized in an immutable store of their own; what is deterministic in
+the graph leaves as real Nix derivations, and what is not goes along as pinned results.
+
+This is the table of contents; each name is documented where it is defined.
+"""
+
+from plxnix.attributes import Attrs
+from plxnix.autostage import autostage
+from plxnix.config import Config
+from plxnix.errors import PlxnixError
+from plxnix.lens import Lens, mklens
+from plxnix.model import (
+    Context,
+    DRef,
+    Name,
+    RefPath,
+    RRef,
+    isdref,
+    isrefpath,
+    isrref,
+    isselfpath,
+    mkname,
+    mkrefpath,
+    rref2dref,
+    selfref,
+)
+from plxnix.realize.build import (
+    Build,
+    build_cattrs,
+    build_config,
+    build_context,
+    build_deref,
+    build_deref_,
+    build_environ,
+    build_name,
+    build_outpath,
+    build_outpaths,
+    build_path,
+    build_paths,
+    build_setoutpaths,
+    build_wrapper,
+)
+from plxnix.realize.matchers import (
+    match,
+    match_all,
+    match_best,
+    match_exact,
+    match_latest,
+    match_only,
+    match_some,
+)
+from plxnix.realize.plan import Plan
+from plxnix.realize.realizing import evaluate, realize, realize1, realizeMany
+from plxnix.realize.registry import (
+    Closure,
+    Derivation,
+    Matcher,
+    Realizer,
+    Registry,
+    current_registry,
+    instantiate,
+    mkconfig,
+    mkdrv,
+)
+from plxnix.store import Store, current_storage, current_store, fsinit
+from plxnix.store.query import (
+    alldrefs,
+    allrrefs,
+    dref2path,
+    drefcfg,
+    drefdeps,
+    drefdeps1,
+    drefrrefs,
+    path2rref,
+    rref2path,
+    rrefbdelta,
+    rrefbstart,
+    rrefbstop,
+    rrefctx,
+    rrefdeps,
+    rrefdeps1,
+)
+from plxnix.version import VERSION as __version__
+
+__all__ = [
+    "Attrs",
+    "Build",
+    "Closure",
+    "Config",
+    "Context",
+    "DRef",
+    "Derivation",
+    "Lens",
+    "Matcher",
+    "Name",
+    "Plan",
+    "PlxnixError",
+    "RRef",
+    "Realizer",
+    "RefPath",
+    "Registry",
+    "Store",
+    "__version__",
+    "alldrefs",
+    "allrrefs",
+    "autostage",
+    "build_cattrs",
+    "build_config",
+    "build_context",
+    "build_deref",
+    "build_deref_",
+    "build_environ",
+    "build_name",
+    "build_outpath",
+    "build_outpaths",
+    "build_path",
+    "build_paths",
+    "build_setoutpaths",
+    "build_wrapper",
+    "current_registry",
+    "current_storage",
+    "current_store",
+    "dref2path",
+    "drefcfg",
+    "drefdeps",
+    "drefdeps1",
+    "drefrrefs",
+    "evaluate",
+    "fsinit",
+    "instantiate",
+    "isdref",
+    "isrefpath",
+    "isrref",
+    "isselfpath",
+    "match",
+    "match_all",
+    "match_best",
+    "match_exact",
+    "match_latest",
+    "match_only",
+    "match_some",
+    "mkconfig",
+    "mkdrv",
+    "mklens",
+    "mkname",
+    "mkrefpath",
+    "path2rref",
+    "realize",
+    "realize1",
+    "realizeMany",
+    "rref2dref",
+    "rref2path",
+    "rrefbdelta",
+    "rrefbstart",
+    "rrefbstop",
+    "rrefctx",
+    "rrefdeps",
+    "rrefdeps1",
+    "selfref",
+]

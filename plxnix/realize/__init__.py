@@ -1,1 +1,1 @@
-"""Instantiating and realizing stages."""
+"""Instantiating and realizing stages: registries, matchers, the build context, the realizer."""

@@ -110,7 +110,7 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
 
 
 def _same(descriptor: int, path: str) -> bool:
-    """Tell whether the open file is still the one at `path`: its last holder may have removed it."""
+    """Tell whether the open file is still the one at `path`: a holder may have removed it."""
     try:
         there = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:

@@ -124,3 +124,18 @@ def _version() -> str:
     from plxnix.version import VERSION
 
     return VERSION
+
+
+def keep_log(store: Store, dref: DRef, log: bytes) -> str:
+    """Keep what a failed realizer printed, replacing that of the last failure; return its place.
+
+    An empty log is not kept, and the place is then an empty string.
+    """
+    if not log:
+        return ""
+    place = store.layout.failed_log(dref)
+    try:
+        _place(store, place, _compress(log))
+    except OSError:
+        return ""  # The failure itself is what the user has to see.
+    return place

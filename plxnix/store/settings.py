@@ -45,7 +45,9 @@ def default_root(environment: Mapping[str, str] = os.environ) -> str:
     if not data or not os.path.isabs(data):
         home = os.path.expanduser("~")
         if not os.path.isabs(home):
-            raise InvalidSetting("neither PLXNIX_ROOT nor HOME is set", "set PLXNIX_ROOT to a folder")
+            raise InvalidSetting(
+                "neither PLXNIX_ROOT nor HOME is set", "set PLXNIX_ROOT to a folder"
+            )
         data = os.path.join(home, ".local", "share")
     return os.path.join(data, "plxnix")
 

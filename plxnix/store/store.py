@@ -208,7 +208,7 @@ class Store:
         return [rref for rref in found if self.record(rref).context == wanted]
 
     def record(self, rref: str) -> Record:
-        """Return the record of a realization; raise `InvalidReference`, `NotInStore`, `CorruptEntry`."""
+        """Return the record of a realization; raise `NotInStore` or `CorruptEntry`."""
         reference = RRef.parse(rref)
         found = self._records.get(reference)
         if found is None:

@@ -1,0 +1,207 @@
+"""`autostage`: a Python function becomes a stage.
+
+The decorator's arguments and the function's defaults are the config; so is the hash of the
+function's code. In the function, promises arrive as paths to write to, and other stages as
+attributes (see `attributes.py`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper
+from typing import Any, TypeVar, overload
+
+from plxnix.attributes import View
+from plxnix.codehash import codehash
+from plxnix.config import Config
+from plxnix.errors import InvalidValue
+from plxnix.model import DRef
+from plxnix.realize.build import Build, build_wrapper
+from plxnix.realize.matchers import match_latest
+from plxnix.realize.registry import (
+    REGISTRY_ARGUMENTS,
+    Matcher,
+    Registry,
+    call_stage,
+    current_registry,
+    find_registry,
+    mkdrv,
+)
+
+F = TypeVar("F", bound=Callable[..., object])
+
+#: Parameters that are not config: what they receive is made for each run.
+SUPPLIED = ("build", "rindex")
+
+
+class AutoStage:
+    """A stage made of a function: calling it registers the derivation and returns its reference.
+
+    Keyword arguments of the call override the config. `r=` (or `registry=`) names the registry.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        config: Mapping[str, Any],
+        nouts: int = 1,
+        matcher: Matcher | None = None,
+        always_multiref: bool = False,
+        sourcedeps: Sequence[object] = (),
+        version: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.function = function
+        self.nouts = nouts
+        self.matcher = matcher or match_latest(nouts)
+        self.always_multiref = always_multiref
+        self.sourcedeps = tuple(sourcedeps)
+        self.version = version
+        self.registry = registry
+        self._parameters = inspect.signature(function).parameters
+        self.config = self._defaults(config)
+        self._source: str | None = None
+        update_wrapper(self, function)
+
+    def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        config: dict[str, Any] = {"name": getattr(self.function, "__name__", "unnamed")}
+        for name, parameter in self._parameters.items():
+            if parameter.default is not parameter.empty and name not in SUPPLIED:
+                if name in given:
+                    raise InvalidValue(
+                        f"{self.function.__qualname__}: {name} is given to the decorator and as "
+                        "the parameter's default",
+                        "leave one of them out",
+                    )
+                config[name] = parameter.default
+        return {**config, **given}
+
+    @property
+    def source(self) -> str:
+        """The hash of the code, or the version that stands in for it."""
+        if self._source is None:
+            self._source = (
+                codehash([self.function, *self.sourcedeps])
+                if self.version is None
+                else f"version {self.version}"
+            )
+        return self._source
+
+    def __call__(self, **changes: Any) -> DRef:
+        """Register the stage's derivation, with `changes` to its config.
+
+        Raises `InvalidValue` for a parameter without a value, `NoRegistry`, and what `mkdrv` does.
+        """
+        given = next((changes.pop(k) for k in REGISTRY_ARGUMENTS if _is_registry(changes, k)), None)
+        registry = find_registry(given or self.registry)
+        config = {**self.config, **changes}
+        self._check(config)
+        with current_registry(registry):
+            fields = {name: _instantiated(value, registry) for name, value in config.items()}
+            fields["__source__"] = self.source
+            realizer = build_wrapper(self._realize, self.nouts)
+            return mkdrv(Config(fields), self.matcher, realizer)
+
+    def _check(self, config: Mapping[str, Any]) -> None:
+        missing = [
+            name
+            for name, parameter in self._parameters.items()
+            if name not in config
+            and name not in SUPPLIED
+            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ]
+        if missing:
+            raise InvalidValue(
+                f"the stage {self.function.__qualname__} has no value for {', '.join(missing)}",
+                "give it to the decorator, as a default, or when calling the stage",
+            )
+
+    def _realize(self, build: Build) -> None:
+        fields = build.config.resolved()
+        for index, outpath in enumerate(build.outpaths):
+            view = View(build.store, build.context, build.dref, outpath, self.always_multiref)
+            supplied = {"build": build, "rindex": index}
+            arguments = {
+                name: view.show(value) for name, value in fields.items() if self._accepts(name)
+            }
+            arguments.update((k, v) for k, v in supplied.items() if k in self._parameters)
+            self.function(**arguments)
+
+    def _accepts(self, name: str) -> bool:
+        if name == "__source__":
+            return False
+        return name in self._parameters or (
+            name != "name" and any(p.kind is p.VAR_KEYWORD for p in self._parameters.values())
+        )
+
+
+def _is_registry(changes: Mapping[str, Any], name: str) -> bool:
+    return name in changes and (changes[name] is None or isinstance(changes[name], Registry))
+
+
+def _instantiated(value: Any, registry: Registry) -> Any:
+    """Replace stages by their references, in lists and dicts too."""
+    if callable(value):
+        return call_stage(value, registry, (), {})
+    if isinstance(value, list) and any(callable(item) for item in value):
+        return [_instantiated(item, registry) for item in value]
+    if isinstance(value, dict) and any(callable(item) for item in value.values()):
+        return {key: _instantiated(item, registry) for key, item in value.items()}
+    return value
+
+
+@overload
+def autostage(function: Callable[..., object], /) -> AutoStage: ...
+
+
+@overload
+def autostage(
+    *,
+    nouts: int = ...,
+    matcher: Matcher | None = ...,
+    always_multiref: bool = ...,
+    sourcedeps: Sequence[object] = ...,
+    version: str | None = ...,
+    registry: Registry | None = ...,
+    r: Registry | None = ...,
+    **config: Any,
+) -> Callable[[Callable[..., object]], AutoStage]: ...
+
+
+def autostage(
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    nouts: int = 1,
+    matcher: Matcher | None = None,
+    always_multiref: bool = False,
+    sourcedeps: Sequence[object] = (),
+    version: str | None = None,
+    registry: Registry | None = None,
+    r: Registry | None = None,
+    **config: Any,
+) -> AutoStage | Callable[[Callable[..., object]], AutoStage]:
+    """Make a stage of a function.
+
+    - A parameter `out=[selfref, "file"]` promises a file; the function gets the path to write to.
+    - A parameter that is another stage, a reference or a list of them makes it a dependency; the
+      function gets its attributes, or a list of them where several realizations are selected or
+      `always_multiref` is true.
+    - Other values are JSON and arrive as they are. `name` (default: the function's) names the
+      derivation.
+    - `build` and `rindex`, if the function has them, receive the `Build` and the number of the
+      realization, from 0 to `nouts` - 1: one run makes `nouts` realizations.
+    - `matcher` (default: `match_latest(nouts)`) selects among the realizations.
+    - `sourcedeps` are further objects whose source counts as the stage's; `version` replaces the
+      hash of the code by a text of your own.
+
+    Raises `InvalidValue` for a parameter that is given twice.
+    """
+
+    def decorate(function: Callable[..., object]) -> AutoStage:
+        return AutoStage(
+            function, config, nouts, matcher, always_multiref, sourcedeps, version, registry or r
+        )
+
+    return decorate if function is None else decorate(function)

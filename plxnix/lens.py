@@ -1,0 +1,267 @@
+"""Lenses: `mklens(x).data.out.syspath` looks through configs, references and files alike.
+
+A lens is a start and a list of steps. It walks when it is asked for a value (`val`, `syspath`,
+`contents`, ...), and it knows at each step from which realization it came, so that the path of a
+dependency of a dependency is the one that was really used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from plxnix.attributes import NoSuchField
+from plxnix.errors import LensError
+from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrefpath, isrref
+from plxnix.realize.build import Build, build_outpaths
+from plxnix.realize.registry import Closure
+from plxnix.store import Store, current_store
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a lens has got to: a value, and how references and promises in it are resolved."""
+
+    value: Any
+    context: Context | None = None
+    own: DRef | None = None
+    root: Path | None = None
+
+
+class Lens:
+    """A view of something inside a config, a derivation, a realization, a build, or a JSON file.
+
+    Attributes lead further in; `get(name)` does the same for names that are taken. Raises
+    `LensError` where a step or an answer is impossible.
+    """
+
+    __slots__ = ("_closure", "_start", "_steps", "_store")
+
+    def __init__(
+        self, store: Store, start: _Place, steps: tuple[str, ...], closure: Closure | None
+    ) -> None:
+        self._store = store
+        self._start = start
+        self._steps = steps
+        self._closure = closure
+
+    def __getattr__(self, name: str) -> Lens:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
+
+    def get(self, name: str) -> Lens:
+        """Return the lens one step further in; raise `LensError` if there is no such field."""
+        further = Lens(self._store, self._start, (*self._steps, name), self._closure)
+        further._walk()
+        return further
+
+    @property
+    def optval(self) -> Any:
+        """The value as it is, possibly None."""
+        return self._walk().value
+
+    @property
+    def val(self) -> Any:
+        """The value as it is; None is an error. Can be assigned to if the start is a dict."""
+        value = self.optval
+        if value is None:
+            raise self._error("is None", "use optval if that is expected")
+        return value
+
+    @val.setter
+    def val(self, value: Any) -> None:
+        holder = self._start.value
+        for step in self._steps[:-1]:
+            holder = holder[step] if isinstance(holder, dict) and step in holder else None
+        if not self._steps or not isinstance(holder, dict):
+            raise self._error("cannot be assigned to", "only fields of plain dicts can")
+        holder[self._steps[-1]] = value
+
+    @property
+    def refpath(self) -> RefPath:
+        """The value as a refpath."""
+        value = self.val
+        if not isrefpath(value):
+            raise self._error(f"is {value!r}, no refpath", "a refpath is [dref, 'dir', 'file']")
+        return RefPath(value)
+
+    @property
+    def dref(self) -> DRef:
+        """The derivation that the value refers to, or is a realization or closure of."""
+        value = self._reference(self._walk()).value
+        if isrref(value):
+            return RRef(value).dref
+        if isdref(value):
+            return DRef(value)
+        raise self._error(f"is {value!r}, no reference", "point the lens at a stage")
+
+    @property
+    def rref(self) -> RRef:
+        """The realization that was selected for the reference at this place."""
+        rrefs = self.rrefs
+        if len(rrefs) != 1:
+            raise self._error(f"stands for {len(rrefs)} realizations", "use rrefs")
+        return rrefs[0]
+
+    @property
+    def rrefs(self) -> list[RRef]:
+        """The realizations that were selected for the reference at this place."""
+        place = self._reference(self._walk())
+        if isrref(place.value):
+            return [RRef(place.value)]
+        if not isdref(place.value):
+            raise self._error(f"is {place.value!r}, no reference", "point the lens at a stage")
+        return self._selected(place, DRef(place.value))
+
+    @property
+    def syspath(self) -> Path:
+        """The path on disk that a refpath, a promise, a reference or a build stands for."""
+        paths = self.syspaths
+        if len(paths) != 1:
+            raise self._error(f"stands for {len(paths)} paths", "use syspaths")
+        return paths[0]
+
+    @property
+    def syspaths(self) -> list[Path]:
+        """The paths on disk, one for each selected realization."""
+        return self._paths(self._reference(self._walk()))
+
+    @property
+    def contents(self) -> str:
+        """The text of the file that `syspath` is."""
+        path = self.syspath
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._error(
+                f"cannot be read from {path}: {error}", "is it a text file?"
+            ) from None
+
+    @property
+    def closure(self) -> Closure:
+        """The closure of the derivation at this place, if the lens started from a closure."""
+        if self._closure is None:
+            raise self._error("knows no closure", "start with mklens(instantiate(...))")
+        dref = self.dref
+        return replace(self._closure, result=dref, targets=(dref,))
+
+    def _walk(self) -> _Place:
+        place = self._start
+        for step in self._steps:
+            fields, place = self._fields(self._reference(place))
+            if step not in fields:
+                raise NoSuchField(
+                    f"{self!r}: there is no field {step!r}",
+                    f"the fields are {', '.join(map(str, sorted(fields)))}",
+                )
+            place = replace(place, value=fields[step])
+        return place
+
+    def _reference(self, place: _Place) -> _Place:
+        """Turn a closure into its reference, and a reference into its only realization if known."""
+        value = place.value
+        if isinstance(value, Closure):
+            value = value.dref
+        if isdref(value) and place.context is not None:
+            selected = place.context.get(DRef(value), ())
+            if len(selected) == 1:
+                value = selected[0]
+        return place if value is place.value else replace(place, value=value)
+
+    def _fields(self, place: _Place) -> tuple[Mapping[str, Any], _Place]:
+        """Return what can be stepped into from a place, and the place that holds for it."""
+        value = place.value
+        if isinstance(value, Build):
+            root = value.outpaths[0] if len(value.outpaths) == 1 else place.root
+            return value.config.resolved(), _Place(value, value.context, value.dref, root)
+        if isrref(value):
+            rref, root = RRef(value), Path(self._store.path(value))
+            context = self._store.record(rref).context
+            return self._store.config(rref.dref).resolved(), _Place(value, context, rref.dref, root)
+        if isdref(value):
+            return self._store.config(value).resolved(), _Place(value, None, DRef(value))
+        if isrefpath(value):
+            return self._json(place), place
+        if isinstance(value, Mapping):
+            return value, place
+        raise self._error(f"cannot be entered at {value!r:.80}", "it has no fields")
+
+    def _paths(self, place: _Place) -> list[Path]:
+        value = place.value
+        if isinstance(value, Build):
+            return build_outpaths(value)
+        if isrref(value):
+            return [Path(self._store.path(value))]
+        if isdref(value):
+            if place.context is None or value not in place.context:
+                return [Path(self._store.layout.derivation(DRef(value)))]
+            return [Path(self._store.path(one)) for one in self._selected(place, DRef(value))]
+        if not isrefpath(value):
+            raise self._error(f"is {value!r}, which is no place on disk", "point it at a refpath")
+        if place.own != value[0]:
+            selected = self._selected(place, DRef(value[0]))
+            return [Path(self._store.path(one), *value[1:]) for one in selected]
+        if place.root is None:
+            raise self._error("is promised, not realized", "look at a realization")
+        return [place.root.joinpath(*value[1:])]
+
+    def _json(self, place: _Place) -> Mapping[str, Any]:
+        path = self._paths(place)[0]
+        try:
+            value = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            value = None
+        if not isinstance(value, dict):
+            raise self._error(f"meets {path}", "only JSON files with an object have fields")
+        return value
+
+    def _selected(self, place: _Place, dref: DRef) -> list[RRef]:
+        if place.context is None or dref not in place.context:
+            raise self._error(
+                f"does not know which realization of {dref} is meant",
+                "start from a realization or a build, or pass context= or rref= to mklens",
+            )
+        return list(place.context[dref])
+
+    def _error(self, said: str, hint: str) -> LensError:
+        return LensError(f"{self!r} {said}", hint)
+
+    def __repr__(self) -> str:
+        return ".".join(["mklens(...)", *self._steps])
+
+
+def mklens(
+    value: Any,
+    build: Build | None = None,
+    rref: str | None = None,
+    context: Context | None = None,
+    closure: Closure | None = None,
+    output_index: int = 0,
+    store: Store | None = None,
+) -> Lens:
+    """Make a lens on a reference, a refpath, a `Build`, a `Closure` or a dict.
+
+    `build`, `rref` or `context` say how references are resolved where `value` itself does not;
+    `output_index` chooses among the output folders of a build.
+
+    In a realizer: `mklens(build).data.out.syspath`. On a result: `mklens(rref).rate.val`.
+    """
+    if closure is None and isinstance(value, Closure):
+        closure = value
+    builder = value if isinstance(value, Build) else build
+    opened = store or (builder.store if builder else closure.store if closure else current_store())
+    if context is None and builder is not None:
+        context = builder.context
+    if context is None and rref is not None:
+        context = {RRef.parse(rref).dref: (RRef(rref),), **opened.record(rref).context}
+    root = own = None
+    if builder is not None:
+        own = builder.dref
+        root = builder.outpaths[output_index] if builder.outpaths else None
+    if isinstance(value, str) and isrref(value):
+        value = RRef(value)
+    return Lens(opened, _Place(value, context, own, root), (), closure)

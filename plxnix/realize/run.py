@@ -1,0 +1,166 @@
+"""One run of a realizer: the folders it makes, what it prints, and who watches."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from plxnix.model import DRef, RRef
+
+#: How much of what a realizer prints is kept, in bytes; the middle of a longer log is left out.
+LOG_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a recipe returns for one realization: a folder, and what goes into its record."""
+
+    path: Path
+    flat: bool = False
+    nix: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Somebody who is told how a realization goes on; the command line draws progress with it."""
+
+    def planned(self, total: int) -> None:
+        """There are `total` stages to decide on."""
+
+    def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
+        """A stage is done already."""
+
+    def started(self, dref: DRef) -> None:
+        """A realizer begins."""
+
+    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
+        """A realizer has given these realizations."""
+
+    def failed(self, dref: DRef, error: BaseException) -> None:
+        """A realizer has failed."""
+
+    def said(self, dref: DRef, message: str) -> None:
+        """Something worth a line has happened, such as waiting for another process."""
+
+    def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
+        """A fetch has `done` of `total` bytes; `total` is None if the server does not say."""
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def planned(self, total: int) -> None:
+        """Do nothing."""
+
+    def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
+        """Do nothing."""
+
+    def started(self, dref: DRef) -> None:
+        """Do nothing."""
+
+    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
+        """Do nothing."""
+
+    def failed(self, dref: DRef, error: BaseException) -> None:
+        """Do nothing."""
+
+    def said(self, dref: DRef, message: str) -> None:
+        """Do nothing."""
+
+    def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
+        """Do nothing."""
+
+
+class Log:
+    """What a realizer prints, kept in memory up to `LOG_LIMIT` bytes: the head and the tail."""
+
+    def __init__(self, limit: int = LOG_LIMIT) -> None:
+        self._half = limit // 2
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._lost = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes; cost is linear in what is appended."""
+        room = self._half - len(self._head)
+        self._head += data[:room] if room > 0 else b""
+        self._tail += data[room:] if room > 0 else data
+        if len(self._tail) > 2 * self._half:
+            excess = len(self._tail) - self._half
+            self._lost += excess
+            del self._tail[:excess]
+
+    def value(self) -> bytes:
+        """Return all that was kept, with a line that says how much is missing."""
+        gap = f"\n[... {self._lost} bytes left out ...]\n".encode() if self._lost else b""
+        return bytes(self._head) + gap + bytes(self._tail)
+
+
+class Run:
+    """The run that is going on in this thread: `folders` made for it, its `log`, its `observer`."""
+
+    def __init__(self, dref: DRef, observer: Observer) -> None:
+        self.dref = dref
+        self.observer = observer
+        self.folders: list[Path] = []
+        self.log = Log()
+
+    @contextmanager
+    def current(self) -> Iterator[Run]:
+        """Make this the current run of the thread for the block."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Copy what Python code prints in the block into the log as well."""
+        out, err = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _Tee(out, self.log), _Tee(err, self.log)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = out, err
+
+
+class _Tee(io.TextIOBase):
+    """A text stream that writes to another one and to a log."""
+
+    def __init__(self, stream: TextIO, log: Log) -> None:
+        self._stream = stream
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._log.write(text.encode(errors="replace"))
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+_current: ContextVar[Run | None] = ContextVar("plxnix_run", default=None)
+
+
+def current_run() -> Run | None:
+    """Return the run that is going on in this thread, or None outside of a realizer."""
+    return _current.get()
