@@ -164,14 +164,13 @@ def enter(folder: Path) -> Iterator[NixEnv]:
     program = shutil.which("nix-build")
     if program is None or shutil.which("nix-store") is None:
         raise NixUnavailable(f"Nix is not installed; {INSTALLATION}")
-    version = _version()
     own = folder / "nix"
     (own / "store").mkdir(parents=True)
     (own / "var" / "nix").mkdir(parents=True)
     hides_nix = os.path.realpath(program).startswith("/nix/")
     if not hides_nix and _mount_over(own, "/nix"):
         try:
-            yield NixEnv(private=True, version=version)
+            yield NixEnv(private=True, version=_version())
         finally:
             _libc().umount2(b"/nix", _MNT_DETACH)
             shutil.rmtree(own)
@@ -181,10 +180,11 @@ def enter(folder: Path) -> Iterator[NixEnv]:
             "Nix is installed, but this user may not write to its store; "
             "run the tests under `unshare --map-root-user --mount`, or with a Nix daemon"
         )
-    yield NixEnv(private=False, version=version)
+    yield NixEnv(private=False, version=_version())
 
 
 def _version() -> tuple[int, ...]:
+    # Nix 2.8 opens the store even for this: so only when it is the right one.
     printed = subprocess.run(
         ["nix-store", "--version"], check=True, capture_output=True, text=True
     ).stdout
