@@ -1,0 +1,63 @@
+# `make demo` and `make test` work on a fresh clone: each does its own set-up, once.
+
+PYTHON ?= python3
+PYTEST ?= --numprocesses=auto
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.PHONY: demo
+demo: $(VENV)/.demo ## Run the demonstration
+	@$(RUN) examples/demo.py
+
+.PHONY: test
+test: tools lint type wheel optimized ## Run every check and every test
+	@$(RUN) -m pytest $(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style and format
+	@$(RUN) -m ruff check --quiet
+	@$(RUN) -m ruff format --quiet --check
+
+.PHONY: type
+type: $(VENV)/.dev ## Check types, strictly, of package and tests
+	@$(RUN) -m mypy
+
+.PHONY: unit
+unit: $(VENV)/.dev ## Run the unit tests only
+	@$(RUN) -m pytest $(PYTEST) tests/unit
+
+.PHONY: optimized
+optimized: $(VENV)/.dev ## Run the unit tests under python -O
+	@$(RUN) -O -m pytest $(PYTEST) --quiet -W ignore::pytest.PytestConfigWarning tests/unit
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure speed
+	@$(RUN) -m tests.bench
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## Build the wheel and try it in a clean environment
+	@.ci/wheel $(RUN)
+
+.PHONY: tools
+tools:
+	@.ci/tools
+
+.PHONY: clean
+clean: ## Remove what the other targets have made
+	rm -rf $(VENV) build dist _demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find plxnix tests examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# One environment for both; each extra has its stamp, so that `make demo` installs no linters.
+$(VENV)/.%: pyproject.toml .ci/venv
+	@.ci/venv $(PYTHON) $(VENV) $*
+	@touch $@
