@@ -1,0 +1,339 @@
+"""Read the members of an archive with the standard library, and check what they say.
+
+tarfile and zipfile only parse here; names, kinds and sizes are judged by our own rules, and
+nothing is written. A fault of the archive raises `ArchiveError`, a breach of a rule `RuleBroken`.
+
+Two things that tarfile does not do are done here: a damaged header after the first member is an
+error and not the archive's end, and compressed data is read to its end, so that its checksum
+counts.
+"""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from plxnix.builders.archive_members import (
+    PIECE,
+    TARGET_BYTES,
+    Budget,
+    Limits,
+    Member,
+    RuleBroken,
+    check_target,
+    member_path,
+)
+from plxnix.errors import ArchiveError
+
+__all__ = ["Readable", "Source", "damaged", "tar_members", "zip_members"]
+
+#: The most that a header of tar for one member (a long name, pax records) may hold, in bytes.
+EXTENSION_BYTES = 1 << 20
+
+# Headers that tarfile reads into memory whole.
+_EXTENSIONS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+_GNU_VOLUME_LABEL = b"V"
+_GNU_DUMP_FOLDER = b"D"
+
+# What the standard library raises on malformed input, beside its own errors: its parsers count on
+# numbers being numbers and fields being there.
+_MALFORMED = (EOFError, IndexError, KeyError, OverflowError, ValueError, zlib.error)
+
+# Decompressors: gzip and bz2 raise OSError, which covers a failing disk too; then the archive
+# cannot be read either.
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python built without liblzma
+    LZMAError = OSError  # type: ignore[assignment, misc]
+_UNREADABLE = (*_MALFORMED, LZMAError, OSError)
+
+_ZIP_ENCRYPTED = 0x1
+_ZIP_UTF8 = 0x800
+_ZIP_UNIX = (3, 19)
+_ZIP_FAT = 0
+
+
+class Readable(Protocol):
+    """What a decompressor offers."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+def damaged(archive: Path, reason: object) -> ArchiveError:
+    """Return the error for an archive that cannot be read through."""
+    return ArchiveError(
+        f"archive '{archive}' is damaged or not an archive: {reason}",
+        "fetch it again, and check that it is what its name says",
+    )
+
+
+class Source:
+    """The decompressed bytes of an archive, read once from front to back.
+
+    Looks to tarfile like a seekable file, but only goes forward. Every byte is taken from the
+    budget. `last` is what the last read gave.
+    """
+
+    def __init__(self, archive: Path, inner: Readable, budget: Budget) -> None:
+        self._archive = archive
+        self._inner = inner
+        self._budget = budget
+        self._position = 0
+        self.last = b""
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+        try:
+            data = self._inner.read(size)
+        except _UNREADABLE as error:
+            raise damaged(self._archive, error) from error
+        self._position += len(data)
+        self._budget.take(len(data))
+        self.last = data
+        return data
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._position
+
+    def seek(self, position: int) -> int:
+        """Go forward to a position, or to the end if that comes first."""
+        left = position - self._position
+        if left < 0:
+            raise damaged(self._archive, "a member begins inside another")
+        while left > 0 and (data := self.read(min(left, PIECE))):
+            left -= len(data)
+        return self._position
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header whose sizes are checked before tarfile acts on them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0:
+            raise RuleBroken("its size is negative", _raw(header.name))
+        if header.type in _EXTENSIONS and header.size > EXTENSION_BYTES:
+            raise RuleBroken(f"its header is over {EXTENSION_BYTES} bytes", _raw(header.name))
+        return header
+
+
+def tar_members(
+    archive: Path, source: Source, limits: Limits, budget: Budget, *, compressed: bool
+) -> Iterator[Member]:
+    """Yield the members of a tar archive in their order (POSIX pax, ustar, GNU and V7 formats).
+
+    Takes constant memory. Volume labels and global pax headers are no members.
+    """
+    try:
+        # Source is all of a file that tarfile uses, so the cast is to its formal type only.
+        reader = tarfile.TarFile(
+            fileobj=cast(BinaryIO, source),
+            tarinfo=_Header,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except (tarfile.TarError, RecursionError, *_MALFORMED) as error:
+        raise damaged(archive, error) from error
+    while (header := _next_header(archive, reader)) is not None:
+        if header.type != _GNU_VOLUME_LABEL:
+            yield _tar_member(archive, reader, source, header, limits, budget)
+    # After the last header comes the end of the file or a block of zeros; tarfile also stops at a
+    # header that it cannot read.
+    if source.last.strip(b"\0"):
+        raise damaged(archive, f"there is no header at byte {source.tell() - len(source.last)}")
+    if compressed:
+        while source.read(PIECE):
+            pass
+
+
+def _next_header(archive: Path, reader: tarfile.TarFile) -> tarfile.TarInfo | None:
+    try:
+        header = reader.next()
+    except RecursionError:
+        raise RuleBroken("the member after it has too many headers") from None
+    except (tarfile.TarError, *_MALFORMED) as error:
+        raise damaged(archive, error) from error
+    # tarfile would keep every header.
+    reader.members.clear()  # type: ignore[attr-defined]
+    if header is not None and header.size < 0:
+        raise RuleBroken("its size is negative", _raw(header.name))
+    return header
+
+
+def _tar_member(
+    archive: Path,
+    reader: tarfile.TarFile,
+    source: Source,
+    header: tarfile.TarInfo,
+    limits: Limits,
+    budget: Budget,
+) -> Member:
+    name = _raw(header.name)
+    try:
+        path = member_path(name, limits)
+        if header.isdir() or header.type == _GNU_DUMP_FOLDER:
+            return Member(name, path, "folder")
+        if header.issym():
+            return Member(name, path, "symlink", target=check_target(_raw(header.linkname)))
+        if header.islnk():
+            return Member(name, path, "hardlink", target=_raw(header.linkname))
+        if not header.isreg():
+            raise RuleBroken(_tar_kind(header))
+        if name.endswith(b"/"):
+            if header.size:
+                raise RuleBroken("it is a file by its kind and a folder by its name")
+            return Member(name, path, "folder")
+        sparse = header.issparse()
+        if sparse:
+            budget.take(header.size)
+    except RuleBroken as broken:
+        broken.member = name
+        raise
+    pieces = _tar_pieces(archive, reader, source, header)
+    return Member(
+        name, path, "file", executable=bool(header.mode & 0o100), pieces=pieces, sparse=sparse
+    )
+
+
+def _tar_kind(header: tarfile.TarInfo) -> str:
+    if header.ischr() or header.isblk():
+        return "it is a device"
+    if header.isfifo():
+        return "it is a fifo"
+    return f"it is of the unknown kind {header.type!r}"
+
+
+def _tar_pieces(
+    archive: Path, reader: tarfile.TarFile, source: Source, header: tarfile.TarInfo
+) -> Iterator[bytes]:
+    left = header.size
+    read: Callable[[int], bytes] = source.read
+    if header.issparse():
+        # Only tarfile knows its map of data and holes.
+        extracted = reader.extractfile(header)
+        if extracted is None:
+            raise damaged(archive, "a sparse file has no contents")
+        read = extracted.read
+    elif source.tell() != header.offset_data:
+        source.seek(header.offset_data)
+    while left:
+        try:
+            data = read(min(left, PIECE))
+        except (tarfile.TarError, *_MALFORMED) as error:
+            raise damaged(archive, error) from error
+        if not data:
+            raise damaged(archive, "it ends inside a file")
+        left -= len(data)
+        yield data
+
+
+def zip_members(archive: Path, limits: Limits, budget: Budget) -> Generator[Member, None, None]:
+    """Yield the members of a zip archive in the order of its directory.
+
+    Modes and symbolic links count where the archive was made on Unix, as with unzip(1). Names
+    that are not marked as UTF-8 are taken as the bytes they are when made on Unix, and as code
+    page 437 otherwise.
+    """
+    try:
+        reader = zipfile.ZipFile(archive)
+    except _ZIP_ERRORS as error:
+        raise damaged(archive, error) from error
+    with reader:
+        for entry in reader.infolist():
+            if entry.flag_bits & _ZIP_ENCRYPTED:
+                raise ArchiveError(
+                    f"archive '{archive}' has encrypted members",
+                    "unpack it by hand and give the folder instead",
+                )
+            name = _zip_name(entry)
+            try:
+                yield _zip_member(archive, reader, entry, name, limits, budget)
+            except RuleBroken as broken:
+                broken.member = name
+                raise
+
+
+def _zip_member(
+    archive: Path,
+    reader: zipfile.ZipFile,
+    entry: zipfile.ZipInfo,
+    name: bytes,
+    limits: Limits,
+    budget: Budget,
+) -> Member:
+    path = member_path(name, limits)
+    mode = entry.external_attr >> 16 if entry.create_system in _ZIP_UNIX else 0
+    kind = stat.S_IFMT(mode)
+    pieces = _zip_pieces(archive, reader, entry, budget)
+    if kind == stat.S_IFLNK:
+        target = b""
+        for piece in pieces:
+            target += piece
+            if len(target) > TARGET_BYTES:
+                break
+        return Member(name, path, "symlink", target=check_target(target))
+    if name.endswith(b"/") or kind == stat.S_IFDIR:
+        return Member(name, path, "folder")
+    if kind not in (0, stat.S_IFREG):
+        raise RuleBroken("it is a device, a fifo or a socket")
+    return Member(name, path, "file", executable=bool(mode & 0o100), pieces=pieces)
+
+
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    # An unknown method of compression, and a module of the standard library that is missing.
+    NotImplementedError,
+    RuntimeError,
+    *_UNREADABLE,
+)
+
+
+def _zip_pieces(
+    archive: Path, reader: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: Budget
+) -> Iterator[bytes]:
+    try:
+        stream = reader.open(entry)
+    except _ZIP_ERRORS as error:
+        raise damaged(archive, error) from error
+    with stream:
+        while True:
+            try:
+                data = stream.read(PIECE)
+            except _ZIP_ERRORS as error:
+                raise damaged(archive, error) from error
+            if not data:
+                return
+            budget.take(len(data))
+            yield data
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> bytes:
+    # zipfile cuts `filename` at a NUL; the original has all of it.
+    name = entry.orig_filename
+    if entry.create_system == _ZIP_FAT and "/" not in name:
+        name = name.replace("\\", "/")
+    if entry.flag_bits & _ZIP_UTF8 or entry.create_system not in _ZIP_UNIX:
+        return name.encode("utf-8", "surrogateescape")
+    return name.encode("cp437")
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,59 @@
+"""Read Zstandard: by the standard library from Python 3.14 on, by the program zstd(1) before."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import IO, cast
+
+from plxnix.builders.archive_readers import Readable
+from plxnix.errors import ArchiveError
+
+__all__ = ["open_zstd"]
+
+
+def open_zstd(archive: Path) -> Readable:
+    """Open a `.zst` file for reading; `ArchiveError` if nothing here can decompress it."""
+    from importlib import import_module
+
+    try:
+        return cast(Readable, import_module("compression.zstd").open(archive))
+    except ModuleNotFoundError:
+        pass
+    program = shutil.which("zstd")
+    if program is None:
+        raise ArchiveError(
+            f"archive '{archive}' is compressed with Zstandard, which needs Python 3.14 or the "
+            "program zstd, and neither is here",
+            "install zstd, or use another compression",
+        )
+    return _Program(program, archive)
+
+
+class _Program:
+    """What `zstd --decompress` writes."""
+
+    def __init__(self, program: str, archive: Path) -> None:
+        with archive.open("rb") as stream:
+            self._process = subprocess.Popen(
+                [program, "--decompress", "--stdout", "--quiet"],
+                stdin=stream,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        self._output = cast(IO[bytes], self._process.stdout)
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, fewer only at the end; `EOFError` if zstd failed."""
+        data = self._output.read(size)
+        if len(data) < size:
+            messages = cast(IO[bytes], self._process.stderr).read()
+            if self._process.wait() != 0:
+                raise EOFError(messages.decode("utf-8", "replace").strip() or "zstd failed")
+        return data
+
+    def close(self) -> None:
+        """End the program, whether or not it has written everything."""
+        self._process.kill()
+        self._process.communicate()
