@@ -1,0 +1,35 @@
+"""What the tests of Nix expressions share: a stand-in for nixpkgs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+
+STUB = Path(__file__).with_name("stub")
+
+
+@pytest.fixture(scope="session")
+def stub_nixpkgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the stub package set that builds with this machine's bash and this Python.
+
+    It is a flake and a `default.nix`, as nixpkgs is: `--override-input nixpkgs path:FOLDER`, or
+    `--arg pkgs 'import FOLDER { }'`. The folder is named `source`.
+    """
+    bash = shutil.which("bash")
+    if bash is None:
+        missing("bash is not installed")
+    folder = tmp_path_factory.mktemp("nixpkgs") / "source"
+    shutil.copytree(STUB, folder)
+    host = {"bash": bash, "python": sys.executable, "path": "/usr/local/bin:/usr/bin:/bin"}
+    folder.joinpath("host.nix").write_text(
+        "{\n"
+        + "".join(f"  {name} = {json.dumps(value)};\n" for name, value in host.items())
+        + "}\n"
+    )
+    return folder
