@@ -7,12 +7,13 @@ which nobody sees and the next publication replaces.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import stat
 from dataclasses import replace
 
-from plxnix.errors import BuildFailed, StoreError
+from plxnix.errors import BuildFailed, NixFormatError, StoreError
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.store import tree
@@ -24,7 +25,7 @@ from plxnix.store.store import Store
 def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = b"") -> RRef:
     """Make `folder` a realization of `dref` and return its reference; atomic.
 
-    `folder` is consumed. It is moved if it is on the store's file system and copied otherwise. Of
+    `folder` is consumed. It is moved where the file system can, and copied otherwise. Of
     `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
     in the same context, that realization is returned. Raises `BuildFailed` if there is no folder or
     it holds what cannot be archived, `StoreError` if the store cannot be written.
@@ -47,6 +48,12 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
             tree.remove(folder)
             return rref
         _commit(store, rref, folder, record, log)
+    except NixFormatError as error:
+        raise BuildFailed(
+            f"the realizer of {dref} left what cannot be archived: {error.message}",
+            "a realization holds files, folders and symbolic links only",
+            dref,
+        ) from error
     except OSError as error:
         raise StoreError(
             f"cannot publish a realization of {dref}: {error}",
@@ -109,15 +116,31 @@ def _check_folder(dref: DRef, folder: str) -> None:
 
 
 def _bring(store: Store, folder: str) -> str:
-    """Return `folder`, or a copy of it if it is not on the store's file system."""
-    if os.lstat(folder).st_dev == os.stat(store.layout.store).st_dev:
+    """Bring `folder` into this process's temporary folder, where nobody else has a name for it."""
+    work = store.session()
+    # Only a folder that is writable can be moved to another parent.
+    os.chmod(folder, os.stat(folder).st_mode | 0o700)
+    if os.path.dirname(os.path.abspath(folder)) == work.path:
         return folder
+    brought = work.file("brought")
+    try:
+        os.rename(folder, brought)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        import shutil
+
+        shutil.copytree(folder, brought, symlinks=True, copy_function=_copy)
+        tree.remove(folder)
+    return brought
+
+
+def _copy(source: str, target: str) -> None:
     import shutil
 
-    copy = store.session().file("copy")
-    shutil.copytree(folder, copy, symlinks=True)
-    tree.remove(folder)
-    return copy
+    if not stat.S_ISREG(os.lstat(source).st_mode):
+        raise NixFormatError(f"{source} is no file, folder or symbolic link")
+    shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _version() -> str:
