@@ -8,6 +8,7 @@ hashed, and two runs that give the same artifacts keep the first record.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -74,9 +75,18 @@ class Record:
     def _check(self) -> None:
         if not (isinstance(self.nar_hash, str) and self.nar_hash.startswith("sha256-")):
             raise ValueError(f"nar_hash is {self.nar_hash!r}")
-        for name in ("nar_size", "started", "stopped", "index"):
-            if not isinstance(getattr(self, name), (int, float)):
+        for name in ("nar_size", "index"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}")
+        for name in ("started", "stopped"):
+            found = getattr(self, name)
+            if type(found) not in (int, float) or not math.isfinite(found):
+                raise ValueError(f"{name} is {found!r}")
+        for name in ("host", "plxnix", "python"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}")
+        if not isinstance(self.flat, bool):
+            raise ValueError(f"flat is {self.flat!r}")
         if not isinstance(self.nix, dict):
             raise ValueError(f"nix is {self.nix!r}")
 
