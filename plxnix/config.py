@@ -17,6 +17,7 @@ from plxnix.errors import InvalidConfig, InvalidRefpath
 from plxnix.model import (
     HASH_LENGTH,
     MENTION,
+    RREF_MENTION,
     DRef,
     Name,
     RefPath,
@@ -41,7 +42,7 @@ def canonical(value: Json) -> bytes:
     Raises `InvalidConfig` for what is not plain JSON, naming the place. Cost is linear in the
     value.
     """
-    return _encode(_Scan().visit(value, "config", 0)).encode()
+    return _write(_Scan().visit(value, "config", 0))
 
 
 class Config(Mapping[str, Json]):
@@ -70,7 +71,7 @@ class Config(Mapping[str, Json]):
             raise InvalidConfig(f"a config is an object, not {_kind(value)}", "pass a dict")
         scan = _Scan()
         self._value: dict[str, Json] = scan.visit(dict(value), "config", 0)
-        self._canonical = _encode(self._value).encode()
+        self._canonical = _write(self._value)
         self.dhash = sha256(self._canonical).hexdigest()[:HASH_LENGTH]
         self.name = Name.parse(self._value.get("name", "unnamed"))
         self.dependencies = tuple(sorted(scan.dependencies))
@@ -126,6 +127,14 @@ class Config(Mapping[str, Json]):
 
     def __repr__(self) -> str:
         return f"Config({self._value!r})"
+
+
+def _write(value: Json) -> bytes:
+    try:
+        return _encode(value).encode()
+    except ValueError as error:
+        # All that is left to fail is an integer of more digits than Python converts.
+        raise InvalidConfig(f"an integer is too large: {error}", "write it as text") from None
 
 
 def _copy(value: Json) -> Json:
@@ -220,7 +229,7 @@ class _Scan:
                     where,
                 ) from None
         if "ref:" in value:
-            if value.startswith("rref:"):
+            if RREF_MENTION.search(value):
                 raise InvalidConfig(
                     f"{where} refers to a realization, {value!r}",
                     "refer to the derivation (rref2dref) and let its matcher select, "
@@ -243,6 +252,8 @@ def _advice(value: object) -> str:
         return "tuples become lists in JSON, so write a list"
     if isinstance(value, (bytes, bytearray)):
         return "bytes are no JSON: put them in a file (mkfile), or encode them as text"
+    if hasattr(value, "tolist") and hasattr(value, "__len__"):
+        return "convert it with .tolist()"
     if isinstance(value, float):
         return "convert it with float(...)"
     if hasattr(value, "__index__"):

@@ -28,6 +28,11 @@ _RREF = re.compile(rf"rref:([0-9a-f]{{{HASH_LENGTH}}})-([0-9a-f]{{{HASH_LENGTH}}
 #: A reference inside a longer string, as an f-string leaves it: the name runs as far as it can.
 MENTION: Final = re.compile(rf"dref:[0-9a-f]{{{HASH_LENGTH}}}-[0-9A-Za-z+._?=-]+")
 
+#: The same for a reference to a realization.
+RREF_MENTION: Final = re.compile(
+    rf"rref:[0-9a-f]{{{HASH_LENGTH}}}-[0-9a-f]{{{HASH_LENGTH}}}-[0-9A-Za-z+._?=-]"
+)
+
 _NAME_HELP = (
     "use 1 to 207 of the letters A-Z a-z, the digits and + - . _ ? =, not starting with a dot and "
     "not ending in .drv"
