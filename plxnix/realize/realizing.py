@@ -187,6 +187,7 @@ class Work:
         return chosen
 
     def _run(self, derivation: Derivation, context: Context) -> list[RRef]:
+        self.store.restore(derivation.config)
         run = Run(derivation.dref, self.observer)
         self.observer.started(run.dref)
         started = time.time()

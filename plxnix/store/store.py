@@ -51,6 +51,8 @@ class Store:
     def init(cls, root: str | os.PathLike[str], fsync: Fsync | None = None) -> Store:
         """Open the store at `root`, making it first if there is none; two may do so at once."""
         layout = Layout(os.path.abspath(os.fspath(root)))
+        if os.path.lexists(layout.version):
+            cls(root, fsync)  # Raises before anything is made in what is not a store of ours.
         try:
             for folder in layout.folders():
                 os.makedirs(folder, exist_ok=True)
@@ -118,6 +120,18 @@ class Store:
         dref = config.dref
         if dref in self._configs:
             return dref
+        return self._add(config)
+
+    def restore(self, config: Config) -> DRef:
+        """Write a config again if it was removed or damaged since `add`; `add` only remembers.
+
+        A realizer calls this while it holds `building`, so that garbage collection cannot have
+        taken the derivation away between its instantiation and its realization.
+        """
+        return self._add(config)
+
+    def _add(self, config: Config) -> DRef:
+        dref = config.dref
         if self._known is None:
             self._known = set(os.listdir(self.layout.store))
         if dref[5:] not in self._known or not self._same_config(config):
@@ -128,8 +142,9 @@ class Store:
 
     def _same_config(self, config: Config) -> bool:
         try:
-            return os.stat(self.layout.config(config.dref)).st_size == len(config.canonical)
-        except FileNotFoundError:
+            with open(self.layout.config(config.dref), "rb", buffering=0) as file:
+                return file.read(len(config.canonical) + 1) == config.canonical
+        except OSError:
             return False
 
     def _write_config(self, config: Config) -> None:
@@ -199,7 +214,7 @@ class Store:
         reference = DRef.parse(dref)
         try:
             entries = os.listdir(self.layout.derivation(reference))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         found = self.layout.rrefs(reference, entries)
         if context is None or not found:
