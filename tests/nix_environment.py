@@ -139,7 +139,10 @@ class NixEnv:
         return self.run(*command).stdout.splitlines()[-1].partition("!")[0]
 
     def evaluate(self, expression: str, *options: str) -> str:
-        """Evaluate Nix text strictly with `nix-instantiate` and return the value as JSON text."""
+        """Evaluate Nix text strictly with `nix-instantiate` and return the value as JSON text.
+
+        Paths in it are not copied into the store, unless `--read-write-mode` is among the options.
+        """
         command = ("nix-instantiate", "--eval", "--strict", "--json", *options, "--expr")
         return self.run(*command, expression).stdout
 

@@ -82,7 +82,8 @@ def test_the_source_is_what_the_wheel_is_made_of(
     nix_env: NixEnv, project: Path, stub_nixpkgs: Path
 ) -> None:
     """The package's source has the whole package, and neither tests nor compiled files."""
-    text = nix_env.evaluate(f'"${{{package(project, stub_nixpkgs)}.src}}"')
+    source_text = f'"${{{package(project, stub_nixpkgs)}.src}}"'
+    text = nix_env.evaluate(source_text, "--read-write-mode")
     source = Path(json.loads(text))
     assert {path.name for path in source.iterdir()} == SOURCES
     assert tree(source / "plxnix") == {
