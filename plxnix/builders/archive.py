@@ -16,7 +16,7 @@ from plxnix.builders.archive_members import Budget, Limits, Member, RuleBroken, 
 from plxnix.errors import ArchiveError, HostileArchive
 
 if TYPE_CHECKING:
-    from plxnix.builders.archive_readers import Readable
+    from plxnix.builders.archive_tar import Readable
     from plxnix.builders.archive_writer import TreeWriter
 
 __all__ = ["Limits", "is_archive", "unpack"]
@@ -141,7 +141,8 @@ def _members(
     archive: Path, head: bytes, limits: Limits, budget: Budget
 ) -> Iterator[Iterable[Member]]:
     """Open an archive of whatever format."""
-    from plxnix.builders.archive_readers import Source, tar_members, zip_members
+    from plxnix.builders.archive_tar import Source, tar_members
+    from plxnix.builders.archive_zip import zip_members
 
     if head.startswith(_ZIP) or archive.name.lower().endswith(_ZIP_SUFFIXES):
         with closing(zip_members(archive, limits, budget)) as members:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import IO, cast
 
-from plxnix.builders.archive_readers import Readable
+from plxnix.builders.archive_tar import Readable
 from plxnix.errors import ArchiveError
 
 __all__ = ["open_zstd"]

@@ -1,7 +1,7 @@
-"""Read the members of an archive with the standard library, and check what they say.
+"""Read the members of a tar archive with the standard library, and check what they say.
 
-tarfile and zipfile only parse here; names, kinds and sizes are judged by our own rules, and
-nothing is written. A fault of the archive raises `ArchiveError`, a breach of a rule `RuleBroken`.
+tarfile only parses here; names, kinds and sizes are judged by our own rules, and nothing is
+written. A fault of the archive raises `ArchiveError`, a breach of a rule `RuleBroken`.
 
 Two things that tarfile does not do are done here: a damaged header after the first member is an
 error and not the archive's end, and compressed data is read to its end, so that its checksum
@@ -10,17 +10,14 @@ counts.
 
 from __future__ import annotations
 
-import stat
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from plxnix.builders.archive_members import (
     PIECE,
-    TARGET_BYTES,
     Budget,
     Limits,
     Member,
@@ -30,7 +27,7 @@ from plxnix.builders.archive_members import (
 )
 from plxnix.errors import ArchiveError
 
-__all__ = ["Readable", "Source", "damaged", "tar_members", "zip_members"]
+__all__ = ["UNREADABLE", "Readable", "Source", "damaged", "tar_members"]
 
 #: The most that a header of tar for one member (a long name, pax records) may hold, in bytes.
 EXTENSION_BYTES = 1 << 20
@@ -48,7 +45,7 @@ _GNU_DUMP_FOLDER = b"D"
 
 # What the standard library raises on malformed input, beside its own errors: its parsers count on
 # numbers being numbers and fields being there.
-_MALFORMED = (EOFError, IndexError, KeyError, OverflowError, ValueError, zlib.error)
+MALFORMED = (EOFError, IndexError, KeyError, OverflowError, ValueError, zlib.error)
 
 # Decompressors: gzip and bz2 raise OSError, which covers a failing disk too; then the archive
 # cannot be read either.
@@ -56,12 +53,7 @@ try:
     from lzma import LZMAError
 except ImportError:  # a Python built without liblzma
     LZMAError = OSError  # type: ignore[assignment, misc]
-_UNREADABLE = (*_MALFORMED, LZMAError, OSError)
-
-_ZIP_ENCRYPTED = 0x1
-_ZIP_UTF8 = 0x800
-_ZIP_UNIX = (3, 19)
-_ZIP_FAT = 0
+UNREADABLE = (*MALFORMED, LZMAError, OSError)
 
 
 class Readable(Protocol):
@@ -100,7 +92,7 @@ class Source:
         """Return `size` bytes, fewer only at the end."""
         try:
             data = self._inner.read(size)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise damaged(self._archive, error) from error
         self._position += len(data)
         self._budget.take(len(data))
@@ -149,7 +141,7 @@ def tar_members(
             encoding="utf-8",
             errors="surrogateescape",
         )
-    except (tarfile.TarError, RecursionError, *_MALFORMED) as error:
+    except (tarfile.TarError, RecursionError, *MALFORMED) as error:
         raise damaged(archive, error) from error
     while (header := _next_header(archive, reader)) is not None:
         if header.type != _GNU_VOLUME_LABEL:
@@ -168,7 +160,7 @@ def _next_header(archive: Path, reader: tarfile.TarFile) -> tarfile.TarInfo | No
         header = reader.next()
     except RecursionError:
         raise RuleBroken("the member after it has too many headers") from None
-    except (tarfile.TarError, *_MALFORMED) as error:
+    except (tarfile.TarError, *MALFORMED) as error:
         raise damaged(archive, error) from error
     # tarfile would keep every header.
     reader.members.clear()  # type: ignore[attr-defined]
@@ -236,103 +228,12 @@ def _tar_pieces(
     while left:
         try:
             data = read(min(left, PIECE))
-        except (tarfile.TarError, *_MALFORMED) as error:
+        except (tarfile.TarError, *MALFORMED) as error:
             raise damaged(archive, error) from error
         if not data:
             raise damaged(archive, "it ends inside a file")
         left -= len(data)
         yield data
-
-
-def zip_members(archive: Path, limits: Limits, budget: Budget) -> Generator[Member, None, None]:
-    """Yield the members of a zip archive in the order of its directory.
-
-    Modes and symbolic links count where the archive was made on Unix, as with unzip(1). Names
-    that are not marked as UTF-8 are taken as the bytes they are when made on Unix, and as code
-    page 437 otherwise.
-    """
-    try:
-        reader = zipfile.ZipFile(archive)
-    except _ZIP_ERRORS as error:
-        raise damaged(archive, error) from error
-    with reader:
-        for entry in reader.infolist():
-            if entry.flag_bits & _ZIP_ENCRYPTED:
-                raise ArchiveError(
-                    f"archive '{archive}' has encrypted members",
-                    "unpack it by hand and give the folder instead",
-                )
-            name = _zip_name(entry)
-            try:
-                yield _zip_member(archive, reader, entry, name, limits, budget)
-            except RuleBroken as broken:
-                broken.member = name
-                raise
-
-
-def _zip_member(
-    archive: Path,
-    reader: zipfile.ZipFile,
-    entry: zipfile.ZipInfo,
-    name: bytes,
-    limits: Limits,
-    budget: Budget,
-) -> Member:
-    path = member_path(name, limits)
-    mode = entry.external_attr >> 16 if entry.create_system in _ZIP_UNIX else 0
-    kind = stat.S_IFMT(mode)
-    pieces = _zip_pieces(archive, reader, entry, budget)
-    if kind == stat.S_IFLNK:
-        target = b""
-        for piece in pieces:
-            target += piece
-            if len(target) > TARGET_BYTES:
-                break
-        return Member(name, path, "symlink", target=check_target(target))
-    if name.endswith(b"/") or kind == stat.S_IFDIR:
-        return Member(name, path, "folder")
-    if kind not in (0, stat.S_IFREG):
-        raise RuleBroken("it is a device, a fifo or a socket")
-    return Member(name, path, "file", executable=bool(mode & 0o100), pieces=pieces)
-
-
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    # An unknown method of compression, and a module of the standard library that is missing.
-    NotImplementedError,
-    RuntimeError,
-    *_UNREADABLE,
-)
-
-
-def _zip_pieces(
-    archive: Path, reader: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: Budget
-) -> Iterator[bytes]:
-    try:
-        stream = reader.open(entry)
-    except _ZIP_ERRORS as error:
-        raise damaged(archive, error) from error
-    with stream:
-        while True:
-            try:
-                data = stream.read(PIECE)
-            except _ZIP_ERRORS as error:
-                raise damaged(archive, error) from error
-            if not data:
-                return
-            budget.take(len(data))
-            yield data
-
-
-def _zip_name(entry: zipfile.ZipInfo) -> bytes:
-    # zipfile cuts `filename` at a NUL; the original has all of it.
-    name = entry.orig_filename
-    if entry.create_system == _ZIP_FAT and "/" not in name:
-        name = name.replace("\\", "/")
-    if entry.flag_bits & _ZIP_UTF8 or entry.create_system not in _ZIP_UNIX:
-        return name.encode("utf-8", "surrogateescape")
-    return name.encode("cp437")
 
 
 def _raw(name: str) -> bytes:
