@@ -1,0 +1,298 @@
+"""Derivations with holes: what recipes lower to, what builders build, what exporters print.
+
+A text is a tuple of strings and references. Each reference is a hole that the store path of another
+node's output fills. `Instantiation` fills them as Nix does, and `attributes` says which attributes
+`derivation` is called with, so that the computed paths and the printed expression cannot differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from plxnix.errors import NixFormatError
+from plxnix.nix.aterm import encode
+from plxnix.nix.derivation import Derivation, Hasher, Output
+from plxnix.nix.hashes import Hash
+from plxnix.nix.paths import check_name, text_path
+
+#: Attributes that mean something to `derivation` itself, so that no variable may be called so; nor
+#: may one have the name of an output.
+RESERVED: Final = frozenset(
+    {
+        "__contentAddressed",
+        "__ignoreNulls",
+        "__impure",
+        "__json",
+        "__structuredAttrs",
+        "__toString",
+        "args",
+        "builder",
+        "name",
+        "outputHash",
+        "outputHashAlgo",
+        "outputHashMode",
+        "outputs",
+        "system",
+    }
+)
+
+#: The rule for names of outputs; Nix 2.8 accepts no `drv`, other versions accept more.
+_OUTPUT: Final = re.compile(r"(?!drv$)[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text file in the Nix store, as `builtins.toFile` puts it there; equal by value."""
+
+    name: str
+    contents: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A hole for the store path of one output of a node, or of a source (without outputs).
+
+    Equal if node and output are; a node is only equal to itself.
+    """
+
+    node: Node | Source
+    output: str = "out"
+
+    def __repr__(self) -> str:
+        return f"<{self.output} of {self.node.name}>"
+
+
+#: A string with holes.
+Text: TypeAlias = tuple["str | Reference", ...]
+
+
+def text(*parts: str | Reference | Text) -> Text:
+    """Join strings, references and texts to one text, in which no two strings are neighbours."""
+    joined: list[str | Reference] = []
+    strings: list[str] = []
+    for part in parts:
+        for piece in part if isinstance(part, tuple) else (part,):
+            if isinstance(piece, str):
+                strings.append(piece)
+                continue
+            if whole := "".join(strings):
+                joined.append(whole)
+            strings.clear()
+            joined.append(piece)
+    if whole := "".join(strings):
+        joined.append(whole)
+    return tuple(joined)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedOutput:
+    """What makes a derivation a fixed-output one: the hash of its file, or NAR if `recursive`."""
+
+    hash: Hash
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One derivation to be; equal to itself only.
+
+    `env` holds the variables beside those that `attributes` adds. `comment` says what it is made
+    from and is not part of the derivation. Nothing may be changed after it was used.
+    """
+
+    name: str
+    system: str
+    builder: Text
+    args: tuple[Text, ...] = ()
+    env: dict[str, Text] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ("out",)
+    fixed: FixedOutput | None = None
+    comment: str = ""
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+
+def attributes(node: Node) -> dict[str, Text]:
+    """Return the attributes of the `derivation` call, without `args` and `outputs`.
+
+    They are `name`, `system` and `builder`; for a fixed output `outputHash` (as SRI),
+    `outputHashAlgo` (empty, as in Nix's own `<nix/fetchurl.nix>` for SRI hashes) and
+    `outputHashMode` (`flat` or `recursive`); and the variables, in this order. `args` is printed
+    if there are any, and `outputs` if they are other than `out` alone.
+
+    Raises `InvalidName` and `NixFormatError` for a node that is no derivation.
+    """
+    _check(node)
+    found: dict[str, Text] = {
+        "name": text(node.name),
+        "system": text(node.system),
+        "builder": node.builder,
+    }
+    if node.fixed is not None:
+        found["outputHash"] = text(node.fixed.hash.sri)
+        found["outputHashAlgo"] = text("")
+        found["outputHashMode"] = text("recursive" if node.fixed.recursive else "flat")
+    found.update(node.env)
+    return found
+
+
+def _check(node: Node) -> None:
+    check_name(node.name)
+    for output in node.outputs:
+        if not _OUTPUT.fullmatch(output):
+            raise NixFormatError(
+                f"{node.name} cannot have an output called {output!r}",
+                "use letters, digits and _, not starting with a digit, and not 'drv'",
+            )
+    if not node.outputs or len(set(node.outputs)) != len(node.outputs):
+        raise NixFormatError(
+            f"{node.name} has the outputs {node.outputs!r}", "give one or more, none twice"
+        )
+    if node.fixed is not None and node.outputs != ("out",):
+        raise NixFormatError(
+            f"{node.name} has a fixed output and the outputs {node.outputs!r}",
+            "a fixed-output derivation has the one output 'out'",
+        )
+    for key in node.env:
+        if key in RESERVED or key in node.outputs or not key or "=" in key or "\0" in key:
+            raise NixFormatError(
+                f"{node.name} cannot have a variable called {key!r}",
+                "Nix gives that name a meaning of its own, or no environment can hold it",
+            )
+    for one in (node.builder, *node.args, *node.env.values(), (node.system,)):
+        if any(isinstance(part, str) and "\0" in part for part in one):
+            raise NixFormatError(
+                f"{node.name} has a NUL character in {one!r:.200}", "no environment can hold it"
+            )
+
+
+def references(node: Node) -> list[Reference]:
+    """Return the references of a node, each once, in order: builder, arguments, variables."""
+    found: dict[Reference, None] = {}
+    for one in (node.builder, *node.args, *node.env.values()):
+        for part in one:
+            if not isinstance(part, str):
+                found[part] = None
+    return list(found)
+
+
+def topological(
+    roots: Iterable[Node | Source], known: Container[Node | Source] = ()
+) -> list[Node | Source]:
+    """Return the roots and all that they refer to, each once, dependencies first.
+
+    The order follows from the order of roots and references alone. What is in `known` is left out,
+    with what is only reached by it. Raises `NixFormatError` for a cycle. Cost: linear in the
+    references; depth is not bounded.
+    """
+    ordered: list[Node | Source] = []
+    done: set[Node | Source] = set()
+    for root in roots:
+        # The path from the root to where we are, with what is left of each node's references.
+        path: dict[Node | Source, Iterator[Reference]] = {}
+        following: Node | Source | None = root
+        while following is not None:
+            if following in path:
+                raise _cycle(following, list(path))
+            if following not in done and following not in known:
+                path[following] = iter(references(following) if isinstance(following, Node) else ())
+            following = None
+            while path and following is None:
+                node, rest = next(reversed(path.items()))
+                reference = next(rest, None)
+                if reference is None:
+                    del path[node]
+                    done.add(node)
+                    ordered.append(node)
+                else:
+                    following = reference.node
+    return ordered
+
+
+def _cycle(node: Node | Source, path: list[Node | Source]) -> NixFormatError:
+    names = [one.name for one in [*path[path.index(node) :], node]]
+    return NixFormatError(
+        f"derivations depend on each other in a circle: {' -> '.join(names)}",
+        "take one of these references out",
+    )
+
+
+class Instantiation:
+    """The exact derivations of the nodes of a graph, each computed once; iterative."""
+
+    def __init__(self) -> None:
+        self._hasher = Hasher()
+        self._derivations: dict[Node, Derivation] = {}
+        self._sources: dict[Source, str] = {}
+
+    def derivation(self, node: Node) -> Derivation:
+        """Return what `nix-instantiate` gives for the node.
+
+        Raises `InvalidName` and `NixFormatError` where Nix would refuse the node or one that it
+        refers to.
+        """
+        if node not in self._derivations:
+            for one in topological([node], self._derivations):
+                if isinstance(one, Node):
+                    self._derivations[one] = self._fill(one)
+        return self._derivations[node]
+
+    def path(self, node: Node | Source, output: str = "out") -> str:
+        """Return the store path of one output of a node, or of a source.
+
+        Raises `NixFormatError` if there is no such output.
+        """
+        if isinstance(node, Source):
+            if node not in self._sources:
+                self._sources[node] = text_path(node.name, encode(node.contents))
+            return self._sources[node]
+        found = self.derivation(node).outputs.get(output)
+        if found is None:
+            raise NixFormatError(
+                f"{node.name} has no output {output!r}", f"it has {', '.join(node.outputs)}"
+            )
+        return found.path
+
+    def drv_path(self, node: Node) -> str:
+        """Return the path of the node's `.drv` file."""
+        return self.derivation(node).path
+
+    def _fill(self, node: Node) -> Derivation:
+        env = {key: self._text(value) for key, value in attributes(node).items()}
+        if node.outputs != ("out",):
+            env["outputs"] = " ".join(node.outputs)
+        inputs: dict[str, set[str]] = {}
+        sources = set()
+        for reference in references(node):
+            if isinstance(reference.node, Source):
+                sources.add(self.path(reference.node))
+            else:
+                drv_path = self._derivations[reference.node].path
+                inputs.setdefault(drv_path, set()).add(reference.output)
+        fixed = node.fixed
+        outputs = (
+            {name: Output("") for name in node.outputs}
+            if fixed is None
+            else {"out": Output.fixed(node.name, fixed.hash, fixed.recursive)}
+        )
+        return self._hasher.instantiate(
+            Derivation(
+                name=node.name,
+                system=node.system,
+                builder=env["builder"],
+                args=tuple(self._text(one) for one in node.args),
+                env=env,
+                outputs=outputs,
+                input_derivations={path: tuple(sorted(names)) for path, names in inputs.items()},
+                input_sources=frozenset(sources),
+            )
+        )
+
+    def _text(self, value: Text) -> str:
+        return "".join(
+            [part if isinstance(part, str) else self.path(part.node, part.output) for part in value]
+        )
