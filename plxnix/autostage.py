@@ -13,7 +13,6 @@ from functools import update_wrapper
 from typing import Any, TypeVar, overload
 
 from plxnix.attributes import View
-from plxnix.codehash import codehash
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef
@@ -81,11 +80,12 @@ class AutoStage:
     def source(self) -> str:
         """The hash of the code, or the version that stands in for it."""
         if self._source is None:
-            self._source = (
-                codehash([self.function, *self.sourcedeps])
-                if self.version is None
-                else f"version {self.version}"
-            )
+            if self.version is None:
+                from plxnix.codehash import codehash
+
+                self._source = codehash([self.function, *self.sourcedeps])
+            else:
+                self._source = f"version {self.version}"
         return self._source
 
     def __call__(self, **changes: Any) -> DRef:

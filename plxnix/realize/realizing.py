@@ -140,10 +140,13 @@ class Work:
         self.arguments = arguments
         self.keep_failed = keep_failed
         self.observer = observer
+        self.selected: dict[DRef, list[RRef]] = {}
+        #: What recipes compute once for the whole realization; its keys and values are theirs.
+        self.memo: dict[str, Any] = {}
 
     def select(self) -> dict[DRef, list[RRef]]:
         """Realize all derivations of the closure and return what was selected for each."""
-        selected: dict[DRef, list[RRef]] = {}
+        selected = self.selected
         self.observer.planned(len(self.closure.derivations))
         with self.store.building(self._waiting(self.closure.targets[0])):
             for dref, derivation in self.closure.derivations.items():
@@ -188,7 +191,7 @@ class Work:
 
     def _run(self, derivation: Derivation, context: Context) -> list[RRef]:
         self.store.restore(derivation.config)
-        run = Run(derivation.dref, self.observer)
+        run = Run(derivation.dref, self.observer, self)
         self.observer.started(run.dref)
         started = time.time()
         try:

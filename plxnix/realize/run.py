@@ -102,11 +102,15 @@ class Log:
 
 
 class Run:
-    """The run that is going on in this thread: `folders` made for it, its `log`, its `observer`."""
+    """The run that is going on in this thread: `folders` made for it, its `log`, its `observer`.
 
-    def __init__(self, dref: DRef, observer: Observer) -> None:
+    `work` is the whole realization that it is a part of (see `realizing.Work`).
+    """
+
+    def __init__(self, dref: DRef, observer: Observer, work: Any = None) -> None:
         self.dref = dref
         self.observer = observer
+        self.work = work
         self.folders: list[Path] = []
         self.log = Log()
 

@@ -1,1 +1,8 @@
 """Recipes: realizers that are data, one module a kind of stage."""
+
+from plxnix.recipes.execute import execute
+from plxnix.recipes.fetch import fetchlocal, fetchurl
+from plxnix.recipes.files import mkfile, mknode
+from plxnix.recipes.unpack import unpack
+
+__all__ = ["execute", "fetchlocal", "fetchurl", "mkfile", "mknode", "unpack"]

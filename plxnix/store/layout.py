@@ -10,6 +10,7 @@ ROOT/tmp/       unfinished work, one locked folder a process
 ROOT/locks/     a file for each derivation that is being realized, and `store` for the whole
 ROOT/gcroots/   links that keep realizations
 ROOT/failed/    logs, and on request folders, of realizers that failed
+ROOT/downloads/ downloads that were interrupted, to be resumed
 ```
 
 A realization exists if and only if its folder does: the record is written before the folder gets
@@ -33,7 +34,7 @@ _RHASH = re.compile(rf"[0-9a-f]{{{HASH_LENGTH}}}")
 class Layout:
     """The paths of one store; all are strings, so that a plan over many stages stays cheap."""
 
-    __slots__ = ("failed", "gcroots", "locks", "root", "store", "tmp", "version")
+    __slots__ = ("downloads", "failed", "gcroots", "locks", "root", "store", "tmp", "version")
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -43,10 +44,11 @@ class Layout:
         self.locks = f"{root}/locks"
         self.gcroots = f"{root}/gcroots"
         self.failed = f"{root}/failed"
+        self.downloads = f"{root}/downloads"
 
     def folders(self) -> tuple[str, ...]:
         """Return the folders of an empty store, in the order in which they are made."""
-        return (self.store, self.tmp, self.locks, self.gcroots, self.failed)
+        return (self.store, self.tmp, self.locks, self.gcroots, self.failed, self.downloads)
 
     def derivation(self, dref: DRef) -> str:
         """Return the folder of a derivation."""
@@ -71,6 +73,10 @@ class Layout:
     def failed_log(self, dref: DRef) -> str:
         """Return the file with what the last failing realizer of a derivation printed."""
         return f"{self.failed}/{dref[5:]}.log.gz"
+
+    def download(self, dref: DRef) -> str:
+        """Return the file with what has arrived of a derivation's download."""
+        return f"{self.downloads}/{dref[5:]}"
 
     def lock(self, dref: DRef) -> str:
         """Return the lock file that is held while a derivation is being realized."""

@@ -1,0 +1,102 @@
+"""A builder's program, run as a plain process on this machine.
+
+It gets the environment that Nix gives to builders and nothing of the user's own, but no sandbox: it
+sees the whole machine, and its output is not at the path that Nix would give it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from plxnix.errors import BuildFailed
+
+#: What a builder finds besides its derivation's own variables (nix-facts, Nix 2.8 to 2.34).
+_FIXED = {
+    "HOME": "/homeless-shelter",
+    "NIX_LOG_FD": "2",
+    "NIX_STORE": "/nix/store",
+    "PATH": "/path-not-set",
+    "TERM": "xterm-256color",
+}
+
+#: Variables that name the folder in which a builder starts.
+_FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
+
+
+def run_process(
+    builder: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    write_log: Callable[[bytes], object],
+) -> None:
+    """Run a builder in `folder` and wait for it and all it started.
+
+    `environment` is the derivation's; it wins over what every builder gets. Standard input is
+    empty; standard output and error go to `write_log` in pieces as they come. Whatever is still
+    running in the builder's session when it exits is killed. Raises `BuildFailed` if it cannot be
+    started or does not exit with 0.
+    """
+    import subprocess
+
+    variables = {
+        **_FIXED,
+        **dict.fromkeys(_FOLDER, folder),
+        "NIX_BUILD_CORES": str(os.cpu_count() or 1),
+        **environment,
+    }
+    try:
+        process = subprocess.Popen(
+            [builder, *arguments],
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise BuildFailed(
+            f"cannot start the builder {builder!r}: {error}", "is it an executable file?"
+        ) from error
+    try:
+        _pump(process, write_log)
+        status = process.wait()
+    finally:
+        _kill_session(process.pid)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    if status != 0:
+        said = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+        raise BuildFailed(f"the builder {builder} {said}", "its output says why: `plxnix log`")
+
+
+def _pump(process: object, write_log: Callable[[bytes], object]) -> None:
+    """Copy the builder's output until it exits; a daemon that keeps the pipe is not awaited."""
+    import selectors
+    import subprocess
+
+    if not isinstance(process, subprocess.Popen) or process.stdout is None:
+        return
+    descriptor = process.stdout.fileno()
+    os.set_blocking(descriptor, False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            exited = process.poll() is not None
+            if selector.select(0 if exited else 0.05):
+                data = os.read(descriptor, 1 << 16)
+                if not data:
+                    return
+                write_log(data)
+            elif exited:
+                return
+
+
+def _kill_session(leader: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

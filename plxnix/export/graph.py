@@ -1,0 +1,109 @@
+"""The graph to be exported: the derivations of a closure, named, in order, and why each is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plxnix.errors import Unexportable
+from plxnix.model import DRef, RRef
+from plxnix.nix.graph import Node, Source, topological
+from plxnix.nix.text import unique
+from plxnix.realize.plan import make_plan
+from plxnix.realize.registry import Closure
+from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
+from plxnix.recipes.toolchain import HOST, Toolchain
+
+
+@dataclass(frozen=True)
+class Item:
+    """One derivation of an export: its Nix variable, and the stage it stands for.
+
+    `lowered` is None for a derivation that is only a part of a stage, such as the fetch below an
+    unpacking.
+    """
+
+    variable: str
+    node: Node
+    lowered: Lowered | None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How one stage is exported: `kind` is `fixed-output`, `derivation` or `pin`."""
+
+    dref: DRef
+    kind: str
+    reason: str
+    rrefs: tuple[RRef, ...] = ()
+
+
+class ExportGraph:
+    """A closure lowered for one toolchain.
+
+    `items` come dependencies first; `targets` gives the items of each target of the closure, more
+    than one where its matcher selected several realizations. Raises `Unexportable` for a stage that
+    can leave as a pin only and is not realized. Cost is linear in the edges.
+    """
+
+    def __init__(self, closure: Closure, toolchain: Toolchain = HOST) -> None:
+        self.closure = closure
+        self.toolchain = toolchain
+        self._selected: dict[DRef, tuple[RRef, ...]] | None = None
+        self.lowering = Lowering(closure, self._select, toolchain)
+        forms = {dref: self.lowering.of(dref) for dref in closure.targets}
+        roots = [form.node for several in forms.values() for form in several]
+        nodes = [node for node in topological(roots) if isinstance(node, Node)]
+        stages = {
+            id(form.node): form for several in self.lowering.lowered().values() for form in several
+        }
+        names = unique([_label(node, stages.get(id(node))) for node in nodes])
+        self.items = [
+            Item(name, node, stages.get(id(node))) for name, node in zip(names, nodes, strict=True)
+        ]
+        self._by_node = {id(item.node): item for item in self.items}
+        self.targets: dict[DRef, list[Item]] = {
+            dref: [self.item(form.node) for form in several] for dref, several in forms.items()
+        }
+
+    def item(self, node: Node | Source) -> Item:
+        """Return the item of a derivation."""
+        return self._by_node[id(node)]
+
+    def explain(self) -> list[Explained]:
+        """Return how each stage of the closure is exported, and why, dependencies first."""
+        lowered = self.lowering.lowered()
+        said = []
+        for dref, derivation in self.closure.derivations.items():
+            forms = lowered.get(dref)
+            if forms is None:
+                said.append(Explained(dref, "left out", "only pinned stages depend on it"))
+                continue
+            rrefs = tuple(form.rref for form in forms if form.rref is not None)
+            reason = why_pinned(derivation) or f"a deterministic {derivation.realizer!r}"
+            said.append(Explained(dref, forms[0].kind, reason, rrefs))
+        return said
+
+    def _select(self, dref: DRef) -> Sequence[RRef]:
+        """Return the realizations that stand for a stage that Nix cannot build."""
+        if self._selected is None:
+            plan = make_plan(self.closure, frozenset())
+            self._selected = {stage.dref: stage.rrefs for stage in plan}
+            self._reasons = {stage.dref: stage.reason for stage in plan}
+        rrefs = self._selected[dref]
+        if not rrefs:
+            why = why_pinned(self.closure.derivations[dref])
+            raise Unexportable(
+                f"{dref} can be exported as a finished result only, since {why}; and it is not "
+                f"realized: {self._reasons[dref]}",
+                "realize it first: `plxnix realize` with the same target and arguments",
+                dref,
+            )
+        return rrefs
+
+
+def _label(node: Node, lowered: Lowered | None) -> str:
+    """Return what a derivation is called in the export, before clashes are resolved."""
+    if lowered is None or not lowered.flat:
+        return node.name
+    return lowered.dref.name

@@ -1,0 +1,257 @@
+"""`fetchurl` and `fetchlocal`: stages that are files known by their hashes.
+
+In Nix a fetch is a fixed-output derivation named after its file, so that whoever fetches the same
+file under the same name and hash, here or there, has it at the same path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from plxnix.builders import archive, download
+from plxnix.config import Config
+from plxnix.errors import InvalidValue
+from plxnix.model import DRef, RefPath, selfref
+from plxnix.nix.graph import FixedOutput, Node, Reference, text
+from plxnix.nix.hashes import Hash
+from plxnix.nix.paths import sanitise_name
+from plxnix.realize.matchers import match_only
+from plxnix.realize.registry import Registry, mkdrv, takes_registry
+from plxnix.realize.run import Artifact
+from plxnix.recipes.lowering import Lowered, Lowering
+from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.unpack import unpack_node
+from plxnix.store import tree
+
+SCHEMES = ("http", "https", "file", "mirror")
+
+#: Variables that Nix passes on to its own downloader, as its `fetchurl.nix` names them.
+PROXIES = "http_proxy https_proxy ftp_proxy all_proxy no_proxy"
+
+
+class Fetch(Recipe):
+    """The recipe behind `fetchurl` and `fetchlocal`."""
+
+    kind = "fetch-1"
+
+    def lower(self, config: Config, lowering: Lowering) -> Lowered:
+        """Return Nix's own fetcher, and where the mode says so the unpacking of what it gives."""
+        fetch = fetch_node(config)
+        if "unpack" not in config["mode"]:
+            return Lowered(config.dref, fetch, "fixed-output", flat=config["filename"])
+        node = unpack_node(
+            config.name,
+            text(Reference(fetch)),
+            config["filename"],
+            0,
+            lowering.toolchain,
+            str(config.dref),
+            keep="" if "remove" in config["mode"] else config["filename"],
+        )
+        return Lowered(config.dref, node, "derivation")
+
+    def make(self, job: Job) -> Artifact:
+        """Download the file, or resume its download, and unpack it where the mode says so."""
+        config = job.config
+        folder = job.folder()
+        file = folder / config["filename"]
+        download.download(
+            sources(config),
+            file,
+            Hash.parse(config["hash"]),
+            name=sanitise_name(config["filename"]),
+            partial=Path(job.store.layout.download(job.dref)),
+            progress=_Progress(job),
+        )
+        if "unpack" in config["mode"]:
+            folder = self._unpack(job, file)
+        (lowered,) = job.lowering.of(job.dref)
+        return Artifact(folder, nix=job.nix(lowered))
+
+    def _unpack(self, job: Job, file: Path) -> Path:
+        output = job.folder() / "out"
+        archive.unpack(file, output)
+        if "remove" not in job.config["mode"]:
+            file.rename(output / file.name)
+        tree.remove(os.fspath(file.parent))
+        return output
+
+
+class _Progress:
+    """Tells the observer of a realization how a download goes on."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._label = ""
+        self._total: int | None = None
+        self._done = 0
+
+    def start(self, label: str, total: int | None) -> None:
+        self._label, self._total, self._done = label, total, 0
+        self.advance(0)
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        self._job.observer.downloading(self._job.dref, self._label, self._done, self._total)
+
+    def finish(self) -> None:
+        self._job.observer.downloading(self._job.dref, self._label, self._done, self._done)
+
+
+def sources(config: Config) -> list[str]:
+    """Return the URLs of a fetch, in the order in which they are tried."""
+    return [config["url"], *config.get("urls", [])]
+
+
+def fetch_node(config: Config) -> Node:
+    """Return the derivation of Nix's `<nix/fetchurl.nix>`, attribute for attribute.
+
+    The first URL is the one that Nix itself uses; the others, and mirrors, are for our downloader
+    and for the nixpkgs toolchain.
+    """
+    url = config["url"]
+    return Node(
+        name=sanitise_name(config["filename"]),
+        system="builtin",
+        builder=text("builtin:fetchurl"),
+        args=(),
+        env={
+            "executable": text(""),
+            "impureEnvVars": text(PROXIES),
+            "preferLocalBuild": text("1"),
+            "unpack": text(""),
+            "url": text(url),
+            "urls": text(url),
+        },
+        fixed=FixedOutput(Hash.parse(config["hash"])),
+        comment=str(config.dref),
+    )
+
+
+@takes_registry
+def fetchurl(
+    url: str | None = None,
+    sha256: str | None = None,
+    sha1: str | None = None,
+    mode: str | None = None,
+    name: str | None = None,
+    filename: str | None = None,
+    *,
+    sha512: str | None = None,
+    hash: str | None = None,  # noqa: A002  # the name that Nix gives it
+    urls: Sequence[str] = (),
+    registry: Registry | None = None,
+    **fields: Any,
+) -> DRef:
+    """Register a stage that is a file from the net, and return its reference.
+
+    The hash of the file is given as `sha256`, `sha1` or `sha512` in hex, nix32, base64 or SRI, or
+    as `hash` in SRI. `url` and `urls` are tried in turn (http, https, file, and `mirror://gnu/...`
+    as in nixpkgs), hashed mirrors first. `filename` (default: the last part of the URL) is the
+    file's name; `name` (default: the same) the stage's.
+
+    `mode` is `"unpack,remove"` (the stage is what the archive holds), `"unpack"` (and the archive),
+    or `""` (the file alone, promised as `out`). By default archives are unpacked and removed, and
+    other files are kept, as Pylightnix does it. The hash is always that of the file itself.
+
+    Raises `InvalidValue`, `InvalidHash`; while realizing `DownloadFailed`, `HashMismatch`.
+    """
+    del registry
+    given_urls = [one for one in (url, *urls) if one is not None]
+    if not given_urls:
+        raise InvalidValue("fetchurl got no URL", "give url= or urls=")
+    for one in given_urls:
+        _check_url(one)
+    file = filename or unquote(urlsplit(given_urls[0]).path.rpartition("/")[2])
+    given = {"sha256": sha256, "sha1": sha1, "sha512": sha512, "hash": hash}
+    return _register(file, given_urls, _hash(given), mode, name, fields)
+
+
+@takes_registry
+def fetchlocal(
+    sha256: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    envname: str | None = None,
+    mode: str | None = None,
+    name: str | None = None,
+    filename: str | None = None,
+    *,
+    hash: str | None = None,  # noqa: A002
+    registry: Registry | None = None,
+    **fields: Any,
+) -> DRef:
+    """Register a stage that is a file of this machine, known by its hash.
+
+    `path` is the file, or `envname` the environment variable that holds its path. The rest is as
+    for `fetchurl`. Raises `InvalidValue`, `InvalidHash`; while realizing `DownloadFailed` if there
+    is no such file, `HashMismatch`.
+    """
+    del registry
+    if (path is None) == (envname is None):
+        raise InvalidValue(
+            f"fetchlocal got path={path!r} and envname={envname!r}", "give one of the two"
+        )
+    if envname is not None:
+        path = os.environ.get(envname)
+        if not path:
+            raise InvalidValue(
+                f"the environment variable {envname} is not set", "set it to the path of the file"
+            )
+    place = os.path.abspath(os.fspath(path or ""))
+    urls = ["file://" + quote(place)]
+    file = filename or os.path.basename(place)
+    return _register(file, urls, _hash({"sha256": sha256, "hash": hash}), mode, name, fields)
+
+
+def _register(
+    file: str, urls: list[str], digest: Hash, mode: str | None, name: str | None, fields: Any
+) -> DRef:
+    RefPath.make(selfref, [file])
+    if "/" in file:
+        raise InvalidValue(f"filename is {file!r}", "it is a name, not a path")
+    if mode is None:
+        mode = "unpack,remove" if archive.is_archive(file) else ""
+    words = {word.strip() for word in mode.split(",")} - {""}
+    if not words <= {"unpack", "remove"} or words == {"remove"}:
+        raise InvalidValue(f"mode is {mode!r}", "it is '', 'unpack' or 'unpack,remove'")
+    config: dict[str, Any] = {
+        **fields,
+        FIELD: Fetch.kind,
+        "name": sanitise_name(name or file),
+        "filename": file,
+        "hash": digest.sri,
+        "mode": ",".join(word for word in ("unpack", "remove") if word in words),
+        "url": urls[0],
+    }
+    if urls[1:]:
+        config["urls"] = urls[1:]
+    if not words:
+        config.setdefault("out", [selfref, file])
+    return mkdrv(Config(config), match_only(), Fetch())
+
+
+def _check_url(url: str) -> None:
+    if not isinstance(url, str) or "\0" in url or urlsplit(url).scheme.lower() not in SCHEMES:
+        raise InvalidValue(
+            f"cannot fetch from {url!r}", f"a URL starts with {'://, '.join(SCHEMES)}://"
+        )
+    if "@" in urlsplit(url).netloc:
+        raise InvalidValue(
+            f"the URL for {urlsplit(url).hostname} holds a user or a password",
+            "configs are kept and shared: put credentials into ~/.netrc",
+        )
+
+
+def _hash(given: dict[str, str | None]) -> Hash:
+    hashes = {key: value for key, value in given.items() if value is not None}
+    if len(hashes) != 1:
+        raise InvalidValue(
+            f"a fetch needs one hash, but has {len(hashes)}: {', '.join(hashes) or 'none'}",
+            "give sha256=, sha512=, sha1= or hash=; `sha256sum FILE` prints one",
+        )
+    ((kind, value),) = hashes.items()
+    return Hash.parse(value, None if kind == "hash" else kind)

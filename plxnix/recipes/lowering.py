@@ -1,0 +1,202 @@
+"""Lowering: from stages to derivations with holes, the value that both builders build.
+
+A stage with a deterministic recipe and a matcher that does not choose becomes the derivation that
+its recipe says. Any other becomes a pin: a fixed-output path with the NAR hash of what its matcher
+selected. So lowering needs realizations only where something opaque is above.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plxnix.errors import InvalidRefpath, InvalidValue
+from plxnix.model import MENTION, DRef, RRef, isdref, isrefpath, isselfpath, selfref
+from plxnix.nix.derivation import placeholder
+from plxnix.nix.graph import FixedOutput, Instantiation, Node, Reference, Text, text
+from plxnix.nix.hashes import Hash
+from plxnix.realize.matchers import is_single
+from plxnix.realize.registry import Closure, Derivation
+from plxnix.recipes.toolchain import HOST, Toolchain
+from plxnix.store import Store
+
+#: A mention of a dependency or of the derivation itself, as f-strings leave it.
+_HOLE = re.compile(rf"{MENTION.pattern}|{selfref}")
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """One stage, or one selected realization of it, as Nix sees it.
+
+    `kind` is `fixed-output`, `derivation` or `pin`. `flat` is the name of the file in the native
+    realization if the Nix store path is that file itself and no folder. `rref` is set for pins.
+    """
+
+    dref: DRef
+    node: Node
+    kind: str
+    flat: str = ""
+    rref: RRef | None = None
+
+    def at(self, parts: Sequence[str]) -> Text:
+        """Return the text of a path below the realization; raise `InvalidRefpath`."""
+        if not self.flat:
+            return text(Reference(self.node), *("/" + part for part in parts))
+        if parts and "/".join(parts) != self.flat:
+            raise InvalidRefpath(
+                f"{self.dref} holds the file {self.flat} and not {'/'.join(parts)}",
+                f"refer to {self.dref}/{self.flat}",
+            )
+        return text(Reference(self.node))
+
+
+#: Returns what is selected of a derivation that has to be pinned, or raises `Unexportable`.
+Select = Callable[[DRef], Sequence[RRef]]
+
+
+class Lowering:
+    """Lowers the stages of one closure, each once, dependencies first; iterative."""
+
+    def __init__(self, closure: Closure, select: Select, toolchain: Toolchain = HOST) -> None:
+        self.closure = closure
+        self.store: Store = closure.store
+        self.toolchain = toolchain
+        self.instantiation = Instantiation()
+        self._select = select
+        self._lowered: dict[DRef, tuple[Lowered, ...]] = {}
+
+    def of(self, dref: DRef) -> tuple[Lowered, ...]:
+        """Return the lowered forms of a stage: one, or one for each pinned realization."""
+        waiting = [dref]
+        while waiting:
+            top = waiting[-1]
+            if top in self._lowered:
+                waiting.pop()
+                continue
+            derivation = self.closure.derivations[top]
+            if why_pinned(derivation):
+                self._lowered[top] = tuple(self._pin(rref) for rref in self._select(top))
+                continue
+            above = [dep for dep in derivation.config.dependencies if dep not in self._lowered]
+            waiting.extend(above)
+            if not above:
+                lowered = recipe_of(derivation).lower(derivation.config, self)
+                self._lowered[top] = (lowered,)
+        return self._lowered[dref]
+
+    def lowered(self) -> Mapping[DRef, tuple[Lowered, ...]]:
+        """Return what has been lowered so far."""
+        return self._lowered
+
+    def _pin(self, rref: RRef) -> Lowered:
+        record = self.store.record(rref)
+        digest = Hash.parse(record.nar_hash)
+        said = f"{rref.name} is a result that Nix cannot build. Add it with: plxnix nix add {rref}"
+        node = Node(
+            name=rref.name,
+            system=self.toolchain.system,
+            builder=self.toolchain.shell(),
+            args=(text("-c"), text('printf "%s\\n" "$message" >&2; exit 1')),
+            env={"message": text(said)},
+            fixed=FixedOutput(digest, recursive=True),
+            comment=f"pin of {rref}",
+        )
+        return Lowered(rref.dref, node, "pin", rref=rref)
+
+    # -- strings and values with references in them --------------------------------------------
+
+    def text(self, value: str) -> Text:
+        """Turn a string into text, with a hole for each mention of a dependency.
+
+        `selfref` stands for the output's own path, by Nix's placeholder for it. Raises
+        `InvalidValue` where a refpath was printed as a list.
+        """
+        parts: list[str | Reference] = []
+        end = 0
+        for found in _HOLE.finditer(value):
+            parts.append(value[end : found.start()])
+            end = found.end()
+            if found.group() == selfref:
+                parts.append(placeholder("out"))
+            else:
+                below, end = self._mention(DRef.parse(found.group()), value, end)
+                parts.extend(below)
+        parts.append(value[end:])
+        return text(*parts)
+
+    def _mention(self, dref: DRef, value: str, end: int) -> tuple[Text, int]:
+        """Return the text for a mention that ends at `end`, and where the rest begins."""
+        if value[end : end + 2] in ("',", '",'):
+            raise InvalidValue(
+                f"{value!r:.200} holds a refpath that was printed as a list",
+                "write dref / 'file', or mkrefpath(dref, ['file']): these print as paths",
+            )
+        forms = self.of(dref)
+        flat = forms[0].flat if len(forms) == 1 else ""
+        if flat and value[end : end + 1 + len(flat)] == "/" + flat:
+            end += 1 + len(flat)
+        elif len(forms) > 1 and value[end : end + 1] == "/":
+            rest = re.match(r"/[^\s'\";&|<>()$`]*", value[end:])
+            below = rest.group()[1:] if rest else ""
+            return _blank_separated([form.at([below]) for form in forms]), end + 1 + len(below)
+        return _blank_separated([form.at([]) for form in forms]), end
+
+    def value(self, value: Any) -> Text | None:
+        """Turn a config's value into the text of an environment variable, as Nix coerces it.
+
+        Refpaths and references become paths; lists of texts are joined by blanks; true is `1`,
+        false and null are empty. Raises `InvalidValue` for floats, whose text differs between
+        versions of Nix, and returns None for objects.
+        """
+        if isrefpath(value):
+            forms = self.of(DRef(value[0]))
+            return _blank_separated([form.at(value[1:]) for form in forms])
+        if isselfpath(value):
+            return text("/".join([placeholder("out"), *value[1:]]))
+        if isinstance(value, str):
+            if isdref(value):
+                return _blank_separated([form.at([]) for form in self.of(DRef(value))])
+            return self.text(value)
+        if value is None or value is False:
+            return text("")
+        if value is True:
+            return text("1")
+        if isinstance(value, int):
+            return text(str(value))
+        if isinstance(value, float):
+            raise InvalidValue(
+                f"the number {value!r} cannot go to Nix, whose versions print it differently",
+                "pass it as a string",
+            )
+        if isinstance(value, list):
+            items = [self.value(item) for item in value]
+            return None if None in items else _blank_separated([item for item in items if item])
+        return None
+
+
+def _blank_separated(texts: Sequence[Text]) -> Text:
+    joined: list[str | Reference] = []
+    for number, one in enumerate(texts):
+        joined.extend((" ", *one) if number else one)
+    return text(*joined)
+
+
+def recipe_of(derivation: Derivation) -> Any:
+    """Return a derivation's recipe, or None if its realizer is code."""
+    from plxnix.recipes.recipe import Recipe
+
+    return derivation.realizer if isinstance(derivation.realizer, Recipe) else None
+
+
+def why_pinned(derivation: Derivation) -> str:
+    """Say why a stage cannot leave as a derivation of its own; empty if it can."""
+    recipe = recipe_of(derivation)
+    if recipe is None:
+        return "its realizer is Python code"
+    if not recipe.deterministic(derivation.config):
+        return "it was declared not deterministic"
+    if not is_single(derivation.matcher):
+        return f"{derivation.matcher!r} selects among its realizations"
+    return ""
