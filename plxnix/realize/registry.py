@@ -54,7 +54,6 @@ class Registry:
     def __init__(self, store: Store | None = None) -> None:
         self.store = current_store(store, create=True)
         self.derivations: dict[DRef, Derivation] = {}
-        self.in_instantiate = False
 
     def __repr__(self) -> str:
         return f"Registry({self.store!r}, {len(self.derivations)} derivations)"
@@ -87,6 +86,9 @@ class Closure:
 
 _current: ContextVar[Registry | None] = ContextVar("plxnix_registry", default=None)
 
+#: The registries in which this thread is instantiating a stage at the moment.
+_instantiating: ContextVar[tuple[Registry, ...]] = ContextVar("plxnix_instantiating", default=())
+
 
 @contextmanager
 def current_registry(registry: Registry) -> Iterator[Registry]:
@@ -111,16 +113,17 @@ def find_registry(registry: Registry | None = None) -> Registry:
 
 
 def takes_registry(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a stage take its registry as first positional argument, or as `r=`, `m=`, `registry=`.
+    """Let a stage take its registry as `r=`, `m=`, `registry=`, or as a positional argument.
 
-    Inside, it is the current one. This is how stages of all ages of Pylightnix are called.
+    Inside, it is the current one. This is how stages of all ages of Pylightnix are called: the
+    older ones take it first, the newer ones last.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        given = None
-        if args and isinstance(args[0], Registry):
-            given, args = args[0], args[1:]  # type: ignore[assignment]
+        given = next((value for value in args if isinstance(value, Registry)), None)
+        if given is not None:
+            args = tuple(v for v in args if not isinstance(v, Registry))  # type: ignore[assignment]
         for name in REGISTRY_ARGUMENTS:
             if name in kwargs:
                 given = kwargs.pop(name) or given  # type: ignore[assignment]
@@ -144,7 +147,7 @@ def mkconfig(value: Mapping[str, Any]) -> Config:
 def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realizer) -> DRef:
     """Register a derivation and return its reference; the config is written into the store.
 
-    The registry is the current one, or is passed as `registry=` or as the first argument. Raises
+    The registry is the current one, or is passed as `registry=`, first or last. Raises
     `NoRegistry`, `MissingRealizer` if the config refers to what the registry does not know, and
     what `Config` raises.
     """
@@ -188,23 +191,28 @@ def instantiate(
     arguments go to the function. Nothing is realized. Cost is linear in the closure's edges.
 
     Raises `RecursiveInstantiate` if a stage calls it, `MissingRealizer`, `InvalidValue` if no
-    reference comes out.
+    reference comes out or `store` is not the registry's.
     """
     found = (
         registry or kwargs.pop("r", None) or _current.get() or Registry(current_store(store, True))
     )
-    if found.in_instantiate:
+    if store is not None and store.root != found.store.root:
+        raise InvalidValue(
+            f"the store {store.root} is not that of the registry, {found.store.root}",
+            "pass one of them, or make the registry with Registry(store)",
+        )
+    if any(other is found for other in _instantiating.get()):
         raise RecursiveInstantiate(
             "instantiate() was called by a stage that is being instantiated",
             "a stage calls other stages directly and puts what they return into its config",
         )
     result = stage
     if callable(stage):
-        found.in_instantiate = True
+        token = _instantiating.set((*_instantiating.get(), found))
         try:
             result = call_stage(stage, found, args, kwargs)
         finally:
-            found.in_instantiate = False
+            _instantiating.reset(token)
     targets = tuple(dict.fromkeys(_references(result)))
     if not targets:
         raise InvalidValue(
