@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from itertools import count
-from secrets import token_hex
 
 from plxnix.store import locks, tree
 
@@ -25,7 +24,7 @@ class Session:
     def __init__(self, tmp: str) -> None:
         self._numbers = count()
         while True:
-            self.path = f"{tmp}/{os.getpid()}-{token_hex(8)}"
+            self.path = f"{tmp}/{os.getpid()}-{os.urandom(8).hex()}"
             os.mkdir(self.path, 0o700)
             # Between these two lines a sweeper may take it for abandoned: then make another.
             descriptor = locks.try_folder(self.path)
@@ -44,9 +43,11 @@ class Session:
         return f"{self.path}/{next(self._numbers)}-{name[:100]}"
 
     def close(self) -> None:
-        """Remove the folder with all that is left in it."""
+        """Remove the folder with all that is left in it; doing it twice does nothing more."""
         tree.remove(self.path)
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def session(tmp: str) -> Session:
@@ -60,6 +61,8 @@ def session(tmp: str) -> Session:
         if found is None or not os.path.isdir(found.path):
             import atexit
 
+            if found is not None:
+                found.close()  # Somebody removed the folder; the descriptor is still open.
             sweep(tmp)
             found = _sessions[key] = Session(key[1])
             atexit.register(_close, key)
