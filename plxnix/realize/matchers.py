@@ -84,7 +84,13 @@ def latest() -> Key:
 
 
 def exact(expected: Sequence[str]) -> Key:
-    """Return a key that lets only the named realizations take part, in the order given."""
+    """Return a key that lets only the named realizations take part, in the order given.
+
+    Raises `InvalidReference`, and `InvalidValue` for a realization that is named twice.
+    """
+    for place, rref in enumerate(expected):
+        if rref in expected[:place]:
+            raise InvalidValue(f"{rref} is named twice", "name each realization once")
     places = {RRef.parse(rref): len(expected) - place for place, rref in enumerate(expected)}
     return lambda _, rref: places.get(rref)
 
@@ -94,8 +100,13 @@ def number(path: str, pointer: str | None = None, minimize: bool = False) -> Key
 
     The file holds a number as text, or JSON in which `pointer` (RFC 6901, such as `/valid/loss`)
     leads to one. Realizations without the file, without the member, or with NaN do not take part.
-    With `minimize` small numbers come first. Raises `InvalidValue` if the file holds no number.
+    With `minimize` small numbers come first. Raises `InvalidValue` for a bad pointer, and when
+    called if the file holds no number.
     """
+    if pointer and not pointer.startswith("/"):
+        raise InvalidValue(
+            f"not a JSON pointer: {pointer!r}", "it starts with /, as in /valid/loss"
+        )
 
     def key(store: Store, rref: RRef) -> float | None:
         found = _read_number(os.path.join(store.path(rref), path), pointer)
@@ -159,14 +170,19 @@ def match_best(
     said = [repr(path), f"top={top}", f"minimize={minimize}"]
     said += [f"pointer={pointer!r}"] if pointer is not None else []
     said += [f"among={among}"] if among is not None else []
-    trim = at_least(max(top, _positive("among", among or top)), top)
+    trim = at_least(max(top, _positive("among", top if among is None else among)), top)
     return Selection(f"match_best({', '.join(said)})", number(path, pointer, minimize), trim)
 
 
 def match_exact(rrefs: Sequence[str]) -> Matcher:
-    """Match just these realizations, in this order; if one is missing: realize."""
-    key = exact(rrefs)
-    return Selection(f"match_exact({[str(r) for r in rrefs]})", key, at_least(max(len(rrefs), 1)))
+    """Match just these realizations, in this order; if one is missing: realize.
+
+    Raises `InvalidReference`, and `InvalidValue` if none is named or one twice.
+    """
+    if not rrefs:
+        raise InvalidValue("match_exact names no realization", "name at least one")
+    title = f"match_exact({[str(rref) for rref in rrefs]})"
+    return Selection(title, exact(rrefs), at_least(len(rrefs)))
 
 
 def is_single(matcher: Matcher) -> bool:
@@ -187,7 +203,7 @@ def _read_number(path: str, pointer: str | None) -> float | None:
             return float(text)
         found = _follow(json.loads(text), pointer)
         return None if found is None else float(found)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise InvalidValue(f"{path} holds {text!r:.60}, no number", _NUMBER) from None
 
 
@@ -195,10 +211,6 @@ _NUMBER = "write a number as text, or JSON and name its place with pointer='/...
 
 
 def _follow(value: Any, pointer: str) -> Any:
-    if pointer and not pointer.startswith("/"):
-        raise InvalidValue(
-            f"not a JSON pointer: {pointer!r}", "it starts with /, as in /valid/loss"
-        )
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
