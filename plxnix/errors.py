@@ -43,6 +43,7 @@ __all__ = [
     "StoreError",
     "StoreNotFound",
     "StoreVersionError",
+    "TargetError",
     "ToolFailed",
     "ToolMissing",
     "Unexportable",
@@ -124,6 +125,14 @@ class CodeHashError(PlxnixError):
 
 class UnknownStage(PlxnixError, KeyError):
     """A file or module has no stage of that name."""
+
+
+class TargetError(PlxnixError):
+    """A file or module of stages raised; `frames` are the places in it, innermost last."""
+
+    def __init__(self, message: str, hint: str = "", frames: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.frames = tuple(frames)
 
 
 # -- formats of Nix ----------------------------------------------------------------------------
