@@ -1,0 +1,48 @@
+"""The command line: `plxnix COMMAND`.
+
+Data go to standard output and talk to standard error. The exit status is 0, 1 for an error (one
+clear message), 2 for wrong usage, 130 after Ctrl-C, and 141 if the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plxnix.errors import PlxnixError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (default: those of the process) name; return the status."""
+    import click
+
+    from plxnix.cli.commands import cli
+    from plxnix.cli.session import Session
+
+    session = Session()
+    console = session.console
+    try:
+        status = cli.main(
+            None if arguments is None else list(arguments),
+            prog_name="plxnix",
+            standalone_mode=False,
+            obj=session,
+        )
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            console.talk(error.ctx.get_usage())
+            console.error(error.format_message(), f"{error.ctx.command_path} --help")
+        else:
+            console.error(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.error("interrupted")
+        return 130
+    except (PlxnixError, OSError) as error:
+        session.report(error)
+        return 1
+    except Exception as error:  # noqa: BLE001  # a defect: still one clear message
+        session.report(error, "this is a defect of plxnix: with --debug it shows where")
+        return 1
+    return status if isinstance(status, int) else 0

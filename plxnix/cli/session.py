@@ -1,0 +1,140 @@
+"""The session: what all commands share, that is the global options, the console and the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from plxnix.cli.console import Console
+from plxnix.errors import DownloadFailed, PlxnixError
+
+if TYPE_CHECKING:
+    from plxnix.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One run of the command line."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.place: str | None = None
+        self.debug = False
+
+    def store(self, create: bool = False) -> Store:
+        """Open the store that is meant.
+
+        That is the one of `--store`, else of `PLXNIX_ROOT`, else the default one. With `create` it
+        is made if it does not exist, except that of `--store`: there it is taken for a typing
+        error. Raises what `Store` raises.
+        """
+        from plxnix.store import Store, current_store
+
+        if self.place is not None:
+            return Store(self.place)
+        return current_store(create=create)
+
+    def report(self, error: BaseException, hint: str = "", details: Sequence[str] = ()) -> None:
+        """Print an error, with its traceback if `--debug` asks for it."""
+        if self.debug:
+            import traceback
+
+            self.console.talk("".join(traceback.format_exception(error)).rstrip())
+        if isinstance(error, PlxnixError):
+            attempts = error.attempts if isinstance(error, DownloadFailed) else ()
+            self.console.error(error.message, hint or error.hint, [*attempts, *details])
+        elif isinstance(error, OSError):
+            place = f"{error.filename!r}: " if error.filename else ""
+            self.console.error(f"{place}{error.strerror or error}", hint, details)
+        else:
+            self.console.error(f"{type(error).__name__}: {error}", hint, details)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = context.find_object(Session)
+        source = context.get_parameter_source(parameter.name or "")
+        if session is None or source is click.core.ParameterSource.DEFAULT:
+            return
+        if name in ("place", "debug"):
+            setattr(session, name, value)
+        else:
+            setattr(session.console, name, value)
+
+    return callback
+
+
+def global_options(hidden: bool = False) -> list[click.Parameter]:
+    """Return the options that may be given before a command's name and after it."""
+
+    def option(*names: str, to: str, **attributes: Any) -> click.Option:
+        return click.Option(
+            list(names), expose_value=False, hidden=hidden, callback=_set(to), **attributes
+        )
+
+    return [
+        option(
+            "--store",
+            to="place",
+            metavar="FOLDER",
+            help="The store; else that of PLXNIX_ROOT, else ~/.local/share/plxnix.",
+        ),
+        option("-q", "--quiet", to="quiet", is_flag=True, help="Print results and errors only."),
+        option("-v", "--verbose", to="verbose", is_flag=True, help="Print more of what is done."),
+        option(
+            "--color",
+            to="color",
+            type=click.Choice(["auto", "always", "never"]),
+            help="When to draw in colours; auto honours NO_COLOR.",
+        ),
+        option("--debug", to="debug", is_flag=True, help="Show the traceback of an error."),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global options too, and has examples in its help."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, and the global ones, which its help leaves out."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *global_options(hidden=True), help_option]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, line by line."""
+        del ctx
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
+
+
+def command(
+    name: str, short: str, examples: Sequence[str]
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command of plxnix."""
+    return click.command(name, cls=Command, short_help=short, examples=examples)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds (epoch)."
+)
+
+
+def reader_is_gone() -> click.exceptions.Exit:
+    """Make Python's last flush harmless, and return what ends the command quietly."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+    return click.exceptions.Exit(141)

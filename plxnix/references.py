@@ -1,0 +1,153 @@
+"""References as people write them: found in a store by hash, name or path."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from plxnix.errors import InvalidReference, NotInStore
+from plxnix.model import HASH_LENGTH, DRef, RRef, isdref, isrref
+from plxnix.store import Store
+from plxnix.store.layout import Layout, dref_of
+
+Reference: TypeAlias = DRef | RRef
+
+#: Part of a reference: perhaps its kind, four or more digits of its first hash, perhaps more of it.
+_PREFIX = re.compile(r"(dref:|rref:)?([0-9a-f]{4,32})(-[0-9A-Za-z+._?=-]*)?")
+
+
+def resolve_reference(store: Store, text: str) -> list[Reference]:
+    """Return all that `text` may mean in the store: at least one reference.
+
+    It is a whole reference, or its head (at least four digits of its first hash), the whole name of
+    derivations, or a path that is in the store or leads into it. Cost: one listing of the store,
+    and for a hash one of each derivation. Raises `NotInStore`, which names what is similar.
+    """
+    whole = _whole(store, text)
+    if whole is not None:
+        return [whole]
+    if "/" in text or text in (".", ".."):
+        return [_at_path(store, text)]
+    drefs = list(store.derivations())
+    named: list[Reference] = [dref for dref in drefs if dref.name == text]
+    if named:
+        return named
+    found = _by_prefix(store, drefs, text)
+    if found:
+        return found
+    if os.path.islink(text):
+        return [_at_path(store, text)]
+    raise NotInStore(
+        f"the store {store.root} has nothing that is called {text!r}",
+        _similar(text, drefs) or "`plxnix ls` lists what there is",
+        text,
+    )
+
+
+def resolve_one(store: Store, text: str) -> Reference:
+    """Return what `text` means; raise `InvalidReference` with the candidates if it is not clear."""
+    return _one(text, resolve_reference(store, text))
+
+
+def resolve_realization(store: Store, text: str, latest: bool = False) -> RRef:
+    """Return the realization that `text` means.
+
+    A derivation stands for its only realization, or with `latest` for the one that was started
+    last. Raises `InvalidReference` with the candidates if there are several, `NotInStore`.
+    """
+    found = resolve_one(store, text)
+    if isinstance(found, RRef):
+        return found
+    rrefs = store.realizations(found)
+    if not rrefs:
+        raise NotInStore(f"{found} is not realized", "`plxnix realize` makes it", found)
+    if latest:
+        return latest_of(store, rrefs)
+    return RRef(_one(text, rrefs, "; or --latest for the newest"))
+
+
+def latest_of(store: Store, rrefs: Sequence[RRef]) -> RRef:
+    """Return the realization that was started last; the first output of one run comes last."""
+
+    def key(rref: RRef) -> tuple[float, int, RRef]:
+        record = store.record(rref)
+        return record.started, -record.index, rref
+
+    return max(rrefs, key=key)
+
+
+def _one(text: str, found: Sequence[Reference], advice: str = "") -> Reference:
+    if len(found) == 1:
+        return found[0]
+    kind = "realizations" if isinstance(found[0], RRef) else "derivations"
+    shown = "".join(f"\n    {one}" for one in found[:10])
+    more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
+    raise InvalidReference(
+        f"{text!r} may mean {len(found)} {kind}:{shown}{more}",
+        f"give as many digits of the hash as it takes to tell them apart{advice}",
+    )
+
+
+def _whole(store: Store, text: str) -> Reference | None:
+    if isrref(text):
+        store.path(text)
+        return RRef(text)
+    if isdref(text):
+        if not os.path.isdir(store.layout.derivation(DRef(text))):
+            store.config(text)  # raises NotInStore
+        return DRef(text)
+    return None
+
+
+def _by_prefix(store: Store, drefs: Sequence[DRef], text: str) -> list[Reference]:
+    match = _PREFIX.fullmatch(text)
+    if not match:
+        return []
+    kind, digits, rest = match[1], match[2], match[3] or ""
+    head = digits + rest
+    found: list[Reference] = []
+    if kind != "rref:":
+        found += [dref for dref in drefs if dref[5:].startswith(head)]
+    if kind != "dref:":
+        found += [
+            rref
+            for dref in drefs
+            for rref in store.realizations(dref)
+            if rref[5:].startswith(head) or f"{rref.rhash}-{rref.name}" == head
+        ]
+    return found
+
+
+def _at_path(store: Store, text: str) -> Reference:
+    """Return what a path is in: a realization, or else a derivation."""
+    for layout, path in (
+        (store.layout, os.path.abspath(text)),
+        (Layout(os.path.realpath(store.root)), os.path.realpath(text)),
+    ):
+        rref = layout.rref_of(path)
+        if rref is not None:
+            store.path(rref)
+            return rref
+        parts = os.path.relpath(path, layout.store).split("/")
+        dref = dref_of(parts[0])
+        if dref is not None and len(parts) < 3 and os.path.isdir(layout.derivation(dref)):
+            return dref
+    raise NotInStore(
+        f"{text!r} does not lead into the store {store.root}",
+        "give a reference, a hash, a name, or a link to a realization of this store",
+        text,
+    )
+
+
+def _similar(text: str, drefs: Sequence[DRef]) -> str:
+    from difflib import get_close_matches
+
+    names = sorted({str(dref.name) for dref in drefs})
+    close = get_close_matches(text, names, 3)
+    if close:
+        return f"is it {' or '.join(close)}? `plxnix ls` lists what there is"
+    if len(text) < 4 and all(digit in "0123456789abcdef" for digit in text):
+        return f"a hash needs at least 4 of its {HASH_LENGTH} digits"
+    return ""
