@@ -6,6 +6,8 @@ the graph leaves as real Nix derivations, and what is not goes along as pinned r
 This is the table of contents; each name is documented where it is defined.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from plxnix.attributes import Attrs
 from plxnix.autostage import autostage
 from plxnix.config import Config
@@ -84,6 +86,9 @@ from plxnix.store.query import (
 )
 from plxnix.version import VERSION as __version__
 
+if TYPE_CHECKING:
+    from plxnix.recipes import execute, fetchlocal, fetchurl, mkfile, mknode, unpack
+
 __all__ = [
     "Attrs",
     "Build",
@@ -128,6 +133,9 @@ __all__ = [
     "drefdeps1",
     "drefrrefs",
     "evaluate",
+    "execute",
+    "fetchlocal",
+    "fetchurl",
     "fsinit",
     "instantiate",
     "isdref",
@@ -143,8 +151,10 @@ __all__ = [
     "match_some",
     "mkconfig",
     "mkdrv",
+    "mkfile",
     "mklens",
     "mkname",
+    "mknode",
     "mkrefpath",
     "path2rref",
     "realize",
@@ -159,4 +169,16 @@ __all__ = [
     "rrefdeps",
     "rrefdeps1",
     "selfref",
+    "unpack",
 ]
+
+#: Recipes are loaded when they are asked for: a script without them starts in half the time.
+_RECIPES = ("execute", "fetchlocal", "fetchurl", "mkfile", "mknode", "unpack")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RECIPES:
+        from plxnix import recipes
+
+        return getattr(recipes, name)
+    raise AttributeError(f"module 'plxnix' has no attribute {name!r}")

@@ -27,13 +27,14 @@ _FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
 
 
 def run_process(
+    stage: str,
     builder: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
     folder: str,
     write_log: Callable[[bytes], object],
 ) -> None:
-    """Run a builder in `folder` and wait for it and all it started.
+    """Run the builder of `stage` in `folder` and wait for it and all it started.
 
     `environment` is the derivation's; it wins over what every builder gets. Standard input is
     empty; standard output and error go to `write_log` in pieces as they come. Whatever is still
@@ -60,7 +61,9 @@ def run_process(
         )
     except (OSError, ValueError) as error:
         raise BuildFailed(
-            f"cannot start the builder {builder!r}: {error}", "is it an executable file?"
+            f"cannot start {builder!r}, the builder of {stage}: {error}",
+            "is it an executable file?",
+            stage,
         ) from error
     try:
         _pump(process, write_log)
@@ -72,7 +75,9 @@ def run_process(
             process.stdout.close()
     if status != 0:
         said = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
-        raise BuildFailed(f"the builder {builder} {said}", "its output says why: `plxnix log`")
+        raise BuildFailed(
+            f"the builder of {stage} {said}", "its output says why: `plxnix log`", stage
+        )
 
 
 def _pump(process: object, write_log: Callable[[bytes], object]) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from plxnix.export.graph import ExportGraph, Item
-from plxnix.nix.graph import Node, Reference, Source, Text
-from plxnix.nix.text import attribute, string, template
+from plxnix.nix.graph import Node, Reference, Source, Text, attributes
+from plxnix.nix.text import attribute, hole, string, template
 from plxnix.version import VERSION
 
 _PIN = """\
@@ -31,6 +31,7 @@ _PIN = """\
         "printf \\"%%s\\\\n\\" \\"$message\\" >&2; exit 1"
       ];
       outputHash = hash;
+      outputHashAlgo = "";
       outputHashMode = "recursive";
     };
 """
@@ -70,8 +71,7 @@ def _names(graph: ExportGraph) -> Callable[[Reference], str]:
         if isinstance(reference.node, Source):
             source = reference.node
             return f"builtins.toFile {string(source.name)} {string(source.contents)}"
-        variable = graph.item(reference.node).variable
-        return variable if reference.output == "out" else f"{variable}.{reference.output}"
+        return hole(reference, graph.item(reference.node).variable)
 
     return name
 
@@ -100,27 +100,20 @@ def _item(graph: ExportGraph, item: Item) -> Iterator[str]:
 
 
 def _derivation(node: Node, names: Callable[[Reference], str]) -> Iterator[str]:
-    yield f"      name = {string(node.name)};"
-    yield f"      system = {string(node.system)};"
-    if node.outputs != ("out",):
-        yield "      outputs = ["
-        yield from (f"        {string(output)}" for output in node.outputs)
-        yield "      ];"
-    yield f"      builder = {template(node.builder, names)};"
-    if node.args:
-        yield "      args = ["
-        for one in node.args:
-            yield from _value(one, names, "        ")
-        yield "      ];"
-    if node.fixed is not None:
-        yield f"      outputHash = {string(node.fixed.hash.sri)};"
-        mode = "recursive" if node.fixed.recursive else "flat"
-        yield f"      outputHashMode = {string(mode)};"
-    for key, value in sorted(node.env.items()):
+    for key, value in attributes(node).items():
         written = list(_value(value, names, "      "))
         written[0] = f"      {attribute(key)} = {written[0].lstrip()}"
         written[-1] += ";"
         yield from written
+        if key == "builder" and node.args:
+            yield "      args = ["
+            for one in node.args:
+                yield from _value(one, names, "        ")
+            yield "      ];"
+    if node.outputs != ("out",):
+        yield "      outputs = ["
+        yield from (f"        {string(output)}" for output in node.outputs)
+        yield "      ];"
 
 
 def _value(value: Text, names: Callable[[Reference], str], indent: str) -> Iterator[str]:

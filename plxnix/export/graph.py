@@ -1,4 +1,4 @@
-"""The graph to be exported: the derivations of a closure, named, in order, and why each is what it is."""
+"""The graph to be exported: the derivations of a closure, in order, named and explained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from plxnix.realize.plan import make_plan
 from plxnix.realize.registry import Closure
 from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
 from plxnix.recipes.toolchain import HOST, Toolchain
+
+#: Variables of the exported file itself.
+OURS = frozenset({"fetchurl", "lines", "name", "default", "overrides", "pin", "stage"})
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,8 @@ class ExportGraph:
         stages = {
             id(form.node): form for several in self.lowering.lowered().values() for form in several
         }
-        names = unique([_label(node, stages.get(id(node))) for node in nodes])
-        self.items = [
-            Item(name, node, stages.get(id(node))) for name, node in zip(names, nodes, strict=True)
-        ]
+        names = unique({node: _label(node, stages.get(id(node))) for node in nodes}, OURS)
+        self.items = [Item(names[node], node, stages.get(id(node))) for node in nodes]
         self._by_node = {id(item.node): item for item in self.items}
         self.targets: dict[DRef, list[Item]] = {
             dref: [self.item(form.node) for form in several] for dref, several in forms.items()

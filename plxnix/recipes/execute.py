@@ -13,36 +13,13 @@ from typing import Any
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef
-from plxnix.nix.graph import Node, Text, text
+from plxnix.nix.graph import RESERVED, Node, Text, text
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
-
-#: Variables that mean something to Nix itself, so that no field may be called so.
-RESERVED = frozenset(
-    {
-        "__contentAddressed",
-        "__ignoreNulls",
-        "__impure",
-        "__json",
-        "__structuredAttrs",
-        "__toString",
-        "args",
-        "builder",
-        "name",
-        "out",
-        "outPath",
-        "outputHash",
-        "outputHashAlgo",
-        "outputHashMode",
-        "outputs",
-        "system",
-        "type",
-    }
-)
 
 #: Fields of the config that are not handed to the builder as variables.
 _OWN = frozenset(
@@ -89,7 +66,8 @@ class Execute(Recipe):
         if "command" in config:
             # Bash ends with a builtin: Nix 2.8 kills builders whose output closes before they do.
             script = text("set -e\n", *lowering.text(config["command"]), "\n:\n")
-            builder, arguments = toolchain.shell(), (text("-c"), script)
+            builder = toolchain.shell()
+            arguments: tuple[Text, ...] = (text("-c"), script)
         else:
             builder = lowering.text(config["builder"])
             arguments = tuple(
@@ -184,7 +162,7 @@ def execute(
 
 
 def _check_variable(key: str) -> None:
-    if key in RESERVED or key in _OWN or "=" in key or "\0" in key or not key:
+    if key in RESERVED or key in _OWN or key == "out" or "=" in key or "\0" in key or not key:
         raise InvalidValue(
             f"a command cannot have a variable called {key!r}",
             "Nix or plxnix gives that name a meaning of its own; choose another",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from plxnix.builders import archive, download
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef, RefPath, selfref
@@ -56,6 +55,8 @@ class Fetch(Recipe):
 
     def make(self, job: Job) -> Artifact:
         """Download the file, or resume its download, and unpack it where the mode says so."""
+        from plxnix.builders import download
+
         config = job.config
         folder = job.folder()
         file = folder / config["filename"]
@@ -73,6 +74,8 @@ class Fetch(Recipe):
         return Artifact(folder, nix=job.nix(lowered))
 
     def _unpack(self, job: Job, file: Path) -> Path:
+        from plxnix.builders import archive
+
         output = job.folder() / "out"
         archive.unpack(file, output)
         if "remove" not in job.config["mode"]:
@@ -214,6 +217,8 @@ def _register(
     if "/" in file:
         raise InvalidValue(f"filename is {file!r}", "it is a name, not a path")
     if mode is None:
+        from plxnix.builders import archive
+
         mode = "unpack,remove" if archive.is_archive(file) else ""
     words = {word.strip() for word in mode.split(",")} - {""}
     if not words <= {"unpack", "remove"} or words == {"remove"}:

@@ -141,7 +141,9 @@ class Job:
         environment.update(name=node.name, system=node.system, out=str(output))
         environment["builder"] = fill(node.builder)
         arguments = [fill(value) for value in node.args]
-        run_process(environment["builder"], arguments, environment, str(top), self.log.write)
+        run_process(
+            self.dref, environment["builder"], arguments, environment, str(top), self.log.write
+        )
         return self._adopt(lowered, output)
 
     def _adopt(self, lowered: Lowered, output: Path) -> Artifact:

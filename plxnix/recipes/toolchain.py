@@ -17,8 +17,13 @@ from plxnix.nix.graph import Text, text
 class Toolchain(Protocol):
     """What recipes ask of a toolchain."""
 
-    name: str
-    system: str
+    @property
+    def name(self) -> str:
+        """Return what the toolchain is called."""
+
+    @property
+    def system(self) -> str:
+        """Return Nix's name for the machines that it is for, such as `x86_64-linux`."""
 
     def shell(self) -> Text:
         """Return the path of a bash."""

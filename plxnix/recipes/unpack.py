@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from plxnix.builders import archive
 from plxnix.config import Config
 from plxnix.errors import InvalidRefpath, InvalidValue
 from plxnix.model import DRef, RefPath, isdref
@@ -48,6 +47,8 @@ class Unpack(Recipe):
 
     def make(self, job: Job) -> Artifact:
         """Unpack with our own reader, which gives the tree that tar gives and cannot be misled."""
+        from plxnix.builders import archive
+
         build = Build(job.store, job.dref, job.context)
         output = job.folder() / "out"
         archive.unpack(

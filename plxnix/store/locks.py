@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,7 +28,7 @@ def exclusive(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
         # Unlinked while still held: whoever opened it meanwhile sees that and opens a new one.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import stat
+import sys
 from dataclasses import replace
 
 from plxnix.errors import BuildFailed, NixFormatError, StoreError
@@ -39,9 +39,9 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
             record,
             nar_hash=found.sri,
             nar_size=size,
-            host=platform.node(),
+            host=os.uname().nodename,
             plxnix=_version(),
-            python=platform.python_version(),
+            python=sys.version.split()[0],
         )
         rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
         if os.path.isdir(store.layout.realization(rref)):
