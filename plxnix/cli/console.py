@@ -166,6 +166,10 @@ class Console:
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def rich_talk(self) -> RichConsole:
+        """Return a console of rich that draws on standard error."""
+        return self.rich(sys.stderr)
+
     def rich(self, stream: TextIO) -> RichConsole:
         """Return a console of rich that draws on `stream`."""
         from rich.console import Console as RichConsole

@@ -1,0 +1,241 @@
+"""`tree` and `du`: what was made from what, and how much space it takes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+import click
+
+from plxnix.cli.console import Cell
+from plxnix.cli.listing import readable
+from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.units import age_text, counted, size_text
+from plxnix.errors import CorruptEntry, NotInStore
+from plxnix.model import DRef, RRef
+from plxnix.references import Reference, resolve_one, resolve_reference
+from plxnix.store import Store
+
+#: What each reference was made from, or would be: a realization where one was selected.
+Edges: TypeAlias = dict[Reference, list[Reference]]
+
+#: How many rows `du` shows if it is not told.
+ROWS = 20
+
+
+@command(
+    "tree",
+    "Draw what a realization was made from.",
+    examples=(
+        "plxnix tree",
+        "plxnix tree report",
+        "plxnix tree rref:5c4de0aa --depth 2",
+    ),
+)
+@click.argument("reference", metavar="[REF]", required=False)
+@click.option("--depth", type=click.IntRange(0), help="How many levels below the top are drawn.")
+@json_option
+@pass_session
+def tree(session: Session, reference: str | None, depth: int | None, as_json: bool) -> None:
+    """Draw which realizations a realization was made from, and those from which, and so on.
+
+    For a derivation all its realizations are drawn; one that is not realized is drawn with what it
+    depends on. Without REF it is the whole store. What was drawn before is marked (*) and not drawn
+    again.
+    """
+    store = session.store()
+    if reference is None:
+        edges = _below(store, _all(store))
+        tops = _tops(edges)
+    else:
+        tops = [one for found in resolve_reference(store, reference) for one in _runs(store, found)]
+        edges = _below(store, tops)
+    if as_json:
+        # Not nested: a graph in which much is shared would grow without bounds.
+        session.console.json({"tops": tops, "made_from": edges})
+        return
+    if not tops:
+        session.console.say("there is nothing in the store")
+    session.console.lines(_drawn(store, tops, edges, depth))
+
+
+@command(
+    "du",
+    "Show how much space realizations take.",
+    examples=(
+        "plxnix du",
+        "plxnix du report                 it, and all it was made from",
+        "plxnix du --sort closure -n 0    all of them",
+    ),
+)
+@click.argument("reference", metavar="[REF]", required=False)
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["own", "closure"]),
+    default="own",
+    help="By own size, or with all a realization was made from.",
+)
+@click.option(
+    "-n",
+    "--rows",
+    type=click.IntRange(0),
+    default=ROWS,
+    show_default=True,
+    help="How many rows are printed; 0 for all.",
+)
+@json_option
+@pass_session
+def du(session: Session, reference: str | None, order: str, rows: int, as_json: bool) -> None:
+    """Show the size of realizations, the greatest first: their own, and with all below them.
+
+    With REF only those are shown that it was made from, and itself. Sizes are those of NAR
+    archives, as Nix counts them.
+    """
+    store = session.store()
+    start = _all(store)
+    if reference is not None:
+        start = _runs(store, resolve_one(store, reference))
+    edges = {
+        rref: [one for one in below if isinstance(one, RRef)]
+        for rref, below in _below(store, start).items()
+        if isinstance(rref, RRef)
+    }
+    sizes = {
+        rref: record.nar_size if (record := readable(store, rref)) is not None else 0
+        for rref in edges
+    }
+    shown = sorted(sizes, key=lambda rref: (-sizes[rref], rref))
+    closures: dict[RRef, int] = {}
+    if order == "closure":
+        closures = {rref: _closure_size(rref, edges, sizes) for rref in shown}
+        shown.sort(key=lambda rref: -closures[rref])
+    if rows and not as_json:
+        shown = shown[:rows]
+    closures = closures or {rref: _closure_size(rref, edges, sizes) for rref in shown}
+    total = sum(sizes.values())
+    if as_json:
+        session.console.json(
+            {
+                "total": total,
+                "realizations": [
+                    {"rref": rref, "size": sizes[rref], "closure_size": closures[rref]}
+                    for rref in shown
+                ],
+            }
+        )
+        return
+    session.console.table(
+        ["OWN>", "CLOSURE>", "NAME", "REALIZATION"],
+        [
+            (
+                Cell(size_text(sizes[rref]), str(sizes[rref])),
+                Cell(size_text(closures[rref]), str(closures[rref])),
+                rref.name,
+                Cell(rref.rhash[:12], rref),
+            )
+            for rref in shown
+        ],
+    )
+    left = len(sizes) - len(shown)
+    session.console.say(
+        f"{size_text(total)} in {counted(len(sizes), 'realization')}"
+        + (f"; {left} of them not shown (-n 0 shows all)" if left else "")
+    )
+
+
+def _runs(store: Store, found: Reference) -> list[Reference]:
+    """Return the realizations that a reference stands for, or itself if there are none."""
+    if isinstance(found, RRef):
+        return [found]
+    return [*store.realizations(found)] or [found]
+
+
+def _all(store: Store) -> list[Reference]:
+    return [one for dref in store.derivations() for one in _runs(store, dref)]
+
+
+def _below(store: Store, start: Iterable[Reference]) -> Edges:
+    """Return the edges of all that is reached from `start`; damaged entries have none."""
+    edges: Edges = {}
+    waiting = list(start)
+    while waiting:
+        one = waiting.pop()
+        if one in edges:
+            continue
+        edges[one] = _direct(store, one)
+        waiting.extend(edges[one])
+    return edges
+
+
+def _direct(store: Store, one: Reference) -> list[Reference]:
+    try:
+        if isinstance(one, RRef):
+            context = store.record(one).context
+            return [rref for rrefs in context.values() for rref in rrefs]
+        return list(store.config(one).dependencies)
+    except (CorruptEntry, NotInStore):
+        return []
+
+
+def _tops(edges: Mapping[Reference, list[Reference]]) -> list[Reference]:
+    below = {one for some in edges.values() for one in some}
+    # A realized derivation is there only for what would be made from it.
+    below |= {one.dref for one in edges if isinstance(one, RRef)}
+    return sorted((one for one in edges if one not in below), key=lambda one: (one.name, str(one)))
+
+
+def _closure_size(rref: RRef, edges: Mapping[RRef, list[RRef]], sizes: Mapping[RRef, int]) -> int:
+    reached = {rref}
+    waiting = [rref]
+    while waiting:
+        for one in edges.get(waiting.pop(), ()):
+            if one not in reached:
+                reached.add(one)
+                waiting.append(one)
+    return sum(sizes.get(one, 0) for one in reached)
+
+
+def _drawn(store: Store, tops: list[Reference], edges: Edges, depth: int | None) -> Iterator[str]:
+    """Yield the lines of the drawing; iterative, since graphs may be deep."""
+    plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf").lower()
+    tee, last, bar, gap = (
+        ("|-- ", "`-- ", "|   ", "    ") if plain else ("├── ", "└── ", "│   ", "    ")
+    )
+    seen: set[Reference] = set()
+    # Each waits with what stands before it, and before what is below it.
+    waiting = [(one, "", "", 0) for one in reversed(tops)]
+    while waiting:
+        one, before, below, level = waiting.pop()
+        again = one in seen and bool(edges[one])
+        cut = depth is not None and level >= depth and bool(edges[one])
+        yield f"{before}{_label(store, one)}{' (*)' if again else ' ...' if cut else ''}"
+        if again or cut:
+            continue
+        seen.add(one)
+        children = edges[one]
+        for number in range(len(children) - 1, -1, -1):
+            end = number == len(children) - 1
+            waiting.append(
+                (
+                    children[number],
+                    below + (last if end else tee),
+                    below + (gap if end else bar),
+                    level + 1,
+                )
+            )
+
+
+def _label(store: Store, one: Reference) -> str:
+    if isinstance(one, DRef):
+        count = len(store.realizations(one))
+        said = counted(count, "realization") if count else "not realized"
+        return f"{one.name}  {one.dhash[:12]}  ({said})"
+    record = readable(store, one)
+    if record is None:
+        return f"{one.name}  {one.rhash[:12]}  (damaged: see plxnix verify)"
+    return f"{one.name}  {one.rhash[:12]}  {size_text(record.nar_size)}, {age_text(record.started)}"
+
+
+__all__ = ["du", "tree"]
