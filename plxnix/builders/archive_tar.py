@@ -32,6 +32,9 @@ __all__ = ["UNREADABLE", "Readable", "Source", "damaged", "tar_members"]
 #: The most that a header of tar for one member (a long name, pax records) may hold, in bytes.
 EXTENSION_BYTES = 1 << 20
 
+#: How many headers may go before a member with its own; honest archives have four at most.
+HEADERS_PER_MEMBER = 16
+
 # Headers that tarfile reads into memory whole.
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
@@ -78,7 +81,7 @@ class Source:
     """The decompressed bytes of an archive, read once from front to back.
 
     Looks to tarfile like a seekable file, but only goes forward. Every byte is taken from the
-    budget. `last` is what the last read gave.
+    budget. `last` is what the last read gave, `nesting` how many headers are being read.
     """
 
     def __init__(self, archive: Path, inner: Readable, budget: Budget) -> None:
@@ -87,6 +90,7 @@ class Source:
         self._budget = budget
         self._position = 0
         self.last = b""
+        self.nesting = 0
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, fewer only at the end."""
@@ -114,10 +118,23 @@ class Source:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header whose sizes are checked before tarfile acts on them."""
+    """A tar header that is checked before tarfile acts on it."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
+        """Read a header with those that go before it, each of which tarfile reads by recursion."""
+        source = cast(Source, tarfile.fileobj)
+        source.nesting += 1
+        try:
+            if source.nesting > HEADERS_PER_MEMBER:
+                raise RuleBroken(f"the member after it has more than {HEADERS_PER_MEMBER} headers")
+            return super().fromtarfile(tarfile)
+        finally:
+            source.nesting -= 1
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        """Parse one block of 512 bytes."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0:
             raise RuleBroken("its size is negative", _raw(header.name))
@@ -141,7 +158,7 @@ def tar_members(
             encoding="utf-8",
             errors="surrogateescape",
         )
-    except (tarfile.TarError, RecursionError, *MALFORMED) as error:
+    except (tarfile.TarError, *MALFORMED) as error:
         raise damaged(archive, error) from error
     while (header := _next_header(archive, reader)) is not None:
         if header.type != _GNU_VOLUME_LABEL:
@@ -158,8 +175,6 @@ def tar_members(
 def _next_header(archive: Path, reader: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         header = reader.next()
-    except RecursionError:
-        raise RuleBroken("the member after it has too many headers") from None
     except (tarfile.TarError, *MALFORMED) as error:
         raise damaged(archive, error) from error
     # tarfile would keep every header.

@@ -39,11 +39,12 @@ def zip_members(archive: Path, limits: Limits, budget: Budget) -> Generator[Memb
     that are not marked as UTF-8 are taken as the bytes they are when made on Unix, and as code
     page 437 otherwise.
     """
-    try:
-        reader = zipfile.ZipFile(archive)
-    except _ERRORS as error:
-        raise damaged(archive, error) from error
-    with reader:
+    # zipfile closes a file of its own only after every member that was opened, also half read.
+    with archive.open("rb") as stream:
+        try:
+            reader = zipfile.ZipFile(stream)
+        except _ERRORS as error:
+            raise damaged(archive, error) from error
         for entry in reader.infolist():
             if entry.flag_bits & _ENCRYPTED:
                 raise ArchiveError(

@@ -200,10 +200,11 @@ class _Job:
             total = content_length(reply)
             if reply.status == 206 and self.partial.size:
                 start, total = content_range(reply)
-                if start != self.partial.size:
+                size = self.partial.size
+                if start != size:
                     self.partial.restart()
                     raise SourceFailed(
-                        f"asked for bytes from {self.partial.size}, it sent those from {start}",
+                        f"asked for bytes from {size}, it sent those from {start}",
                         transient=True,
                     )
                 self.partial.resumed = True

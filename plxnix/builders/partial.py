@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -137,7 +138,12 @@ class Partial:
 def _open_locked(path: Path) -> int | None:
     """Open or make a file and lock it; None if another process has it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR):
+                raise _not_regular(path) from None
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -146,11 +152,15 @@ def _open_locked(path: Path) -> int | None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             os.close(descriptor)
-            raise DownloadFailed(
-                f"the partial file '{path}' is not a regular file", "remove it and try again"
-            )
+            raise _not_regular(path)
         # It may have been moved to its destination between being opened and being locked.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(found, os.stat(path, follow_symlinks=False)):
                 return descriptor
         os.close(descriptor)
+
+
+def _not_regular(path: Path) -> DownloadFailed:
+    return DownloadFailed(
+        f"the partial file '{path}' is not a regular file", "remove it and try again"
+    )
