@@ -29,6 +29,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "du": ("graph", "Show how much space realizations take."),
         "info": ("about", "Show what is known of the store or of a reference."),
     },
+    "Go to Nix": {
+        "export": ("export", "Write stages as Nix."),
+        "nix": ("nix", "Pass results to the Nix store."),
+    },
     "Keep in order": {
         "gc": ("upkeep", "Delete what no root keeps."),
         "rm": ("upkeep", "Delete realizations or derivations."),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,8 +15,8 @@ from plxnix.cli.console import Cell
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, duration_text
-from plxnix.errors import PlxnixError, RealizeError
-from plxnix.model import DRef, RRef
+from plxnix.errors import PlxnixError, StoreError
+from plxnix.model import RRef
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
 from plxnix.realize.registry import Closure, Registry
@@ -43,8 +44,8 @@ def _pairs(
     return pairs
 
 
-_targets = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-_arguments = click.option(
+targets_argument = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+arguments_option = click.option(
     "-a",
     "--arg",
     "arguments",
@@ -63,8 +64,8 @@ _arguments = click.option(
         "plxnix instantiate experiment.py:train -a rate=0.1 -a 'layers=[64, 10]'",
     ),
 )
-@_targets
-@_arguments
+@targets_argument
+@arguments_option
 @json_option
 @pass_session
 def instantiate(
@@ -103,8 +104,8 @@ def instantiate(
         "plxnix realize experiment.py:plot --out-link plot --print paths",
     ),
 )
-@_targets
-@_arguments
+@targets_argument
+@arguments_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only show which stages would run, and why.")
 @click.option("--force", is_flag=True, help="Run the targets even if there are results.")
 @click.option(
@@ -142,7 +143,7 @@ def realize(
     progress = Progress(session.console)
     with talking(session.console, progress):
         closures = load_targets(session, store, targets, arguments)
-    closure = _joined(closures)
+    closure = joined(closures)
     if dry_run:
         _show_plan(session, realize_closure(closure, force_rebuild=force, dry_run=True), as_json)
         return
@@ -152,7 +153,8 @@ def realize(
                 closure, force_rebuild=force, keep_failed=keep_failed, observer=progress
             )
     except (PlxnixError, OSError) as error:
-        _report_failure(session, closure.store, progress, error)
+        again = _command_line(targets, arguments)
+        _report_failure(session, closure.store, progress, error, again)
         raise click.exceptions.Exit(1) from None
     results = {dref: _list(found) for dref, found in selected.items()}
     rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
@@ -200,7 +202,7 @@ def load_targets(
     return closures
 
 
-def _joined(closures: Sequence[Closure]) -> Closure:
+def joined(closures: Sequence[Closure]) -> Closure:
     """Join closures; the result maps each target to itself, so that it shows what was selected."""
     targets = tuple(dict.fromkeys(dref for closure in closures for dref in closure.targets))
     derivations = {
@@ -255,25 +257,38 @@ def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
     )
 
 
+def _check_link(link: str | None) -> None:
+    if link is not None and os.path.lexists(link) and not os.path.islink(link):
+        raise StoreError(
+            f"{link} is there already and is no symbolic link",
+            "choose another place for the link, or move what is there",
+        )
+
+
+def _command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
+    given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
+    pairs = [word for pair in given for word in ("-a", pair)]
+    return shlex.join(["plxnix", "realize", *targets, *pairs, "--keep-failed"])
+
+
 # -- failures --------------------------------------------------------------------------------------
 
 
 def _report_failure(
-    session: Session, store: Store, progress: Progress, error: PlxnixError | OSError
+    session: Session, store: Store, progress: Progress, error: Exception, again: str
 ) -> None:
     """Print what failed: where in the user's code, the last of what it printed, what to do."""
     dref = progress.broken
-    if dref is None and isinstance(error, RealizeError) and error.dref:
-        dref = DRef(error.dref)
     details = user_frames(error.__cause__) if error.__cause__ is not None else []
     hint = error.hint if isinstance(error, PlxnixError) else ""
-    if dref is not None and progress.broken is not None:
-        path = store.layout.failed_log(dref)
-        lines = last_lines(path)
+    if dref is not None:
+        log = f"`plxnix log {dref.dhash[:12]}`"
+        lines = last_lines(store.layout.failed_log(dref))
         if lines:
-            details += [f"the last of what {dref.name} printed; all of it is in {path}:"]
+            details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
             details += [f"| {line}" for line in lines]
-        hint = f"{hint}; `plxnix log {dref}` shows all it printed, and --keep-failed its folder"
+            details += [f"in {store.layout.failed_log(dref)}"]
+        hint = f"{hint.replace('`plxnix log`', log)}; `{again}` keeps its folder"
     session.report(error, hint.removeprefix("; "), details)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from plxnix.cli.console import Console
-from plxnix.errors import DownloadFailed, PlxnixError
+from plxnix.errors import DownloadFailed, PlxnixError, TargetError
 
 if TYPE_CHECKING:
     from plxnix.store import Store
@@ -46,8 +46,11 @@ class Session:
 
             self.console.talk("".join(traceback.format_exception(error)).rstrip())
         if isinstance(error, PlxnixError):
-            attempts = error.attempts if isinstance(error, DownloadFailed) else ()
-            self.console.error(error.message, hint or error.hint, [*attempts, *details])
+            if isinstance(error, DownloadFailed):
+                details = [*error.attempts, *details]
+            elif isinstance(error, TargetError):
+                details = [*error.frames, *details]
+            self.console.error(error.message, hint or error.hint, details)
         elif isinstance(error, OSError):
             place = f"{error.filename!r}: " if error.filename else ""
             self.console.error(f"{place}{error.strerror or error}", hint, details)

@@ -1,0 +1,115 @@
+"""Handing over: results of the native store go into the Nix store, where an export expects them.
+
+Nix itself computes the path of what is added, and that path has to be the one that the export
+predicts. What holds store paths is refused: a fixed output must not refer to others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plxnix.errors import ExportError
+from plxnix.export.graph import ExportGraph
+from plxnix.model import DRef, RRef
+from plxnix.nix import tools
+from plxnix.nix.hashes import Hash
+from plxnix.nix.nar import nar_hash
+from plxnix.nix.paths import fixed_path
+from plxnix.store import Store
+
+#: What a reference to another store path starts with.
+_STORE = b"/nix/store/"
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One result that is in the Nix store now; `fresh` if it was not there before."""
+
+    rref: RRef
+    path: str
+    fresh: bool
+
+
+def add_pin(store: Store, rref: RRef) -> Handed:
+    """Put a realization into the Nix store at the path that its pin has.
+
+    Raises `NotInStore`, `ExportError` if it was changed or refers to store paths, `ToolMissing`,
+    `ToolFailed`.
+    """
+    record = store.record(rref)
+    place = store.path(rref)
+    predicted = fixed_path(rref.name, Hash.parse(record.nar_hash), recursive=True)
+    return _add(
+        rref, predicted, place, recursive=True, algorithm="sha256", expected=record.nar_hash
+    )
+
+
+def add_graph(graph: ExportGraph) -> list[Handed]:
+    """Put all pins of an export, and all of its fetches that are realized, into the Nix store."""
+    store = graph.closure.store
+    handed = []
+    for item in graph.items:
+        lowered, fixed = item.lowered, item.node.fixed
+        if lowered is None or fixed is None:
+            continue
+        if lowered.rref is not None:
+            handed.append(add_pin(store, lowered.rref))
+            continue
+        for rref in fetched(store, lowered.dref):
+            predicted = fixed_path(item.node.name, fixed.hash, fixed.recursive)
+            place = os.path.join(store.path(rref), lowered.flat)
+            handed.append(
+                _add(rref, predicted, place, fixed.recursive, fixed.hash.algorithm, fixed.hash.sri)
+            )
+    return handed
+
+
+def fetched(store: Store, dref: DRef) -> Iterable[RRef]:
+    """Return the realization of a fetch, if there is one."""
+    return store.realizations(dref)[:1]
+
+
+def _add(
+    rref: RRef, predicted: str, place: str, recursive: bool, algorithm: str, expected: str
+) -> Handed:
+    if predicted in tools.valid([predicted]):
+        return Handed(rref, predicted, fresh=False)
+    found = nar_hash(place)[0].sri if recursive else Hash.of_file(place, algorithm).sri
+    if found != expected:
+        raise ExportError(
+            f"{place} was changed after it was realized: its hash is {found}, not {expected}",
+            "`plxnix verify` finds all damage; remove the realization and realize it again",
+        )
+    if recursive:
+        _refuse_references(place)
+    name = predicted.partition("-")[2]
+    path = tools.add_fixed(place, algorithm, recursive, name)
+    if path != predicted:
+        raise ExportError(
+            f"Nix put {rref} at {path}, not at {predicted}", "please report this as a defect"
+        )
+    return Handed(rref, path, fresh=True)
+
+
+def _refuse_references(place: str) -> None:
+    """Refuse a tree that mentions the Nix store: Nix would not see what it depends on."""
+    for folder, _, files in os.walk(place):
+        for name in files:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path) and _mentions_store(path):
+                raise ExportError(
+                    f"{path} holds a path of the Nix store, which a pin must not depend on",
+                    "let the stage write no absolute store paths into its results",
+                )
+
+
+def _mentions_store(path: str) -> bool:
+    with open(path, "rb") as file:
+        kept = b""
+        while piece := file.read(1 << 20):
+            if _STORE in kept + piece:
+                return True
+            kept = piece[-len(_STORE) :]
+    return False
