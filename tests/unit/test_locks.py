@@ -184,9 +184,8 @@ def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
         "from plxnix.store.session import session\n"
         "mine = session(sys.argv[1])\n"
         "if os.fork() == 0:\n"
-        "    assert session(sys.argv[1]).path != mine.path\n"
-        "    sys.exit()\n"
-        "os.wait()\n"
+        "    sys.exit(session(sys.argv[1]).path == mine.path)\n"
+        "print(os.wait()[1], flush=True)\n"
         "print(os.listdir(sys.argv[1]) == [os.path.basename(mine.path)], flush=True)\n"
         "if sys.argv[2] == 'kill': os.kill(os.getpid(), 9)\n"
     )
@@ -195,5 +194,5 @@ def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
     for end, left in (("kill", 1), ("exit", 0)):
         command = [sys.executable, "-c", script, str(tmp), end]
         result = subprocess.run(command, check=False, capture_output=True, text=True)
-        assert (result.stdout, result.stderr) == ("True\n", "")
+        assert (result.stdout, result.stderr) == ("0\nTrue\n", "")
         assert len(list(tmp.iterdir())) == left
