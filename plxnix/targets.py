@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -154,12 +154,10 @@ def _search(folder: str) -> None:
 def _other_file(place: str) -> str:
     if os.path.isfile(f"{place}.py"):
         return f"there is {place}.py"
-    from difflib import get_close_matches
-
     folder = Path(place).parent
     beside = sorted(str(path) for path in folder.glob("*.py")) if folder.is_dir() else []
-    close = get_close_matches(os.path.normpath(place), beside, 1)
-    return f"is it {close[0]}?" if close else "a target is FILE.py:stage or package.module:stage"
+    close = _close(os.path.normpath(place), beside)
+    return close.strip() or "a target is FILE.py:stage or package.module:stage"
 
 
 # -- stages ----------------------------------------------------------------------------------------
@@ -191,13 +189,16 @@ def _named(place: str, module: ModuleType, name: str) -> Any:
 
 
 def _listed(names: list[str], typed: str = "") -> str:
-    from difflib import get_close_matches
-
     if not names:
         return "a stage is a function with @autostage, or one annotated '-> DRef'"
-    close = get_close_matches(typed, names, 1)
-    listed = f"its stages are {', '.join(names)}"
-    return f"is it {close[0]}? {listed}" if close else listed
+    return f"{_close(typed, names)}its stages are {', '.join(names)}"
+
+
+def _close(typed: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(typed, list(names), 1)
+    return f"is it {close[0]}? " if close else ""
 
 
 def _default(place: str, module: ModuleType, registry: Registry) -> str:
@@ -284,20 +285,20 @@ def _check_arguments(name: str, stage: Any, arguments: Mapping[str, Any]) -> Non
     known = [key for key, p in given.items() if p.kind not in variadic]
     if isinstance(stage, AutoStage):
         known = list(dict.fromkeys([*stage.config, *known]))
-    elif missing := [k for k in known if given[k].default is inspect.Parameter.empty]:
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in given.values())
+    for key in arguments:
+        if key not in known and not open_ended:
+            raise InvalidValue(
+                f"the stage {name} takes no argument {key!r}",
+                _close(key, known) + f"it takes {', '.join(known)}" if known else "it takes none",
+            )
+    if not isinstance(stage, AutoStage):  # which checks that itself
+        missing = [k for k in known if given[k].default is inspect.Parameter.empty]
         wanted = [key for key in missing if key not in arguments]
         if wanted:
             raise InvalidValue(
                 f"the stage {name} needs a value for {', '.join(wanted)}",
                 f"give it: -a {wanted[0]}=VALUE",
-            )
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in given.values()):
-        return
-    for key in arguments:
-        if key not in known:
-            raise InvalidValue(
-                f"the stage {name} takes no argument {key!r}",
-                f"it takes {', '.join(known)}" if known else "it takes none",
             )
 
 
@@ -312,7 +313,7 @@ def _translated(error: BaseException, what: str) -> TargetError:
     if isinstance(error, PlxnixError):
         said, hint = error.message, error.hint
     elif isinstance(error, SystemExit):
-        said, hint = f"exit: {error.code}", "a file of stages must not exit when it is imported"
+        said, hint = f"exit: {error.code}", "let it raise an exception instead"
     elif isinstance(error, SyntaxError):
         said, hint = f"{type(error).__name__}: {error.msg}", ""
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text, time_text
 from plxnix.errors import CorruptEntry, NotInStore
 from plxnix.model import DRef, RRef
@@ -50,7 +50,7 @@ def init(session: Session, folder: str | None) -> None:
         "plxnix info rref:5c4d --json",
     ),
 )
-@click.argument("reference", metavar="[REF]", required=False)
+@reference_argument(metavar="[REF]", required=False)
 @json_option
 @pass_session
 def info(session: Session, reference: str | None, as_json: bool) -> None:

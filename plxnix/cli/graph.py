@@ -10,7 +10,7 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.listing import readable
-from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, size_text
 from plxnix.errors import CorruptEntry, NotInStore
 from plxnix.model import DRef, RRef
@@ -33,7 +33,7 @@ ROWS = 20
         "plxnix tree rref:5c4de0aa --depth 2",
     ),
 )
-@click.argument("reference", metavar="[REF]", required=False)
+@reference_argument(metavar="[REF]", required=False)
 @click.option("--depth", type=click.IntRange(0), help="How many levels below the top are drawn.")
 @json_option
 @pass_session
@@ -69,7 +69,7 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
         "plxnix du --sort closure -n 0    all of them",
     ),
 )
-@click.argument("reference", metavar="[REF]", required=False)
+@reference_argument(metavar="[REF]", required=False)
 @click.option(
     "--sort",
     "order",

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, duration_text, size_text
 from plxnix.errors import CorruptEntry, InvalidRefpath, NotInStore
 from plxnix.model import DRef, RefPath, RRef
@@ -23,7 +23,6 @@ from plxnix.references import (
 )
 from plxnix.store import Record, Store
 
-_reference = click.argument("reference", metavar="REF")
 _latest = click.option(
     "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
 )
@@ -39,7 +38,7 @@ _latest = click.option(
         "plxnix ls 5c4de0aa       the files of the realization with that hash",
     ),
 )
-@click.argument("pattern", metavar="[PATTERN | REF[/PATH]]", required=False)
+@reference_argument("pattern", "[PATTERN | REF[/PATH]]", required=False)
 @json_option
 @pass_session
 def ls(session: Session, pattern: str | None, as_json: bool) -> None:
@@ -79,7 +78,7 @@ def ls(session: Session, pattern: str | None, as_json: bool) -> None:
         'feh "$(plxnix path plot/curve.png)"',
     ),
 )
-@click.argument("reference", metavar="REF[/PATH]")
+@reference_argument(metavar="REF[/PATH]")
 @_latest
 @json_option
 @pass_session
@@ -101,7 +100,7 @@ def path(session: Session, reference: str, latest: bool, as_json: bool) -> None:
         "plxnix cat dref:0123456789abcdef0123456789abcdef-train/accuracy.txt --latest",
     ),
 )
-@click.argument("reference", metavar="REF[/PATH]")
+@reference_argument(metavar="REF[/PATH]")
 @_latest
 @pass_session
 def cat(session: Session, reference: str, latest: bool) -> None:
@@ -135,7 +134,7 @@ def cat(session: Session, reference: str, latest: bool) -> None:
         "plxnix log train | tail",
     ),
 )
-@click.argument("reference", metavar="REF")
+@reference_argument()
 @pass_session
 def log(session: Session, reference: str) -> None:
     """Print what the realizer of a realization printed.

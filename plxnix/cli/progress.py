@@ -39,7 +39,7 @@ class Progress:
         self._total = 0
         self._running: DRef | None = None
         self._announced: DRef | None = None
-        self._began = time.monotonic()
+        self._began = self._started = time.monotonic()
         self.realized: list[DRef] = []
         self.satisfied: list[DRef] = []
         #: The derivation whose realizer has failed.
@@ -65,6 +65,7 @@ class Progress:
     def started(self, dref: DRef) -> None:
         """Show which stage runs."""
         self._running = dref
+        self._started = time.monotonic()
         if not self._console.watched and not self._console.quiet:
             self._wait(self._announce)
         self._show()
@@ -148,8 +149,10 @@ class Progress:
         with self._lock:
             if self._display is not None:
                 done = len(self.realized) + len(self.satisfied)
-                name = self._running.name if self._running is not None else ""
-                self._display.update(done, self._total, name)
+                name, since = "stages", self._began
+                if self._running is not None:
+                    name, since = self._running.name, self._started
+                self._display.update(done, self._total, name, since)
 
 
 class _Display:
@@ -183,10 +186,12 @@ class _Display:
             self.above("")
         self._rich.stop()
 
-    def update(self, done: int, total: int, name: str) -> None:
+    def update(self, done: int, total: int, name: str, since: float) -> None:
+        # What is shown is how long the stage has been running, not the drawing.
+        self._rich.tasks[0].start_time = since
         self._rich.update(
             self._stages,
-            description=name or "stages",
+            description=name,
             completed=done,
             total=total,
             count=f"{done} of {counted(total, 'stage')}",

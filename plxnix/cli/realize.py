@@ -44,7 +44,16 @@ def _pairs(
     return pairs
 
 
-targets_argument = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+def _target_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    del context, parameter
+    return [CompletionItem(begun, type="file")]
+
+
+targets_argument = click.argument(
+    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_target_files
+)
 arguments_option = click.option(
     "-a",
     "--arg",

@@ -134,6 +134,30 @@ json_option = click.option(
 )
 
 
+def _references(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+    """Complete the names of derivations; nothing goes wrong where there is no store."""
+    del parameter
+    session = context.find_object(Session) or Session()
+    try:
+        names = {str(dref.name) for dref in session.store().derivations()}
+    except (PlxnixError, OSError):
+        return []
+    return sorted(name for name in names if name.startswith(begun))
+
+
+def reference_argument(
+    name: str = "reference", metavar: str = "REF", required: bool = True, many: bool = False
+) -> Callable[[F], F]:
+    """Make an argument that is a reference, or several."""
+    return click.argument(
+        name,
+        metavar=metavar,
+        required=required,
+        nargs=-1 if many else 1,
+        shell_complete=_references,
+    )
+
+
 def reader_is_gone() -> click.exceptions.Exit:
     """Make Python's last flush harmless, and return what ends the command quietly."""
     with suppress(OSError):

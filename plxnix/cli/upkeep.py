@@ -11,7 +11,7 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.listing import readable
-from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, parse_duration, parse_size, size_text
 from plxnix.errors import CorruptEntry, InvalidValue, NotInStore, StoreError
 from plxnix.model import DRef, RRef
@@ -117,7 +117,7 @@ def gc(
         "plxnix rm train --dry-run",
     ),
 )
-@click.argument("references", metavar="REF...", nargs=-1, required=True)
+@reference_argument("references", "REF...", many=True)
 @click.option("-r", "--recursive", is_flag=True, help="Delete what depends on it too.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -172,7 +172,7 @@ def rm(
         "plxnix verify report train",
     ),
 )
-@click.argument("references", metavar="[REF...]", nargs=-1)
+@reference_argument("references", "[REF...]", required=False, many=True)
 @json_option
 @pass_session
 def verify(session: Session, references: tuple[str, ...], as_json: bool) -> None:
