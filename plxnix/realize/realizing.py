@@ -228,7 +228,9 @@ class Work:
         dref = derivation.dref
         arguments = self.arguments.get(dref, {})
         try:
-            made = list(derivation.realizer(self.store, dref, context, arguments) or ())
+            given = derivation.realizer(self.store, dref, context, arguments)
+            # A string is a sequence of letters, and one of its letters may be "/".
+            made = [given] if isinstance(given, (str, os.PathLike)) else list(given or ())
         except PlxnixError:
             raise
         except Exception as error:  # whatever the user's code raises; it stays as the cause
@@ -243,6 +245,13 @@ class Work:
                 "a realizer returns the folders with its artifacts; build_wrapper does it for you",
                 dref,
             )
+        for one in made:
+            if not isinstance(one, (Artifact, str, os.PathLike)):
+                raise BuildFailed(
+                    f"the realizer of {dref} gave {one!r:.80}, which is no folder",
+                    "a realizer returns the folders with its artifacts; build_wrapper does it",
+                    dref,
+                )
         return [one if isinstance(one, Artifact) else Artifact(Path(one)) for one in made]
 
     def _clean(self, run: Run, error: BaseException) -> None:
@@ -288,6 +297,8 @@ def _named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> f
     """Return the derivations that an argument names; raise `InvalidValue` for strangers."""
     if isinstance(drefs, bool):
         return frozenset(closure.targets) if drefs else frozenset()
+    if isinstance(drefs, str):
+        drefs = [DRef(drefs)]
     for dref in drefs:
         if dref not in closure.derivations:
             raise InvalidValue(

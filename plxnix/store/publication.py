@@ -27,10 +27,11 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
 
     `folder` is consumed. It is moved where the file system can, and copied otherwise. Of
     `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
-    in the same context, that realization is returned. Raises `BuildFailed` if there is no folder or
-    it holds what cannot be archived, `StoreError` if the store cannot be written.
+    in the same context, that realization is returned. Raises `BuildFailed` if there is no folder,
+    it is published already or holds the store, or it holds what cannot be archived; `StoreError`
+    if the store cannot be written.
     """
-    _check_folder(dref, folder)
+    _check_folder(store, dref, folder)
     try:
         folder = _bring(store, folder)
         tree.freeze(folder)
@@ -102,7 +103,7 @@ def _compress(log: bytes) -> bytes:
     return gzip.compress(log, mtime=1)
 
 
-def _check_folder(dref: DRef, folder: str) -> None:
+def _check_folder(store: Store, dref: DRef, folder: str) -> None:
     try:
         mode = os.lstat(folder).st_mode
     except OSError:
@@ -111,6 +112,15 @@ def _check_folder(dref: DRef, folder: str) -> None:
         raise BuildFailed(
             f"the realizer of {dref} left no folder at {folder}",
             "a realizer returns the folders with its artifacts, one for each realization",
+            dref,
+        )
+    # The folder is about to be moved away: it must not be a realization, nor hold the store.
+    real, published = os.path.realpath(folder), os.path.realpath(store.layout.store)
+    if os.path.commonpath([real, published]) in (real, published):
+        raise BuildFailed(
+            f"the realizer of {dref} gave {folder}, which is not its own: it is or holds a part of "
+            f"the store {store.root}",
+            "copy what is published into a new folder, or link to it, and return that",
             dref,
         )
 
