@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,8 @@ from plxnix.cli.console import Cell
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.realize import arguments_option, joined, load_targets, targets_argument
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.export.expression import expression
+from plxnix.cli.units import counted
+from plxnix.export.forms import FORMS, Request, place, render
 from plxnix.export.graph import ExportGraph
 from plxnix.export.output import write_files
 
@@ -28,7 +28,15 @@ from plxnix.export.output import write_files
 )
 @targets_argument
 @arguments_option
-@click.option("-o", "--output", metavar="PATH", help="Where to write; default: standard output.")
+@click.option(
+    "-f", "--format", "form", type=click.Choice(list(FORMS)), default="nix", help="What to write."
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="A file; or, with a slash at the end, a folder. Default: standard output.",
+)
 @click.option("--explain", is_flag=True, help="Only show how each stage is exported, and why.")
 @json_option
 @pass_session
@@ -36,6 +44,7 @@ def export(
     session: Session,
     targets: tuple[str, ...],
     arguments: dict[str, Any],
+    form: str,
     output: str | None,
     explain: bool,
     as_json: bool,
@@ -49,12 +58,16 @@ def export(
     if explain:
         _explain(session, graph, as_json)
         return
-    written = expression(graph, said_command(targets, arguments, output))
+    files = render(form, graph, Request(said_command(targets, arguments, form, output)))
     if output is None:
-        session.console.text(written)
+        if len(files) != 1:
+            raise click.UsageError(f"{form} has several files: give a folder, -o FOLDER/")
+        session.console.text(*files.values())
         return
-    write_files({Path(output): written})
-    session.console.say(f"wrote {output}: {len(graph.items)} derivations")
+    written = place(files, output)
+    write_files(written)
+    names = ", ".join(map(str, written))
+    session.console.say(f"wrote {names}: {counted(len(graph.items), 'derivation')}")
 
 
 def load_graph(
@@ -72,6 +85,8 @@ def said_command(targets: tuple[str, ...], arguments: dict[str, Any], output: st
     words = ["plxnix", "export", *targets]
     for name, value in arguments.items():
         words += ["-a", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if form != "nix":
+        words += ["--format", form]
     return shlex.join([*words, *(["-o", output] if output else [])])
 
 

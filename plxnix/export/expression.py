@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from plxnix.export.forms import Request
 from plxnix.export.graph import ExportGraph, Item
 from plxnix.nix.graph import Node, Reference, Source, Text, attributes
 from plxnix.nix.text import attribute, hole, string, template
@@ -35,6 +36,11 @@ _PIN = """\
       outputHashMode = "recursive";
     };
 """
+
+
+def write_nix(graph: ExportGraph, request: Request) -> dict[str, str]:
+    """Write the `nix` form: `default.nix`."""
+    return {"default.nix": expression(graph, request.command)}
 
 
 def expression(graph: ExportGraph, command: str) -> str:
