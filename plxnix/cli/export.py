@@ -80,7 +80,9 @@ def load_graph(
     return ExportGraph(joined(closures))
 
 
-def said_command(targets: tuple[str, ...], arguments: dict[str, Any], output: str | None) -> str:
+def said_command(
+    targets: tuple[str, ...], arguments: dict[str, Any], form: str, output: str | None
+) -> str:
     """Return the command line that makes the same export again."""
     words = ["plxnix", "export", *targets]
     for name, value in arguments.items():

@@ -62,4 +62,4 @@ def place(files: dict[str, str], output: str) -> dict[Path, str]:
             f"this export has {len(files)} files ({', '.join(files)}), but -o is {output!r}",
             f"give a folder: -o {output}/",
         )
-    return {target: text for text in files.values()}
+    return dict.fromkeys([target], *files.values())
