@@ -13,9 +13,10 @@ from plxnix.cli.units import age_text, size_text, time_text
 from plxnix.errors import CorruptEntry, NotInStore
 from plxnix.model import DRef, RRef
 from plxnix.references import resolve_one
-from plxnix.store import Store, fsinit
+from plxnix.store import Store
 from plxnix.store.layout import FORMAT
 from plxnix.store.roots import roots
+from plxnix.store.settings import default_root
 from plxnix.version import VERSION
 
 
@@ -34,9 +35,9 @@ def init(session: Session, folder: str | None) -> None:
 
     Without FOLDER it is that of --store, else of PLXNIX_ROOT, else the default one.
     """
-    place = folder or session.place
-    existed = place is not None and os.path.exists(os.path.join(place, "version"))
-    store = fsinit(place)
+    place = folder or session.place or default_root()
+    existed = os.path.exists(os.path.join(place, "version"))
+    store = Store.init(place)
     session.console.line(store.root)
     session.console.say("the store was there already" if existed else "the store is ready")
 

@@ -22,9 +22,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "ls": ("listing", "List derivations, realizations or files."),
-        "cat": ("listing", "Print a file of a realization."),
-        "path": ("listing", "Print where a realization is on the disk."),
-        "log": ("listing", "Print what a realizer printed."),
+        "cat": ("reading", "Print a file of a realization."),
+        "path": ("reading", "Print where a realization is on the disk."),
+        "log": ("reading", "Print what a realizer printed."),
         "tree": ("graph", "Draw what a realization was made from."),
         "du": ("graph", "Show how much space realizations take."),
         "info": ("about", "Show what is known of the store or of a reference."),
@@ -35,7 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Keep in order": {
         "gc": ("upkeep", "Delete what no root keeps."),
-        "rm": ("upkeep", "Delete realizations or derivations."),
+        "rm": ("removal", "Delete realizations or derivations."),
         "verify": ("upkeep", "Find damage in the store."),
     },
 }

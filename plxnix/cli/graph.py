@@ -9,7 +9,7 @@ from typing import TypeAlias
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.listing import readable
+from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, size_text
 from plxnix.errors import CorruptEntry, NotInStore

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from plxnix.cli.console import Console
-from plxnix.errors import DownloadFailed, PlxnixError, TargetError
+from plxnix.errors import DownloadFailed, PlxnixError, StoreError, TargetError
 
 if TYPE_CHECKING:
     from plxnix.store import Store
@@ -33,11 +33,17 @@ class Session:
         is made if it does not exist, except that of `--store`: there it is taken for a typing
         error. Raises what `Store` raises.
         """
-        from plxnix.store import Store, current_store
+        from plxnix.store import Store
+        from plxnix.store.settings import default_root
 
         if self.place is not None:
             return Store(self.place)
-        return current_store(create=create)
+        return Store.init(default_root()) if create else Store(default_root())
+
+    def confirm(self, question: str) -> None:
+        """Ask before something is deleted; raise `StoreError` if the answer is no."""
+        if not self.console.confirm(question):
+            raise StoreError("nothing was deleted", "answer y, or say --yes")
 
     def report(self, error: BaseException, hint: str = "", details: Sequence[str] = ()) -> None:
         """Print an error, with its traceback if `--debug` asks for it."""

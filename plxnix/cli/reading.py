@@ -1,0 +1,122 @@
+"""`path`, `cat` and `log`: find and read what is in the store."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from plxnix.cli.places import entries, find_place
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.units import age_text
+from plxnix.errors import InvalidRefpath, NotInStore
+from plxnix.model import RRef
+from plxnix.references import (
+    latest_of,
+    resolve_one,
+)
+
+_latest = click.option(
+    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
+)
+
+
+@command(
+    "path",
+    "Print where a realization is on the disk.",
+    examples=(
+        "plxnix path plot",
+        "plxnix path train --latest",
+        'feh "$(plxnix path plot/curve.png)"',
+    ),
+)
+@reference_argument(metavar="REF[/PATH]")
+@_latest
+@json_option
+@pass_session
+def path(session: Session, reference: str, latest: bool, as_json: bool) -> None:
+    """Print the folder of a realization, or of a file in it, as an absolute path."""
+    store = session.store()
+    rref, place = find_place(store, reference, latest)
+    if as_json:
+        session.console.json({"rref": rref, "path": place})
+    else:
+        session.console.line(place)
+
+
+@command(
+    "cat",
+    "Print a file of a realization.",
+    examples=(
+        "plxnix cat report/summary.txt",
+        "plxnix cat dref:0123456789abcdef0123456789abcdef-train/accuracy.txt --latest",
+    ),
+)
+@reference_argument(metavar="REF[/PATH]")
+@_latest
+@pass_session
+def cat(session: Session, reference: str, latest: bool) -> None:
+    """Print the bytes of a file of a realization; PATH can be left out if it has only one."""
+    store = session.store()
+    rref, place = find_place(store, reference, latest)
+    root = os.path.realpath(store.root)
+    if os.path.isdir(place):
+        names = [entry for entry in entries(place) if not entry["path"].endswith("/")]
+        if len(names) != 1:
+            raise InvalidRefpath(
+                f"{reference!r} is a folder with {len(names)} files",
+                f"name one of them: `plxnix ls {rref}` lists them",
+            )
+        place = os.path.join(place, names[0]["path"])
+    if not os.path.realpath(place).startswith(root + os.sep):
+        raise InvalidRefpath(
+            f"{reference!r} is a link that leads out of the store, to {os.path.realpath(place)!r}",
+            "read it there if that is what you want",
+        )
+    with open(place, "rb") as file:
+        while piece := file.read(1 << 20):
+            session.console.data(piece)
+
+
+@command(
+    "log",
+    "Print what a realizer printed.",
+    examples=(
+        "plxnix log train",
+        "plxnix log train | tail",
+    ),
+)
+@reference_argument()
+@pass_session
+def log(session: Session, reference: str) -> None:
+    """Print what the realizer of a realization printed.
+
+    For a derivation that is the last of its runs, be it one that failed.
+    """
+    store = session.store()
+    found = resolve_one(store, reference)
+    if isinstance(found, RRef):
+        session.console.text(store.log(found))
+        return
+    rrefs = store.realizations(found)
+    newest = latest_of(store, rrefs) if rrefs else None
+    failed = store.layout.failed_log(found)
+    when = os.stat(failed).st_mtime if os.path.exists(failed) else None
+    if when is not None and (newest is None or store.record(newest).started < when):
+        session.console.say(f"the realizer failed {age_text(when)}:")
+        session.console.text(_failed_log(failed))
+    elif newest is not None:
+        session.console.detail(f"the log of {newest}")
+        session.console.text(store.log(newest))
+    else:
+        raise NotInStore(f"{found} was never realized", "`plxnix realize` makes it", found)
+
+
+def _failed_log(path: str) -> str:
+    import gzip
+
+    with gzip.open(path, "rb") as file:
+        return file.read().decode(errors="replace")
+
+
+__all__ = ["cat", "log", "path"]
