@@ -91,7 +91,7 @@ def test_results_are_read_only(store: Store) -> None:
             executable = path.is_dir() or path.name == "run"
             assert stat.S_IMODE(path.stat().st_mode) == (0o555 if executable else 0o444)
     assert stat.S_IMODE(os.stat(store.layout.record(rref)).st_mode) == 0o444
-    if os.geteuid() != 0:
+    if not os.access(folder / "file", os.W_OK):  # root may write all the same
         for attempt in ("file", "new", "dir/deep/new"):
             with pytest.raises(PermissionError):
                 (folder / attempt).write_text("changed")

@@ -185,7 +185,6 @@ def test_removing_roots(store: Store, rref: RRef, tmp_path: Path) -> None:
             remove_root(store, place)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_links_that_cannot_be_read(store: Store, rref: RRef, tmp_path: Path) -> None:
     """A link in a folder that may not be read might keep something, so it is not passed over."""
     private = tmp_path / "private"
@@ -193,6 +192,8 @@ def test_links_that_cannot_be_read(store: Store, rref: RRef, tmp_path: Path) -> 
     add_root(store, private / "result", rref)
     private.chmod(0)
     try:
+        if os.access(private, os.X_OK):
+            pytest.skip("this user, root most likely, may enter every folder")
         with pytest.raises(StoreError, match="cannot read the root"):
             roots(store)
         with store.deleting(), pytest.raises(StoreError):
