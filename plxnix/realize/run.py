@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -125,28 +126,61 @@ class Run:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Copy what Python code prints in the block into the log as well."""
-        out, err = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = _Tee(out, self.log), _Tee(err, self.log)
+        """Copy what Python code prints in the block into the log as well.
+
+        `sys.stdout` and `sys.stderr` belong to the whole process: while anybody records they are
+        replaced, and what is printed goes to the run of the thread that prints it, or, from a
+        thread that a realizer has started, to the only run if there is but one.
+        """
+        with _guard:
+            if not _recording:
+                _Tee.install()
+            _recording.append(self)
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = out, err
+            with _guard:
+                _recording.remove(self)
+                if not _recording:
+                    _Tee.uninstall()
 
 
 class _Tee(io.TextIOBase):
-    """A text stream that writes to another one and to a log."""
+    """A text stream that writes to another one, and to the log of the run that prints."""
 
-    def __init__(self, stream: TextIO, log: Log) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._log = log
+
+    @staticmethod
+    def install() -> None:
+        """Stand in front of the process's streams, where it has some."""
+        if sys.stdout is not None:
+            sys.stdout = _Tee(sys.stdout)
+        if sys.stderr is not None:
+            sys.stderr = _Tee(sys.stderr)
+
+    @staticmethod
+    def uninstall() -> None:
+        """Step aside, unless somebody else has put a stream in front meanwhile."""
+        if isinstance(sys.stdout, _Tee):
+            sys.stdout = sys.stdout._stream
+        if isinstance(sys.stderr, _Tee):
+            sys.stderr = sys.stderr._stream
 
     def write(self, text: str) -> int:
-        self._log.write(text.encode(errors="replace"))
+        run = _current.get()
+        recording = _recording
+        if run is None and len(recording) == 1:
+            run = recording[0]
+        if run is not None:
+            run.log.write(text.encode(errors="replace"))
         return self._stream.write(text)
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def close(self) -> None:
+        """Do nothing: the stream behind is the process's own."""
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -161,6 +195,14 @@ class _Tee(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         return self._stream.encoding
 
+    def __getattr__(self, name: str) -> Any:
+        # `buffer`, `reconfigure` and the like: bytes that are written there go past the log.
+        return getattr(self._stream, name)
+
+
+#: The runs whose output is being recorded at the moment, in all threads.
+_recording: list[Run] = []
+_guard = threading.Lock()
 
 _current: ContextVar[Run | None] = ContextVar("plxnix_run", default=None)
 
