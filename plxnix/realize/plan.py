@@ -85,6 +85,7 @@ class Reasons:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._namesakes: dict[str, list[DRef]] | None = None
+        self._latest: dict[str, DRef | None] = {}
 
     def explain(self, derivation: Derivation, context: Mapping[DRef, list[RRef]]) -> str:
         """Return why no realization of `derivation` in `context` will do, as half a sentence."""
@@ -96,7 +97,8 @@ class Reasons:
         others = self._store.realizations(dref)
         if others:
             return self._other_context(others, context)
-        before = self._latest_namesake(dref)
+        # It cannot be the derivation itself: that has no realizations.
+        before = self._latest_realized(dref.name)
         if before is None:
             return "never realized"
         return f"{_changes(self._store.config(before), derivation.config)} since {before}"
@@ -107,23 +109,25 @@ class Reasons:
         changed = [dep.name for dep in context if used.get(dep) != tuple(context[dep])]
         return f"another realization of {', '.join(changed)} is selected than for {last}"
 
-    def _latest_namesake(self, dref: DRef) -> DRef | None:
-        """Return the derivation of the same name that was realized last, or None."""
+    def _latest_realized(self, name: str) -> DRef | None:
+        """Return the derivation of that name that was realized last, or None; asked once a name."""
+        if name not in self._latest:
+            self._latest[name] = self._find_latest(name)
+        return self._latest[name]
+
+    def _find_latest(self, name: str) -> DRef | None:
         if self._namesakes is None:
             self._namesakes = {}
-            for other in self._store.derivations():
-                self._namesakes.setdefault(other.name, []).append(other)
-        best: tuple[float, DRef] | None = None
-        for other in self._namesakes.get(dref.name, ()):
-            if other == dref or not self._store.realizations(other):
-                continue
-            try:
-                changed = os.stat(self._store.layout.derivation(other)).st_mtime
-            except OSError:
-                continue
-            if best is None or (changed, other) > best:
-                best = (changed, other)
-        return best[1] if best else None
+            for dref in self._store.derivations():
+                self._namesakes.setdefault(dref.name, []).append(dref)
+        found = []
+        for dref in self._namesakes.get(name, ()):
+            if self._store.realizations(dref):
+                try:
+                    found.append((os.stat(self._store.layout.derivation(dref)).st_mtime_ns, dref))
+                except FileNotFoundError:
+                    continue  # Another process has just removed it.
+        return max(found)[1] if found else None
 
 
 def _changes(before: Config, after: Config) -> str:
