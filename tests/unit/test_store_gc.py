@@ -11,6 +11,10 @@ import pytest
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
+from plxnix.realize.build import build_wrapper
+from plxnix.realize.matchers import match_only
+from plxnix.realize.realizing import realize1
+from plxnix.realize.registry import instantiate, mkdrv
 from plxnix.store import Fsync, Record, Store
 from plxnix.store.gc import Garbage, collect, plan_gc
 from plxnix.store.record import rhash
@@ -274,6 +278,35 @@ def test_builders_are_waited_for(store: Store, chain: list[RRef]) -> None:
     built.set()
     worker.join(10)
     assert present(store) == {chain[0]}
+
+
+def test_collecting_between_instantiation_and_realization(store: Store, chain: list[RRef]) -> None:
+    """A derivation that was collected after its stage was instantiated is realized all the same."""
+
+    def stage() -> DRef:
+        return mkdrv({"name": "late"}, match_only(), build_wrapper(lambda _: None))
+
+    closure = instantiate(stage, store=store)
+    collect(Store(store.root), plan_gc(Store(store.root), keep=[chain[0]]))
+    assert closure.dref not in set(store.derivations())
+    rref = realize1(closure)
+    assert Store(store.root).config(rref.dref).name == "late"
+    assert list(verify(store)) == []
+
+
+def test_forged_circles(store: Store) -> None:
+    """Records that name each other neither stop the collection nor hide anything from it."""
+    drefs = [derive(store, name) for name in ("one", "two")]
+    rrefs = [RRef.make("0" * 32, dref) for dref in drefs]
+    for number, rref in enumerate(rrefs):
+        os.mkdir(store.layout.realization(rref))
+        record = Record({drefs[1 - number]: (rrefs[1 - number],)}, "sha256-x", 1)
+        Path(store.layout.record(rref)).write_bytes(record.text())
+    assert set(plan_gc(store, keep=rrefs[:1]).kept) == set(rrefs)
+    plan = plan_gc(store, everything=True)
+    assert {garbage.rref for garbage in plan.deleted} == set(rrefs)
+    collect(store, plan)
+    assert present(store) == set()
 
 
 def test_long_chains(store: Store) -> None:

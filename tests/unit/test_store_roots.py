@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,18 @@ def test_removing_roots(store: Store, rref: RRef, tmp_path: Path) -> None:
     for place in (link, tmp_path / "missing", Path(store.layout.gcroots, "none")):
         with pytest.raises(StoreError, match="is no root"):
             remove_root(store, place)
+
+
+def test_roots_wait_for_a_collection(store: Store, rref: RRef, tmp_path: Path) -> None:
+    """While garbage is deleted no root is made, or it might be made for what is going."""
+    worker = threading.Thread(target=add_root, args=(store, tmp_path / "result", rref))
+    with store.deleting():
+        worker.start()
+        worker.join(0.1)
+        assert worker.is_alive()
+        assert not os.path.lexists(tmp_path / "result")
+    worker.join(10)
+    assert len(roots(store)) == 1
 
 
 def test_links_that_cannot_be_read(store: Store, rref: RRef, tmp_path: Path) -> None:
