@@ -177,6 +177,14 @@ class Hasher:
             self._modulo[made.path] = "" if unknown else made.modulo(self._modulo).hex()
         return made
 
+    def know(self, drv_path: str, modulo: str) -> None:
+        """Remember a derivation by its path and its hash modulo in hex, as `modulo_of` gave it."""
+        self._modulo[drv_path] = modulo
+
+    def modulo_of(self, drv_path: str) -> str:
+        """Return the hash modulo, in hex, of a derivation that was instantiated or added."""
+        return self._modulo[drv_path]
+
     def _depends_on_build(self, derivation: Derivation) -> bool:
         """Tell whether the output paths are only known after a build, its own or one above."""
         return any(output.algorithm for output in derivation.outputs.values()) or any(

@@ -42,6 +42,10 @@ RESERVED: Final = frozenset(
 #: The rule for names of outputs; Nix 2.8 accepts no `drv`, other versions accept more.
 _OUTPUT: Final = re.compile(r"(?!drv$)[A-Za-z_][A-Za-z0-9_]*")
 
+#: The rule for systems. Nix takes an empty one for missing, and writes it into the .drv file
+#: without escapes, so that it cannot read back a file whose system needs one.
+_SYSTEM: Final = re.compile(r"[0-9A-Za-z+._-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -52,13 +56,33 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """A package of a package set such as nixpkgs; equal by value.
+
+    `attribute` is its path there, such as `gcc` or `python3.pkgs.numpy`. A locked package also
+    knows its derivation: `drv_path`, `outputs` (pairs of name and store path), and `modulo`, the
+    derivation's hash modulo in hex.
+    """
+
+    attribute: str
+    drv_path: str = ""
+    outputs: tuple[tuple[str, str], ...] = ()
+    modulo: str = ""
+
+    @property
+    def name(self) -> str:
+        """The attribute."""
+        return self.attribute
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
-    """A hole for the store path of one output of a node, or of a source (without outputs).
+    """A hole for the store path of one output of a node or package, or of a source.
 
     Equal if node and output are; a node is only equal to itself.
     """
 
-    node: Node | Source
+    node: Node | Source | Package
     output: str = "out"
 
     def __repr__(self) -> str:
@@ -101,6 +125,10 @@ class Node:
 
     `env` holds the variables beside those that `attributes` adds. `comment` says what it is made
     from and is not part of the derivation. Nothing may be changed after it was used.
+
+    `tools` are packages that a `runCommand` of nixpkgs puts on PATH; a node that has them (even
+    none, but not None) is a command, whose derivation depends on that `runCommand`, so that its
+    path cannot be computed here. Its script is the last of its `args`.
     """
 
     name: str
@@ -111,6 +139,7 @@ class Node:
     outputs: tuple[str, ...] = ("out",)
     fixed: FixedOutput | None = None
     comment: str = ""
+    tools: tuple[Package, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -163,6 +192,15 @@ def _check(node: Node) -> None:
                 f"{node.name} cannot have a variable called {key!r}",
                 "Nix gives that name a meaning of its own, or no environment can hold it",
             )
+    if not _SYSTEM.fullmatch(node.system):
+        raise NixFormatError(
+            f"{node.name} has the system {node.system!r:.200}",
+            "it looks like x86_64-linux, or is 'builtin'",
+        )
+    if not text(*node.builder):
+        raise NixFormatError(
+            f"{node.name} has an empty builder", "give it a program, such as /bin/sh"
+        )
     for one in (node.builder, *node.args, *node.env.values(), (node.system,)):
         if any(isinstance(part, str) and "\0" in part for part in one):
             raise NixFormatError(
@@ -173,6 +211,15 @@ def _check(node: Node) -> None:
 def references(node: Node) -> list[Reference]:
     """Return the references of a node, each once, in order: builder, arguments, variables."""
     found: dict[Reference, None] = {}
+    if not _SYSTEM.fullmatch(node.system):
+        raise NixFormatError(
+            f"{node.name} has the system {node.system!r:.200}",
+            "it looks like x86_64-linux, or is 'builtin'",
+        )
+    if not text(*node.builder):
+        raise NixFormatError(
+            f"{node.name} has an empty builder", "give it a program, such as /bin/sh"
+        )
     for one in (node.builder, *node.args, *node.env.values()):
         for part in one:
             if not isinstance(part, str):
@@ -181,20 +228,20 @@ def references(node: Node) -> list[Reference]:
 
 
 def topological(
-    roots: Iterable[Node | Source], known: Container[Node | Source] = ()
-) -> list[Node | Source]:
+    roots: Iterable[Node | Source | Package], known: Container[Node | Source | Package] = ()
+) -> list[Node | Source | Package]:
     """Return the roots and all that they refer to, each once, dependencies first.
 
     The order follows from the order of roots and references alone. What is in `known` is left out,
     with what is only reached by it. Raises `NixFormatError` for a cycle. Cost: linear in the
     references; depth is not bounded.
     """
-    ordered: list[Node | Source] = []
-    done: set[Node | Source] = set()
+    ordered: list[Node | Source | Package] = []
+    done: set[Node | Source | Package] = set()
     for root in roots:
         # The path from the root to where we are, with what is left of each node's references.
-        path: dict[Node | Source, Iterator[Reference]] = {}
-        following: Node | Source | None = root
+        path: dict[Node | Source | Package, Iterator[Reference]] = {}
+        following: Node | Source | Package | None = root
         while following is not None:
             if following in path:
                 raise _cycle(following, list(path))
@@ -213,7 +260,9 @@ def topological(
     return ordered
 
 
-def _cycle(node: Node | Source, path: list[Node | Source]) -> NixFormatError:
+def _cycle(
+    node: Node | Source | Package, path: list[Node | Source | Package]
+) -> NixFormatError:
     names = [one.name for one in [*path[path.index(node) :], node]]
     return NixFormatError(
         f"derivations depend on each other in a circle: {' -> '.join(names)}",
@@ -241,11 +290,13 @@ class Instantiation:
                     self._derivations[one] = self._fill(one)
         return self._derivations[node]
 
-    def path(self, node: Node | Source, output: str = "out") -> str:
-        """Return the store path of one output of a node, or of a source.
+    def path(self, node: Node | Source | Package, output: str = "out") -> str:
+        """Return the store path of one output of a node or locked package, or of a source.
 
-        Raises `NixFormatError` if there is no such output.
+        Raises `NixFormatError` if there is no such output, or the path cannot be known.
         """
+        if isinstance(node, Package):
+            return self._package_path(node, output)
         if isinstance(node, Source):
             if node not in self._sources:
                 self._sources[node] = text_path(node.name, encode(node.contents))
@@ -261,7 +312,27 @@ class Instantiation:
         """Return the path of the node's `.drv` file."""
         return self.derivation(node).path
 
+    def _package_path(self, package: Package, output: str) -> str:
+        if not package.drv_path:
+            raise NixFormatError(
+                f"the path of the package {package.attribute} is not known without evaluating it",
+                "export with the toolchain 'locked', which writes such paths down",
+            )
+        self._hasher.know(package.drv_path, package.modulo)
+        for name, path in package.outputs:
+            if name == output:
+                return path
+        raise NixFormatError(
+            f"the package {package.attribute} has no output {output!r}",
+            f"it has {', '.join(name for name, _ in package.outputs)}",
+        )
+
     def _fill(self, node: Node) -> Derivation:
+        if node.tools is not None:
+            raise NixFormatError(
+                f"the path of {node.name} depends on nixpkgs' runCommand",
+                "export with the toolchain 'host' or 'locked' where paths have to be known",
+            )
         env = {key: self._text(value) for key, value in attributes(node).items()}
         if node.outputs != ("out",):
             env["outputs"] = " ".join(node.outputs)
@@ -270,6 +341,9 @@ class Instantiation:
         for reference in references(node):
             if isinstance(reference.node, Source):
                 sources.add(self.path(reference.node))
+            elif isinstance(reference.node, Package):
+                self.path(reference.node, reference.output)
+                inputs.setdefault(reference.node.drv_path, set()).add(reference.output)
             else:
                 drv_path = self._derivations[reference.node].path
                 inputs.setdefault(drv_path, set()).add(reference.output)

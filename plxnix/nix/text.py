@@ -83,6 +83,9 @@ def hole(reference: Reference, name: str) -> str:
     The first output of a derivation is the derivation itself.
     """
     node = reference.node
+    if isinstance(node, Package):
+        first = node.outputs[0][0] if node.outputs else "out"
+        return name if reference.output == first else f"{name}.{attribute(reference.output)}"
     if isinstance(node, Source) or reference.output == node.outputs[0]:
         return name
     return f"{name}.{attribute(reference.output)}"
