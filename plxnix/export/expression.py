@@ -7,11 +7,11 @@ is a function: `overrides` replaces stages by name, as in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from plxnix.export.forms import Request
 from plxnix.export.graph import ExportGraph, Item
-from plxnix.nix.graph import Node, Reference, Source, Text, attributes
+from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes
 from plxnix.nix.text import attribute, hole, string, template
 from plxnix.version import VERSION
 
@@ -52,11 +52,13 @@ def expression(graph: ExportGraph, command: str) -> str:
     ]
     if graph.toolchain.name == "host":
         lines.append("# Toolchain host: builders use the programs of the machine they run on.")
-    lines += ["{", "  overrides ? { },", "}:", "let"]
+    packages = graph.toolchain.name != "host"
+    lines += ["{", *(["  pkgs ? import <nixpkgs> { },"] if packages else [])]
+    lines += ["  overrides ? { },", "}:", "let"]
     lines.append("  stage = name: default: overrides.${name} or default;")
     if _has_lines(graph):
         lines.append('  lines = builtins.concatStringsSep "\\n";')
-    if "fetch" in kinds:
+    if "fetch" in kinds and graph.toolchain.name != "nixpkgs":
         lines.append("  fetchurl = import <nix/fetchurl.nix>;")
     if "pin" in kinds:
         pin = next(item.node for item in graph.items if _kind(item.node) == "pin")
@@ -77,9 +79,16 @@ def _names(graph: ExportGraph) -> Callable[[Reference], str]:
         if isinstance(reference.node, Source):
             source = reference.node
             return f"builtins.toFile {string(source.name)} {string(source.contents)}"
+        if isinstance(reference.node, Package):
+            return hole(reference, package(reference.node))
         return hole(reference, graph.item(reference.node).variable)
 
     return name
+
+
+def package(one: Package) -> str:
+    """Return the expression for a package of the set that the file is called with."""
+    return ".".join(["pkgs", *map(attribute, one.attribute.split("."))])
 
 
 def _item(graph: ExportGraph, item: Item) -> Iterator[str]:
@@ -89,10 +98,28 @@ def _item(graph: ExportGraph, item: Item) -> Iterator[str]:
     yield f"  {item.variable} = stage {string(item.variable)} ("
     kind = _kind(node)
     if kind == "fetch" and node.fixed is not None:
-        yield "    fetchurl {"
+        urls = graph.urls(item)
+        yield "    pkgs.fetchurl {" if urls else "    fetchurl {"
         yield f"      name = {string(node.name)};"
-        yield f"      url = {template(node.env['url'], names)};"
+        if urls:
+            yield "      urls = ["
+            yield from (f"        {string(url)}" for url in urls)
+            yield "      ];"
+        else:
+            yield f"      url = {template(node.env['url'], names)};"
         yield f"      hash = {string(node.fixed.hash.sri)};"
+    elif node.tools is not None:
+        yield f"    pkgs.runCommand {string(node.name)} {{"
+        if node.tools:
+            yield "      nativeBuildInputs = ["
+            yield from (f"        {package(tool)}" for tool in node.tools)
+            yield "      ];"
+        yield from _variables(node.env, names)
+        yield "    } ("
+        yield from _value(node.args[-1], names, "      ")
+        yield "    )"
+        yield "  );"
+        return
     elif kind == "pin" and node.fixed is not None:
         yield "    pin {"
         yield f"      name = {string(node.name)};"
@@ -106,26 +133,33 @@ def _item(graph: ExportGraph, item: Item) -> Iterator[str]:
 
 
 def _derivation(node: Node, names: Callable[[Reference], str]) -> Iterator[str]:
-    for key, value in attributes(node).items():
-        written = list(_value(value, names, "      "))
-        written[0] = f"      {attribute(key)} = {written[0].lstrip()}"
-        written[-1] += ";"
-        yield from written
-        if key == "builder" and node.args:
-            yield "      args = ["
-            for one in node.args:
-                yield from _value(one, names, "        ")
-            yield "      ];"
+    found = attributes(node)
+    yield from _variables({key: found[key] for key in ("name", "system", "builder")}, names)
+    if node.args:
+        yield "      args = ["
+        for one in node.args:
+            yield from _value(one, names, "        ")
+        yield "      ];"
     if node.outputs != ("out",):
         yield "      outputs = ["
         yield from (f"        {string(output)}" for output in node.outputs)
         yield "      ];"
+    rest = {key: value for key, value in found.items() if key not in ("name", "system", "builder")}
+    yield from _variables(rest, names)
+
+
+def _variables(variables: Mapping[str, Text], names: Callable[[Reference], str]) -> Iterator[str]:
+    for key, value in variables.items():
+        written = list(_value(value, names, "      "))
+        written[0] = f"      {attribute(key)} = {written[0].lstrip()}"
+        written[-1] += ";"
+        yield from written
 
 
 def _value(value: Text, names: Callable[[Reference], str], indent: str) -> Iterator[str]:
     """Write a text: in one line, or as a list of its lines if it has several."""
     pieces = _split(value)
-    if len(pieces) < 3:
+    if len(pieces) < 2:
         yield indent + template(value, names)
         return
     # In a list a call needs parentheses.
@@ -150,7 +184,7 @@ def _split(value: Text) -> list[Text]:
 
 def _has_lines(graph: ExportGraph) -> bool:
     return any(
-        len(_split(value)) > 2
+        len(_split(value)) > 1
         for item in graph.items
         for value in [*item.node.args, *item.node.env.values()]
     )

@@ -11,11 +11,12 @@ from plxnix.nix.graph import Node, Source, topological
 from plxnix.nix.text import unique
 from plxnix.realize.plan import make_plan
 from plxnix.realize.registry import Closure
+from plxnix.recipes.fetch import sources
 from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
 from plxnix.recipes.toolchain import HOST, Toolchain
 
 #: Variables of the exported file itself.
-OURS = frozenset({"fetchurl", "lines", "name", "default", "overrides", "pin", "stage"})
+OURS = frozenset({"default", "fetchurl", "lines", "name", "overrides", "pin", "pkgs", "stage"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class ExportGraph:
     def item(self, node: Node | Source) -> Item:
         """Return the item of a derivation."""
         return self._by_node[id(node)]
+
+    def urls(self, item: Item) -> list[str]:
+        """Return all URLs of a fetch, for a toolchain whose fetcher takes several; else none."""
+        if self.toolchain.name != "nixpkgs":
+            return []
+        return sources(self.closure.derivations[DRef(item.node.comment)].config)
 
     def explain(self) -> list[Explained]:
         """Return how each stage of the closure is exported, and why, dependencies first."""

@@ -260,9 +260,7 @@ def topological(
     return ordered
 
 
-def _cycle(
-    node: Node | Source | Package, path: list[Node | Source | Package]
-) -> NixFormatError:
+def _cycle(node: Node | Source | Package, path: list[Node | Source | Package]) -> NixFormatError:
     names = [one.name for one in [*path[path.index(node) :], node]]
     return NixFormatError(
         f"derivations depend on each other in a circle: {' -> '.join(names)}",

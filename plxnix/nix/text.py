@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from plxnix.errors import ExportError
-from plxnix.nix.graph import Node, Reference, Source, Text, attributes, text
+from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes, text
 
 #: Columns that a line has, if what is on it can be broken at all.
 WIDTH: Final = 80

@@ -13,7 +13,7 @@ from typing import Any
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef
-from plxnix.nix.graph import RESERVED, Node, Text, text
+from plxnix.nix.graph import RESERVED, Node, Text
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, takes_registry
@@ -56,29 +56,23 @@ class Execute(Recipe):
 
     def lower(self, config: Config, lowering: Lowering) -> Lowered:
         """Return the derivation: builder, arguments and environment as the config says."""
-        toolchain = lowering.toolchain
-        environment: dict[str, Text] = {"PATH": toolchain.path(config.get("tools", []))}
-        for key, value in config.items():
-            if key not in _OWN:
-                environment[key] = _variable(key, lowering.value(value), value)
-        for key, value in config.get("environment", {}).items():
+        toolchain, tools = lowering.toolchain, config.get("tools", [])
+        environment: dict[str, Text] = {}
+        given = {key: value for key, value in config.items() if key not in _OWN}
+        for key, value in [*given.items(), *config.get("environment", {}).items()]:
             environment[key] = _variable(key, lowering.value(value), value)
         if "command" in config:
-            # Bash ends with a builtin: Nix 2.8 kills builders whose output closes before they do.
-            script = text("set -e\n", *lowering.text(config["command"]), "\n:\n")
-            builder = toolchain.shell()
-            arguments: tuple[Text, ...] = (text("-c"), script)
-        else:
-            builder = lowering.text(config["builder"])
-            arguments = tuple(
-                _variable("arguments", lowering.value(one), one) for one in config["arguments"]
-            )
+            script = lowering.text(config["command"])
+            node = toolchain.command(config.name, script, environment, tools, str(config.dref))
+            return Lowered(config.dref, node, "derivation")
         node = Node(
             name=config.name,
             system=toolchain.system,
-            builder=builder,
-            args=arguments,
-            env=environment,
+            builder=lowering.text(config["builder"]),
+            args=tuple(
+                _variable("arguments", lowering.value(one), one) for one in config["arguments"]
+            ),
+            env={"PATH": toolchain.path(tools), **environment},
             comment=str(config.dref),
         )
         return Lowered(config.dref, node, "derivation")

@@ -113,10 +113,10 @@ def sources(config: Config) -> list[str]:
 def fetch_node(config: Config) -> Node:
     """Return the derivation of Nix's `<nix/fetchurl.nix>`, attribute for attribute.
 
-    The first URL is the one that Nix itself uses; the others, and mirrors, are for our downloader
-    and for the nixpkgs toolchain.
+    The first URL is the one that Nix itself uses, a mirror's first place in its stead; the others
+    are for our downloader and for the nixpkgs toolchain.
     """
-    url = config["url"]
+    url = _direct(config["url"])
     return Node(
         name=sanitise_name(config["filename"]),
         system="builtin",
@@ -133,6 +133,21 @@ def fetch_node(config: Config) -> Node:
         fixed=FixedOutput(Hash.parse(config["hash"])),
         comment=str(config.dref),
     )
+
+
+def _direct(url: str) -> str:
+    """Return a URL that is no mirror; the environment has no say, since this is in the result."""
+    from plxnix.builders.sources import MIRRORS
+
+    if not url.lower().startswith("mirror://"):
+        return url
+    name, _, path = url[len("mirror://") :].partition("/")
+    if name not in MIRRORS:
+        raise InvalidValue(
+            f"{url!r} names the mirror {name!r}, which is not known",
+            f"known are {', '.join(sorted(MIRRORS))}; or give a full URL",
+        )
+    return f"{MIRRORS[name][0].rstrip('/')}/{path}"
 
 
 @takes_registry

@@ -9,7 +9,7 @@ from typing import Any
 from plxnix.config import Config
 from plxnix.errors import InvalidConfig
 from plxnix.model import DRef, RefPath, selfref
-from plxnix.nix.graph import Node, Reference, Source, Text, text
+from plxnix.nix.graph import Reference, Source, Text, text
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
@@ -28,8 +28,8 @@ class Files(Recipe):
 
     def lower(self, config: Config, lowering: Lowering) -> Lowered:
         """Return a derivation that copies store files, decoding those that are not text."""
-        script = ['set -e\nmkdir "$out"\n']
-        environment: dict[str, Text] = {"PATH": lowering.toolchain.path(["coreutils"])}
+        script = ['mkdir "$out"']
+        environment: dict[str, Text] = {}
         for number, (name, contents) in enumerate(sorted(config[ARTIFACTS].items())):
             variable = f"file{number}"
             encoded = isinstance(contents, dict)
@@ -39,16 +39,11 @@ class Files(Recipe):
             environment[variable] = text(Reference(source))
             environment[f"to{number}"] = text(name)
             if "/" in name:
-                script.append(f'mkdir -p "$out/${{to{number}%/*}}"\n')
+                script.append(f'mkdir -p "$out/${{to{number}%/*}}"')
             command = "base64 -d" if encoded else "cat"
-            script.append(f'{command} < "${variable}" > "$out/$to{number}"\n')
-        node = Node(
-            name=config.name,
-            system=lowering.toolchain.system,
-            builder=lowering.toolchain.shell(),
-            args=(text("-c"), text(*script, ":\n")),
-            env=environment,
-            comment=str(config.dref),
+            script.append(f'{command} < "${variable}" > "$out/$to{number}"')
+        node = lowering.toolchain.command(
+            config.name, text("\n".join(script)), environment, (), str(config.dref)
         )
         return Lowered(config.dref, node, "derivation")
 

@@ -18,7 +18,7 @@ from plxnix.config import Config
 from plxnix.errors import BuildFailed, Unexportable
 from plxnix.model import Context, DRef, RRef
 from plxnix.nix.derivation import placeholder
-from plxnix.nix.graph import Node, Reference, Source, Text
+from plxnix.nix.graph import Node, Package, Reference, Source, Text
 from plxnix.realize.registry import RealizeArguments
 from plxnix.realize.run import Artifact, Log, Observer, current_run
 from plxnix.recipes.lowering import Lowered, Lowering
@@ -109,6 +109,8 @@ class Job:
             if not path.exists():
                 path.write_text(reference.node.contents, newline="")
             return os.fspath(path)
+        if isinstance(reference.node, Package):
+            raise Unexportable(f"{reference.node.name} is a package of Nix", dref=self.dref)
         for dref, rrefs in self.context.items():
             for number, lowered in enumerate(self.lowering.of(dref)):
                 if lowered.node is reference.node:

@@ -1,17 +1,36 @@
 """Toolchains: where an exported builder finds its shell and its tools.
 
 `host` puts absolute paths of this machine into the derivation: for trying out, for clusters, and
-for everything that is built natively without Nix.
+for everything that is built natively without Nix. `nixpkgs` leaves them to the package set that the
+exported expression is called with. `locked` takes them from a package set that was evaluated once,
+so that paths are known here and nothing has to be evaluated again.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from plxnix.nix.graph import Text, text
+from plxnix.errors import ExportError
+from plxnix.nix.graph import Node, Package, Reference, Text, text
+
+#: What a command of a locked toolchain finds on its PATH beside its own tools, as under stdenv.
+BASICS = (
+    "bash",
+    "coreutils",
+    "findutils",
+    "diffutils",
+    "gnused",
+    "gnugrep",
+    "gawk",
+    "gnutar",
+    "gzip",
+    "bzip2",
+    "xz",
+)
 
 
 class Toolchain(Protocol):
@@ -31,21 +50,60 @@ class Toolchain(Protocol):
     def path(self, tools: Sequence[str]) -> Text:
         """Return the value of PATH under which the basic tools and `tools` are found."""
 
+    def command(
+        self,
+        name: str,
+        script: Text,
+        environment: Mapping[str, Text],
+        tools: Sequence[str],
+        comment: str,
+    ) -> Node:
+        """Return the derivation that runs a bash script with `tools` on PATH."""
 
-class Host:
+
+class _Raw(ABC):
+    """A toolchain whose commands are plain derivations: a shell, a script, and PATH."""
+
+    @property
+    def system(self) -> str:
+        """Return Nix's name for this machine."""
+        return this_system()
+
+    @abstractmethod
+    def shell(self) -> Text:
+        """Return the path of a bash."""
+
+    @abstractmethod
+    def path(self, tools: Sequence[str]) -> Text:
+        """Return the value of PATH."""
+
+    def command(
+        self,
+        name: str,
+        script: Text,
+        environment: Mapping[str, Text],
+        tools: Sequence[str],
+        comment: str,
+    ) -> Node:
+        """Return a derivation whose builder is the shell."""
+        # Bash ends with a builtin: Nix 2.8 kills builders whose output closes before they do.
+        return Node(
+            name=name,
+            system=self.system,
+            builder=self.shell(),
+            args=(text("-c"), text("set -e\n", *script, "\n:\n")),
+            env={"PATH": self.path(tools), **environment},
+            comment=comment,
+        )
+
+
+class Host(_Raw):
     """The programs of this machine, under the paths that every Linux has."""
 
     name = "host"
 
     #: Where programs are looked for; the user's own PATH is not, since it would be in the result.
     folders = ("/usr/local/bin", "/usr/bin", "/bin")
-
-    @property
-    def system(self) -> str:
-        """Return Nix's name for this machine, such as `x86_64-linux`."""
-        machine = platform.machine()
-        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine)
-        return f"{machine}-{platform.system().lower()}"
 
     def shell(self) -> Text:
         """Return the path of this machine's bash, or of its sh if it has none."""
@@ -60,4 +118,83 @@ class Host:
         return text(":".join(self.folders))
 
 
+class _Packages(_Raw):
+    """A toolchain made of packages."""
+
+    def shell(self) -> Text:
+        """Return the path of its bash."""
+        return text(self.package("bash"), "/bin/bash")
+
+    def path(self, tools: Sequence[str]) -> Text:
+        """Return the `bin` folders of the packages and of the basic ones."""
+        folders = [text(self.package(tool), "/bin") for tool in dict.fromkeys((*tools, *BASICS))]
+        return text(*[part for folder in folders for part in (":", *folder)][1:])
+
+    @abstractmethod
+    def package(self, attribute: str) -> Reference:
+        """Return a reference to a package."""
+
+
+class Nixpkgs(_Packages):
+    """The package set that the exported expression is called with; tools are its attributes."""
+
+    name = "nixpkgs"
+
+    def command(
+        self,
+        name: str,
+        script: Text,
+        environment: Mapping[str, Text],
+        tools: Sequence[str],
+        comment: str,
+    ) -> Node:
+        """Return a call of `runCommand`, which brings the standard environment along."""
+        return Node(
+            name=name,
+            system=self.system,
+            builder=self.shell(),
+            args=(script,),
+            env=dict(environment),
+            comment=comment,
+            tools=tuple(Package(tool) for tool in tools),
+        )
+
+    def package(self, attribute: str) -> Reference:
+        """Return a reference to the package's default output."""
+        return Reference(Package(attribute))
+
+
+class Locked(_Packages):
+    """A package set evaluated once: its packages' derivations are known by path and hash."""
+
+    name = "locked"
+
+    def __init__(self, packages: Mapping[str, Package], system: str) -> None:
+        self._packages = packages
+        self._system = system
+
+    @property
+    def system(self) -> str:
+        """Return the system that the packages were evaluated for."""
+        return self._system
+
+    def package(self, attribute: str) -> Reference:
+        """Return a reference to the package's default output; raise `ExportError` if unknown."""
+        package = self._packages.get(attribute)
+        if package is None:
+            raise ExportError(
+                f"the toolchain's lock has no package {attribute!r}",
+                "export again where Nix and the package set are at hand: it is locked then",
+            )
+        return Reference(package, package.outputs[0][0])
+
+
+def this_system() -> str:
+    """Return Nix's name for this machine, such as `x86_64-linux`."""
+    machine = platform.machine()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine)
+    return f"{machine}-{platform.system().lower()}"
+
+
 HOST: Toolchain = Host()
+NIXPKGS: Toolchain = Nixpkgs()

@@ -18,7 +18,7 @@ from plxnix.recipes.recipe import FIELD, Job, Recipe
 from plxnix.recipes.toolchain import Toolchain
 
 #: Tools that the exported builder needs, as attributes of nixpkgs.
-TOOLS = ("gnutar", "gzip", "bzip2", "xz", "unzip")
+TOOLS = ("unzip", "zstd")
 
 
 class Unpack(Recipe):
@@ -81,18 +81,11 @@ def unpack_node(
         raise InvalidValue(
             f"cannot strip {strip} levels from {file_name}", "zip has no such option"
         )
-    environment = {"PATH": toolchain.path(TOOLS), "src": source}
+    environment = {"src": source}
     if keep:
         environment["keep"] = text(keep)
         command += '\ncp "$src" "$out/$keep"'
-    return Node(
-        name=name,
-        system=toolchain.system,
-        builder=toolchain.shell(),
-        args=(text("-c"), text(f'set -e\nmkdir "$out"\n{command}\n:\n')),
-        env=environment,
-        comment=comment,
-    )
+    return toolchain.command(name, text(f'mkdir "$out"\n{command}'), environment, TOOLS, comment)
 
 
 @takes_registry
