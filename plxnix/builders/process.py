@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from plxnix.errors import BuildFailed
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: What a builder finds besides its derivation's own variables (nix-facts, Nix 2.8 to 2.34).
 _FIXED = {
@@ -24,6 +29,9 @@ _FIXED = {
 
 #: Variables that name the folder in which a builder starts.
 _FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
+
+#: How much output is read at once, in bytes.
+_PIECE = 1 << 16
 
 
 def run_process(
@@ -80,26 +88,40 @@ def run_process(
         )
 
 
-def _pump(process: object, write_log: Callable[[bytes], object]) -> None:
-    """Copy the builder's output until it exits; a daemon that keeps the pipe is not awaited."""
+def _pump(process: subprocess.Popen[bytes], write_log: Callable[[bytes], object]) -> None:
+    """Copy the builder's output until it exits; what it left behind is not awaited."""
     import selectors
-    import subprocess
 
-    if not isinstance(process, subprocess.Popen) or process.stdout is None:
+    if process.stdout is None:
         return
     descriptor = process.stdout.fileno()
-    os.set_blocking(descriptor, False)
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
-        while True:
-            exited = process.poll() is not None
-            if selector.select(0 if exited else 0.05):
-                data = os.read(descriptor, 1 << 16)
+        while process.poll() is None:
+            if selector.select(0.05):
+                data = os.read(descriptor, _PIECE)
                 if not data:
+                    # It has closed its output and may still work.
                     return
                 write_log(data)
-            elif exited:
-                return
+    # Others may hold the pipe, and fill it for ever: only what is in it now was the builder's.
+    _kill_session(process.pid)
+    left = _waiting(descriptor)
+    while left > 0:
+        data = os.read(descriptor, min(left, _PIECE))
+        if not data:
+            return
+        left -= len(data)
+        write_log(data)
+
+
+def _waiting(descriptor: int) -> int:
+    """Return how many bytes can be read from a pipe at once."""
+    import fcntl
+    import termios
+
+    count = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0")
+    return int.from_bytes(count, sys.byteorder)
 
 
 def _kill_session(leader: int) -> None:
