@@ -89,6 +89,8 @@ class Attrs:
         return self._fields
 
     def __getattr__(self, name: str) -> Any:
+        if name in Attrs.__slots__ or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)  # Asked for while the object is copied or unpickled.
         fields = self._load()
         if name not in fields:
             raise NoSuchField(

@@ -37,7 +37,8 @@ SUPPLIED = ("build", "rindex")
 class AutoStage:
     """A stage made of a function: calling it registers the derivation and returns its reference.
 
-    Keyword arguments of the call override the config. `r=` (or `registry=`) names the registry.
+    Keyword arguments of the call override the config. The registry may be passed as `r=`, `m=`,
+    `registry=`, or as the only positional argument.
     """
 
     def __init__(
@@ -88,12 +89,16 @@ class AutoStage:
                 self._source = f"version {self.version}"
         return self._source
 
-    def __call__(self, **changes: Any) -> DRef:
+    def __call__(self, given: Registry | None = None, /, **changes: Any) -> DRef:
         """Register the stage's derivation, with `changes` to its config.
 
         Raises `InvalidValue` for a parameter without a value, `NoRegistry`, and what `mkdrv` does.
         """
-        given = next((changes.pop(k) for k in REGISTRY_ARGUMENTS if _is_registry(changes, k)), None)
+        for name in REGISTRY_ARGUMENTS:
+            if isinstance(changes.get(name), Registry):
+                given = changes.pop(name)
+            elif name in changes and changes[name] is None and name not in self._parameters:
+                del changes[name]
         registry = find_registry(given or self.registry)
         config = {**self.config, **changes}
         self._check(config)
@@ -136,17 +141,13 @@ class AutoStage:
         )
 
 
-def _is_registry(changes: Mapping[str, Any], name: str) -> bool:
-    return name in changes and (changes[name] is None or isinstance(changes[name], Registry))
-
-
 def _instantiated(value: Any, registry: Registry) -> Any:
     """Replace stages by their references, in lists and dicts too."""
     if callable(value):
         return call_stage(value, registry, (), {})
-    if isinstance(value, list) and any(callable(item) for item in value):
+    if isinstance(value, list):
         return [_instantiated(item, registry) for item in value]
-    if isinstance(value, dict) and any(callable(item) for item in value.values()):
+    if isinstance(value, dict):
         return {key: _instantiated(item, registry) for key, item in value.items()}
     return value
 

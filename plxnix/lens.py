@@ -146,8 +146,7 @@ class Lens:
         """The closure of the derivation at this place, if the lens started from a closure."""
         if self._closure is None:
             raise self._error("knows no closure", "start with mklens(instantiate(...))")
-        dref = self.dref
-        return replace(self._closure, result=dref, targets=(dref,))
+        return self._closure.part(self.dref)
 
     def _walk(self) -> _Place:
         place = self._start

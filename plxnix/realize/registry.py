@@ -83,6 +83,11 @@ class Closure:
             )
         return self.targets[0]
 
+    def part(self, dref: DRef) -> Closure:
+        """Return the closure of one of the derivations; raise `MissingRealizer` for a stranger."""
+        below = _below([dref], self.derivations)
+        return Closure(dref, (dref,), below, self.store)
+
 
 _current: ContextVar[Registry | None] = ContextVar("plxnix_registry", default=None)
 
@@ -155,19 +160,21 @@ def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realiz
     checked = config if isinstance(config, Config) else mkconfig(config)
     for dependency in checked.dependencies:
         if dependency not in registry.derivations:
-            raise _unknown(dependency, checked.dref, registry)
+            raise _unknown(dependency, checked.dref, registry.derivations)
     dref = registry.store.add(checked)
     registry.derivations[dref] = Derivation(dref, checked, matcher, realizer)
     return dref
 
 
-def _unknown(dependency: DRef, dref: str, registry: Registry) -> MissingRealizer:
-    for known in registry.derivations:
-        if known.dhash == dependency.dhash:
+def _unknown(
+    dependency: DRef, dref: str, derivations: Mapping[DRef, Derivation]
+) -> MissingRealizer:
+    for other in derivations:
+        if other.dhash == dependency.dhash:
             return MissingRealizer(
-                f"{dref} mentions {dependency}, but the derivation is called {known}",
+                f"{dref} mentions {dependency}, but the derivation is called {other}",
                 "in a string a reference has to end before the next character of a name: "
-                f"write {known}/... or use a refpath",
+                f"write {other}/... or use a refpath",
                 dref,
             )
     return MissingRealizer(
@@ -219,7 +226,7 @@ def instantiate(
             f"there is no derivation reference in {result!r:.200}",
             "a stage returns what mkdrv returned, or a list or dict of that",
         )
-    return Closure(result, targets, _below(targets, found), found.store)
+    return Closure(result, targets, _below(targets, found.derivations), found.store)
 
 
 def call_stage(
@@ -261,9 +268,8 @@ def _references(value: Any) -> Iterator[DRef]:
             yield from _references(item)
 
 
-def _below(targets: Iterable[DRef], registry: Registry) -> dict[DRef, Derivation]:
+def _below(targets: Iterable[DRef], known: Mapping[DRef, Derivation]) -> dict[DRef, Derivation]:
     """Return the targets and all they depend on, dependencies first; iterative."""
-    known = registry.derivations
     done: dict[DRef, Derivation] = {}
     # A reference on the stack is followed by True when its dependencies have been put above it.
     stack = [(target, False) for target in reversed(list(targets))]
@@ -272,7 +278,7 @@ def _below(targets: Iterable[DRef], registry: Registry) -> dict[DRef, Derivation
         if dref in done:
             continue
         if dref not in known:
-            raise _unknown(dref, "", registry)
+            raise _unknown(dref, "", known)
         if expanded:
             done[dref] = known[dref]
         else:
