@@ -21,9 +21,15 @@ from functools import partial
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
+    ClassMethodDescriptorType,
     FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
+    WrapperDescriptorType,
 )
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +44,15 @@ __all__ = ["codehash", "explain"]
 
 #: Decorators that make a stage: their arguments are in its config, so they are not code.
 STAGE_DECORATORS = frozenset({"autostage", "autostage_", "autodrv", "autodrv_"})
+
+DESCRIPTORS = (
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 
 HINT = 'put the function into a file, or pass `version="..."` to autostage'
 
@@ -86,7 +101,12 @@ def _run(
         if graph is None:
             graph = _graphs.setdefault(skip, _Graph(skip))
         try:
-            return finish(graph.roots(objects))
+            while True:
+                changes = graph.library.changes
+                result = finish(graph.roots(objects))
+                if graph.library.changes == changes:
+                    return result
+                # A module turned out to have been loaded again, so some nodes are of its past.
         except RecursionError as error:
             raise CodeHashError(
                 "the code or the values in it are nested too deeply to be hashed",
@@ -166,9 +186,10 @@ def _settle(root: Node) -> None:
                 above = waiting[-1][0]
                 low[above] = min(low[above], low[node])
             if low[node] == order[node]:
-                start = path.index(node) if path[-1] is not node else len(path) - 1
-                _close(path[start:])
-                del path[start:]
+                cycle = [path.pop()]
+                while cycle[-1] is not node:
+                    cycle.append(path.pop())
+                _close(cycle)
 
 
 def _close(cycle: list[Node]) -> None:
@@ -233,22 +254,14 @@ class _Graph:
     def roots(self, objects: Sequence[object]) -> list[Node]:
         self._live = {}
         self.library.refresh()
-        self._current()
-        found = [self._root(item) for item in objects]
-        if self.library.changes != self._changes:  # a module turned out to have been reloaded
-            self._live = {}
-            self._current()
-            found = [self._root(item) for item in objects]
-        return found
-
-    def _current(self) -> None:
         if self.library.changes != self._changes:
             self._changes = self.library.changes
             self._fixed.clear()
+        return [self._root(item) for item in objects]
 
     def _root(self, item: object) -> Node:
-        if isinstance(item, PurePath):
-            return _path_node(Path(item))
+        if issubclass(type(item), PurePath):
+            return _path_node(Path(str(item)))
         return self.describe(item, "")
 
     # objects
@@ -270,7 +283,7 @@ class _Graph:
         if kind is FunctionType:
             return self._function(item)
         if kind is MethodType:
-            owner = item.__self__ if isinstance(item.__self__, type) else type(item.__self__)
+            owner = item.__self__ if issubclass(type(item.__self__), type) else type(item.__self__)
             return self._group("method", [item.__func__, owner], label)
         if issubclass(kind, partial):
             values = [partial.func.__get__(item), partial.args.__get__(item)]
@@ -283,8 +296,13 @@ class _Graph:
         if issubclass(kind, type):
             return self._class(item)
         if kind is BuiltinFunctionType:
-            module = str(item.__module__ or type(item.__self__).__module__)
-            return _external(f"{module.partition('.')[0]}.{item.__qualname__}")
+            owner = item.__self__
+            if owner is None or issubclass(type(owner), ModuleType):
+                return _external(f"{str(item.__module__).partition('.')[0]}.{item.__qualname__}")
+            owner = owner if issubclass(type(owner), type) else type(owner)
+            return self._group(f"builtin {item.__name__}", [owner], label)
+        if kind in DESCRIPTORS:
+            return self._group(f"builtin {item.__name__}", [item.__objclass__], label)
         if kind in (list, tuple):
             return self._group(kind.__name__, item, label)
         if kind is dict and all(_literal(name) is not None for name in item):
@@ -312,8 +330,14 @@ class _Graph:
             if wrapped is not None:
                 yield "wrapped", self.describe(wrapped, "")
 
-        member = getattr_static(item, "_name_", "") if isinstance(item, enum.Enum) else ""
-        return Node(f"instance\0{member}", find, label)
+        name = getattr_static(item, "_name_", "") if issubclass(kind, enum.Enum) else ""
+        given = getattr_static(kind, "__name__", None)
+        if type(given) in (GetSetDescriptorType, MemberDescriptorType):
+            try:  # functions of extension modules, as `numpy.add`; a getter in C is no user code
+                name = given.__get__(item)
+            except (AttributeError, TypeError):
+                name = ""
+        return Node(f"instance\0{name if type(name) is str else ''}", find, label)
 
     def _function(self, function: FunctionType) -> Node:
         code, namespace = function.__code__, function.__globals__
@@ -343,7 +367,7 @@ class _Graph:
         simple = len(nodes) == 1 and qualname != "<lambda>" and "<locals>" not in qualname
         if unit.fixed and simple and not free.keys() - {"__class__"} and wrapped is None:
             return self._statement(unit, nodes[0], qualname, owner)
-        uses = sorted({use for node in nodes for use in unit.read(node, self.skip)[1]})
+        uses = self._uses(unit, nodes)
         values: list[object] = []
         if not simple:  # the defaults may come from names that no longer exist
             values = [function.__defaults__, function.__kwdefaults__]
@@ -366,12 +390,17 @@ class _Graph:
         body = "\0\0".join(unit.read(node, self.skip)[0] for node in nodes)
         return Node(f"code\0{body}", find, qualname, unit)
 
+    def _uses(self, unit: Unit, nodes: Sequence[ast.AST]) -> list[Use]:
+        from plxnix.sources import use_order
+
+        return sorted({use for n in nodes for use in unit.read(n, self.skip)[1]}, key=use_order)
+
     def _cell(self, cell: Any, use: Use, qualname: str) -> list[Node]:
         try:
             value = cell.cell_contents
         except ValueError:
             return [Node("empty")]
-        if isinstance(value, ModuleType):
+        if issubclass(type(value), ModuleType):
             return [self._module_object(value, use.attributes)]
         return [self.describe(value, f"{qualname}.{use.name}")]
 
@@ -397,19 +426,18 @@ class _Graph:
         if module != "__main__" and module in sys.modules and self.library.module(module) is None:
             return _external(f"{module.partition('.')[0]}.{qualname}")
         unit, namespace = self._class_unit(module, qualname, methods)
-        nodes = unit.classes.get(qualname, ()) if unit else ()
-        if unit is None or not nodes:
-            bases = type.__dict__["__bases__"].__get__(kind)
-            return self._group(f"class\0{qualname}", bases, "")
+        if unit is None:
+            return self._unwritten(kind, qualname, self.library.module(module))
+        nodes = unit.classes[qualname]
         if unit.fixed and len(nodes) == 1 and "<locals>" not in qualname:
             return self._statement(unit, nodes[0], qualname, None)
         free: dict[str, Any] = {}
         for method in methods:
-            if method.__code__.co_filename.startswith(unit.filename):
+            if os.path.realpath(method.__code__.co_filename).endswith(unit.filename):
                 free.update(zip(method.__code__.co_freevars, method.__closure__ or (), strict=True))
 
         def find() -> Iterator[tuple[str, Node]]:
-            for use in sorted({use for node in nodes for use in unit.read(node, self.skip)[1]}):
+            for use in self._uses(unit, nodes):
                 if use.name in free and use.imported is None:
                     targets = self._cell(free[use.name], use, qualname)
                 else:
@@ -422,29 +450,49 @@ class _Graph:
     def _class_unit(
         self, module: str, qualname: str, methods: Sequence[FunctionType]
     ) -> tuple[Unit | None, Mapping[str, Any]]:
+        """Find the source with the class statement: its module, or the cell that its methods name.
+
+        A class without methods is looked for in all cells, the last one first.
+        """
         import linecache
 
-        for method in methods:
-            filename = method.__code__.co_filename
-            if os.path.isfile(filename) or filename in linecache.cache:
-                return self.library.unit(filename, method.__globals__), method.__globals__
-        namespace = vars(sys.modules[module]) if module in sys.modules else {}
+        from plxnix.sources import loaded
+
         unit = self.library.module(module)
-        if unit is not None:
+        namespace: Mapping[str, Any] = loaded(module) or {}
+        if unit is not None and qualname in unit.classes:
             return unit, namespace
-        # A class without methods, in a notebook: the last cell that defines it.
-        for filename in reversed(list(linecache.cache)):
-            if module == "__main__" and not os.path.isfile(filename):
-                try:
-                    unit = self.library.unit(filename, namespace)
-                except CodeHashError:
-                    continue  # what cannot be parsed does not define it
-                if qualname in unit.classes:
-                    return unit, namespace
+        places = [(method.__code__.co_filename, method.__globals__) for method in methods]
+        if module == "__main__":
+            cells = [n for n in reversed(list(linecache.cache)) if not os.path.isfile(n)]
+            places += [(name, dict(namespace)) for name in cells]
+        for filename, scope in places:
+            try:
+                unit = self.library.unit(filename, scope)
+            except CodeHashError:
+                continue  # generated, as by `dataclass`; or not Python
+            if qualname in unit.classes:
+                return unit, scope
         return None, namespace
+
+    def _unwritten(self, kind: type, qualname: str, unit: Unit | None) -> Node:
+        """Describe a class that no class statement made: by its assignment, or by its parts."""
+        found = self._named(unit, qualname, (), frozenset()) if unit is not None else []
+        if found:
+            return Node(f"class\0{qualname}", lambda: iter([(qualname, node) for node in found]))
+        members = type.__dict__["__dict__"].__get__(kind)
+        parts = {
+            name: item
+            for name, item in members.items()
+            if type(item) is FunctionType or not _is_dunder(name)
+        }
+        bases = type.__dict__["__bases__"].__get__(kind)
+        return self._group(f"class\0{qualname}", [*bases, dict(parts)], "")
 
     def _module_object(self, module: ModuleType, attributes: tuple[str, ...]) -> Node:
         name = str(object.__getattribute__(module, "__dict__").get("__name__", ""))
+        if name == "__main__" and self.library.module(name) is None:
+            raise CodeHashError("the module __main__ has no source file", HINT)
         parts = self._chain(name, attributes, frozenset())
         return (
             parts[0] if len(parts) == 1 else Node("parts", lambda: iter([("", p) for p in parts]))
@@ -466,6 +514,8 @@ class _Graph:
                 if owner is not None:
                     yield "class", self._statement(unit, owner, _qualname(unit, owner), None)
 
+            if kind != "code":  # a condition
+                label = f"{kind} {body.replace(chr(0), ' ')}"[:40]
             self._fixed[key] = Node(f"{kind}\0{body}", find, label, unit)
         return self._fixed[key]
 
@@ -475,9 +525,12 @@ class _Graph:
             return self._imported(unit, use.imported, use.attributes, frozenset())
         if not unit.fixed and namespace and use.name in namespace and not _is_dunder(use.name):
             value = namespace[use.name]
-            if isinstance(value, ModuleType):
+            if issubclass(type(value), ModuleType):
                 return [self._module_object(value, use.attributes)]
-            return [self.describe(value, use.name)]
+            node = self.describe(value, use.name)
+            # Of an object only the class is known; how it was made may be told in the same cell.
+            told = node.body.startswith(b"instance") and use.name in unit.bindings
+            return [node, *self._named(unit, use.name, (), frozenset())] if told else [node]
         return self._named(unit, use.name, use.attributes, frozenset())
 
     def _named(
@@ -492,28 +545,35 @@ class _Graph:
                 if test is None:
                     found.append(Node(kind))
                 else:
-                    found.append(self._statement(unit, test, f"{name} ({kind})", None, kind))
+                    found.append(self._statement(unit, test, "", None, kind))
             if piece.imported is not None:
                 found += self._imported(unit, piece.imported, attributes, seen)
             else:
-                found.append(self._statement(unit, piece.node, name, None))
+                found.append(self._statement(unit, piece.node, piece.label, None))
         if not found and not _is_dunder(name):
             for star in reversed(unit.stars):
-                found += self._imported(unit, star._replace(name=None), (name, *attributes), seen)
-                if found:
+                module = self._absolute(unit, star)
+                source = self.library.module(module)
+                if source is None:  # it may have the name
+                    found.append(_external(".".join((module, name, *attributes))))
+                elif inside := self._named(source, name, attributes, seen):
+                    found += inside
                     break
         return found
 
     def _imported(
         self, unit: Unit, imported: Import, attributes: tuple[str, ...], seen: frozenset[object]
     ) -> list[Node]:
-        module = imported.module
-        if imported.level:
-            package = unit.package.split(".")
-            package = package[: len(package) - imported.level + 1]
-            module = ".".join((*package, module) if module else package)
         names = attributes if imported.name is None else (imported.name, *attributes)
-        return self._chain(module, names, seen)
+        return self._chain(self._absolute(unit, imported), names, seen)
+
+    def _absolute(self, unit: Unit, imported: Import) -> str:
+        """Give the full name of the module that an import names."""
+        package = unit.package.split(".") if unit.package else []
+        if not imported.level or imported.level > len(package):
+            return "." * imported.level + imported.module
+        package = package[: len(package) - imported.level + 1]
+        return ".".join((*package, imported.module) if imported.module else package)
 
     def _chain(self, module: str, names: tuple[str, ...], seen: frozenset[object]) -> list[Node]:
         """Follow attributes from a module: `pkg.module.function`."""
@@ -522,12 +582,14 @@ class _Graph:
             return [_external(".".join((module, *names)))]
         if not names:
             return [self._whole(unit)]
+        if unit.filename.startswith("<namespace "):
+            return self._chain(f"{module}.{names[0]}", names[1:], seen)
         found = self._named(unit, names[0], names[1:], seen)
         if found or _is_dunder(names[0]):
             return found
         if unit.search is not None and self.library.module(f"{module}.{names[0]}") is not None:
             return self._chain(f"{module}.{names[0]}", names[1:], seen)
-        return self._named(unit, "__getattr__", (), seen)
+        return self._named(unit, "__getattr__", (), seen) or [self._whole(unit)]
 
     def _whole(self, unit: Unit) -> Node:
         """Give the node of a module that is used as an object: all of it, with what it imports."""
@@ -536,14 +598,13 @@ class _Graph:
             body, uses = unit.read(unit.tree, self.skip)
 
             def find() -> Iterator[tuple[str, Node]]:
-                names = {(use.name, use.attributes): use for use in uses}
-                for use in names.values():
+                for use in uses:
                     yield from ((use.text, to) for to in self._resolve(unit, None, use))
                 for name in sorted(unit.bindings):
                     yield from ((name, to) for to in self._named(unit, name, (), frozenset()))
                 for star in unit.stars:
-                    whole = self._imported(unit, star._replace(name=None), (), frozenset())
-                    yield from (("*", to) for to in whole)
+                    for to in self._chain(self._absolute(unit, star), (), frozenset()):
+                        yield "*", to
 
             self._fixed[key] = Node(f"module\0{body}", find, unit.label)
         return self._fixed[key]
@@ -572,7 +633,9 @@ def _lambda(unit: Unit, line: int) -> Sequence[ast.Lambda | ast.stmt]:
 def _literal(value: object) -> str | None:
     """Spell a plain value, sorted where it has no order; `None` if it is not plain."""
     kind = type(value)
-    if value is None or value is Ellipsis or kind in (bool, int, float, complex, str, bytes):
+    if kind is int:
+        return f"int {value:x}"
+    if value is None or value is Ellipsis or kind in (bool, float, complex, str, bytes):
         return f"{kind.__name__} {value!a}"
     if kind in (list, tuple, set, frozenset):
         items = [_literal(item) for item in value]  # type: ignore[attr-defined]

@@ -23,14 +23,25 @@ import sysconfig
 import tokenize
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from plxnix.errors import CodeHashError
 
-__all__ = ["Import", "Library", "Piece", "Unit", "Use", "decoded", "is_own", "normalised"]
+__all__ = [
+    "Import",
+    "Library",
+    "Piece",
+    "Unit",
+    "Use",
+    "decoded",
+    "is_own",
+    "loaded",
+    "normalised",
+    "use_order",
+]
 
 Position = tuple[int, int]
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -104,6 +115,8 @@ def normalised(text: str) -> tuple[list[str], list[Position]]:
                 del texts[-1], starts[-1]
             elif string == ";":
                 string = LINE
+        elif string == "lambda" and brackets:
+            brackets[-1].has_lambda = True
         applicable = (
             kind == tokenize.STRING
             or string in (")", "]", "}")
@@ -122,19 +135,21 @@ def normalised(text: str) -> tuple[list[str], list[Position]]:
 class _Bracket:
     """An open bracket: whether what is before it makes it a call or a subscript, and its commas."""
 
-    __slots__ = ("applied", "commas", "opener")
+    __slots__ = ("applied", "commas", "has_lambda", "opener")
 
     def __init__(self, opener: str, applied: bool) -> None:
         self.opener = opener
         self.applied = applied
         self.commas = 0
+        self.has_lambda = False
 
     def drops_comma(self, texts: Sequence[str]) -> bool:
         """Whether the last token is a comma without effect: not that of `(x,)` or `y[x,]`."""
         if texts[-1] != ",":
             return False
         makes_tuple = self.opener != "{" and self.applied == (self.opener == "[")
-        return self.commas > 1 or not makes_tuple
+        # The commas of a lambda's parameters are no sign of a tuple.
+        return (self.commas > 1 and not self.has_lambda) or not makes_tuple
 
 
 def _between(lines: Sequence[str], start: Position, end: Position) -> str:
@@ -197,6 +212,7 @@ class Piece(NamedTuple):
     node: ast.AST
     conditions: tuple[tuple[str, ast.AST | None], ...]
     imported: Import | None
+    label: str
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
@@ -270,8 +286,18 @@ class _Reader:
         self.skip = skip
         self.uses: set[Use] = set()
         self.skipped: list[ast.expr] = []
+        self.stack: list[tuple[ast.AST, _Scope | None]] = []
+
+    def run(self, node: ast.AST) -> None:
+        """Read a part of the tree, without recursion: generated code may be nested deeply."""
+        self.stack.append((node, None))
+        while self.stack:
+            self.visit(*self.stack.pop())
 
     def read(self, node: ast.AST, scope: _Scope | None) -> None:
+        self.stack.append((node, scope))
+
+    def visit(self, node: ast.AST, scope: _Scope | None) -> None:
         if isinstance(node, ast.Name):
             self.name(node.id, (), scope)
         elif isinstance(node, ast.Attribute):
@@ -293,12 +319,15 @@ class _Reader:
         elif isinstance(node, ast.AnnAssign):
             self.annotation(node.annotation, scope)
             self.all((node.target, *([node.value] if node.value else [])), scope)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for name, imported in _imports(node):
+                if scope is not None and name in scope.declared:
+                    self.uses.add(Use(name, (), imported))
         elif not isinstance(node, (ast.Constant, ast.expr_context)):
             self.all(ast.iter_child_nodes(node), scope)
 
-    def all(self, nodes: Iterator[ast.AST] | Sequence[ast.AST], scope: _Scope | None) -> None:
-        for node in nodes:
-            self.read(node, scope)
+    def all(self, nodes: Iterable[ast.AST], scope: _Scope | None) -> None:
+        self.stack.extend((node, scope) for node in nodes)
 
     def attribute(self, node: ast.Attribute, scope: _Scope | None) -> None:
         names = [node.attr]
@@ -422,21 +451,25 @@ class Unit:
                 flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
                 tree = compile(text, filename, "exec", flags, dont_inherit=True)
                 self._texts, self._starts = normalised(text)
+            assert isinstance(tree, ast.Module)
+            self.tree = tree
+            self._hidden = bytearray(len(self._texts))
+            self._globals = "global" in self._texts
+            self._index(tree, "", None)
+            self._bind(tree.body, ())
+            for name, pieces in self.bindings.items():
+                if any(piece.imported for piece in pieces):  # `sys.path.append(...)` binds nothing
+                    self.bindings[name] = [
+                        piece
+                        for piece in pieces
+                        if not isinstance(piece.node, ast.Expr)
+                        and getattr(piece.node, "name", name) == name
+                    ]
         except UNREADABLE as error:
             raise CodeHashError(
                 f"the source {filename} cannot be parsed: {error}",
                 'correct it, or pass `version="..."` to autostage',
             ) from error
-        assert isinstance(tree, ast.Module)
-        self.tree = tree
-        self._hidden = bytearray(len(self._texts))
-        self._globals = "global" in self._texts
-        self._index(tree, "", None)
-        self._bind(tree.body, ())
-        for name, pieces in self.bindings.items():
-            if any(piece.imported for piece in pieces):  # `sys.path.append(...)` binds nothing
-                changes = (ast.Expr,)
-                self.bindings[name] = [p for p in pieces if not isinstance(p.node, changes)]
 
     @property
     def label(self) -> str:
@@ -460,6 +493,9 @@ class Unit:
             elif isinstance(node, ast.Expr):
                 if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
                     first, last = self._range(node)
+                    if last < len(self._texts) and self._texts[last] == LINE:
+                        line, column = self._starts[last]
+                        last += self._lines[line - 1][column : column + 1] == ";"
                     self._hidden[first:last] = b"\1" * (last - first)
             else:
                 self._index(node, prefix, owner)
@@ -480,7 +516,8 @@ class Unit:
                 self._bind(node.body, (*under, ("if", node.test)))
                 self._bind(node.orelse, (*under, ("else", node.test)))
             elif isinstance(node, (ast.For, ast.AsyncFor)):
-                for name, _ in _stored(node.target, node.iter):
+                self._add_stored(node.iter, under)
+                for name, _ in _stored(node.target):
                     self._add(name, node, under)
                 self._bind([*node.body, *node.orelse], (*under, ("for", node.iter)))
             elif isinstance(node, (ast.With, ast.AsyncWith)):
@@ -498,7 +535,10 @@ class Unit:
                 if self._globals:
                     declared = (n.names for n in ast.walk(node) if isinstance(n, ast.Global))
                     for name in {name for names in declared for name in names}:
-                        self._add(name, node, under)
+                        self._add(name, node, under, label=node.name)
+                for name in _roots(_called(decorator) for decorator in node.decorator_list):
+                    if name != node.name:  # `@table.register`: it changes the table
+                        self._add(name, node, under, label=node.name)
             else:
                 self._add_stored(node, under)
 
@@ -508,22 +548,20 @@ class Unit:
         node: ast.AST,
         under: tuple[tuple[str, ast.AST | None], ...],
         imported: Import | None = None,
+        label: str = "",
     ) -> None:
-        self.bindings.setdefault(name, []).append(Piece(node, under, imported))
+        piece = Piece(node, under, imported, label or name)
+        self.bindings.setdefault(name, []).append(piece)
 
     def _add_stored(self, node: ast.AST, under: tuple[tuple[str, ast.AST | None], ...]) -> None:
         names = {name for name, _ in _stored(node)}
         # `table[key] = value`, `table.append(value)`: what the name stands for is changed.
         targets = [*getattr(node, "targets", ()), getattr(node, "target", None)]
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            targets = [node.value.func]
-        for target in targets:
-            while isinstance(target, (ast.Attribute, ast.Subscript)):
-                target = target.value
-                if isinstance(target, ast.Name):
-                    names.add(target.id)
+        if isinstance(node, ast.Expr):
+            targets = [_called(node.value)]
+        names |= _roots(targets)
         for name in names:
-            self._add(name, node, under)
+            self._add(name, node, under, label=", ".join(sorted(names)))
 
     def read(self, node: ast.AST, skip: frozenset[str]) -> tuple[str, tuple[Use, ...]]:
         """Give the normalised text of a part of the tree and the global names it uses, sorted.
@@ -533,14 +571,8 @@ class Unit:
         key = (node, skip)
         if key not in self._read:
             reader = _Reader(self, skip)
-            try:
-                reader.read(node, None)
-            except RecursionError as error:
-                raise CodeHashError(
-                    f"the source {self.filename} is nested too deeply to be read",
-                    'simplify it, or pass `version="..."` to autostage',
-                ) from error
-            uses = sorted(reader.uses, key=_order)
+            reader.run(node)
+            uses = sorted(reader.uses, key=use_order)
             self._read[key] = (self._slice(node, reader.skipped), tuple(uses))
         return self._read[key]
 
@@ -613,7 +645,23 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from inside
 
 
-def _order(use: Use) -> tuple[str, tuple[str, int, str]]:
+def _called(node: ast.expr) -> ast.expr:
+    return node.func if isinstance(node, ast.Call) else node
+
+
+def _roots(nodes: Iterable[ast.AST | None]) -> set[str]:
+    """Give the names at the root of attributes and subscripts: `a` for `a.b[c]`, none for `a`."""
+    names: set[str] = set()
+    for node in nodes:
+        while isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+            if isinstance(node, ast.Name):
+                names.add(node.id)
+    return names
+
+
+def use_order(use: Use) -> tuple[str, tuple[str, int, str]]:
+    """Give the key by which uses are sorted."""
     imported = use.imported or Import("", -1, "")
     return use.text, (imported.module, imported.level, imported.name or "")
 
@@ -649,14 +697,17 @@ class Library:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.names: dict[str, Unit | None] = {}
+        self.absent: set[str] = set()
         self.changes = 0
 
     def refresh(self) -> None:
         """Forget what has changed since it was read; costs a look at each module."""
+        if any(name in sys.modules for name in self.absent):
+            self._renew()
         for name, unit in [*self.names.items()]:
             if unit is None or unit.filename.startswith("<namespace "):
                 continue
-            module = _loaded(name)
+            module = loaded(name)
             if module is not None:
                 if not _is_known(unit, module):
                     self.unit(unit.filename, module)
@@ -664,8 +715,13 @@ class Library:
                 self.forget(unit)
 
     def forget(self, unit: Unit) -> None:
+        """Drop a unit, and what was found by way of it."""
         self.units.pop(unit.filename, None)
+        self._renew()
+
+    def _renew(self) -> None:
         self.names.clear()
+        self.absent.clear()
         self.changes += 1
 
     def unit(self, filename: str, namespace: Mapping[str, Any] | None, name: str = "") -> Unit:
@@ -679,8 +735,7 @@ class Library:
             return unit
         if unit is not None and namespace is None:
             return unit
-        fixed = key != filename or os.path.isfile(filename)
-        fixed = fixed or (namespace or {}).get("__file__") == filename
+        fixed = os.path.isfile(key) or (namespace or {}).get("__file__") == filename
         stamp = _stamp(key)
         text = _text(key, namespace)
         if unit is None or unit.text != text:
@@ -702,7 +757,7 @@ class Library:
         return self.names[name]
 
     def _find(self, name: str) -> Unit | None:
-        namespace = _loaded(name)
+        namespace = loaded(name)
         if namespace is not None:
             filename, search = namespace.get("__file__"), namespace.get("__path__")
         else:
@@ -712,6 +767,7 @@ class Library:
                 return None
             spec = PathFinder.find_spec(name, package.search if package else None)
             if spec is None:
+                self.absent.add(name)
                 return None
             filename = spec.origin if spec.has_location else None
             search = spec.submodule_search_locations
@@ -727,9 +783,13 @@ class Library:
         return unit
 
 
-def _loaded(name: str) -> dict[str, Any] | None:
+def loaded(name: str) -> dict[str, Any] | None:
+    """Give the namespace of a module that this process has loaded."""
     module = sys.modules.get(name)
-    return object.__getattribute__(module, "__dict__") if isinstance(module, ModuleType) else None
+    if not issubclass(type(module), ModuleType):  # `isinstance` would ask the object
+        return None
+    namespace: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return namespace
 
 
 def _is_known(unit: Unit, namespace: Mapping[str, Any]) -> bool:
