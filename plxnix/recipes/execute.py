@@ -37,6 +37,9 @@ _OWN = frozenset(
 )
 
 
+#: Variables by which Nix hands over something else than their values.
+_MEANT = frozenset({"exportReferencesGraph", "passAsFile"})
+
 #: What a piece of a reference looks like.
 _HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 
@@ -68,7 +71,7 @@ class Execute(Recipe):
         node = Node(
             name=config.name,
             system=toolchain.system,
-            builder=lowering.text(config["builder"]),
+            builder=_variable("builder", lowering.value(config["builder"]), config["builder"]),
             args=tuple(
                 _variable("arguments", lowering.value(one), one) for one in config["arguments"]
             ),
@@ -101,7 +104,7 @@ def execute(
     command: str | None = None,
     *,
     name: str = "execute",
-    builder: str | None = None,
+    builder: str | list[str] | None = None,
     arguments: Sequence[Any] = (),
     environment: Mapping[str, Any] | None = None,
     tools: Sequence[str] = (),
@@ -113,12 +116,13 @@ def execute(
 ) -> DRef:
     """Register a stage that runs a command, and return its reference.
 
-    `command` is a bash script, run with `set -e` in an empty folder; or `builder` is a program and
-    `arguments` its arguments. The result is what it makes at `$out`, a file or a folder. Further
-    `fields` go into the config and are environment variables of the command: refpaths and
-    references become paths, promises (`[selfref, ...]`) paths below `$out`, whole numbers and
-    lists become text as in Nix. So do the values of `environment`, whose names may be those of
-    parameters here. References in f-strings count: `f"cp {data / 'x.csv'} $out"`.
+    `command` is a bash script, run with `set -e` in an empty folder; or `builder` is a program (an
+    absolute path, or a refpath) and `arguments` its arguments. The result is what it makes at
+    `$out`, a file or a folder. Further `fields` go into the config and are environment variables of
+    the command: refpaths and references become paths, promises (`[selfref, ...]`) paths below
+    `$out`, whole numbers and lists become text as in Nix. So do the values of `environment`, whose
+    names may be those of parameters here. References in f-strings count: `f"cp {data / 'x.csv'}
+    $out"`.
 
     `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively the
     programs are expected on this machine. A command that is not `deterministic`, or has `nouts` >
@@ -133,8 +137,11 @@ def execute(
             f"execute got command={command!r} and builder={builder!r}",
             "give either a command (a script) or a builder (a program) with arguments",
         )
+    _check_kinds(command, tools, arguments, nouts)
     config: dict[str, Any] = {**fields, "name": sanitise_name(name), FIELD: Execute.kind}
-    for key in [*fields, *(environment or {})]:
+    for key in fields:
+        _check_variable(key, _OWN)
+    for key in environment or {}:
         _check_variable(key)
     if command is not None:
         config["command"] = command
@@ -155,8 +162,19 @@ def execute(
     return mkdrv(checked, matcher, Execute())
 
 
-def _check_variable(key: str) -> None:
-    if key in RESERVED or key in _OWN or key == "out" or "=" in key or "\0" in key or not key:
+def _check_kinds(command: object, tools: object, arguments: object, nouts: object) -> None:
+    if command is not None and not isinstance(command, str):
+        raise InvalidValue(f"the command is {command!r:.80}", "a command is a script, as text")
+    for name, several in (("tools", tools), ("arguments", arguments)):
+        if isinstance(several, str):
+            raise InvalidValue(f"{name} is {several!r:.80}", f"give a list: {name}=[...]")
+    if isinstance(nouts, bool) or not isinstance(nouts, int) or nouts < 1:
+        raise InvalidValue(f"nouts is {nouts!r}", "it is a whole number of at least 1")
+
+
+def _check_variable(key: str, own: frozenset[str] = frozenset()) -> None:
+    refused = RESERVED | _MEANT | own | {"", "out"}
+    if key in refused or "=" in key or "\0" in key:
         raise InvalidValue(
             f"a command cannot have a variable called {key!r}",
             "Nix or plxnix gives that name a meaning of its own; choose another",

@@ -228,6 +228,8 @@ def fetchlocal(
 def _register(
     file: str, urls: list[str], digest: Hash, mode: str | None, name: str | None, fields: Any
 ) -> DRef:
+    if not file:
+        raise InvalidValue(f"{urls[0]} ends without the name of a file", "give one: filename=")
     RefPath.make(selfref, [file])
     if "/" in file:
         raise InvalidValue(f"filename is {file!r}", "it is a name, not a path")
@@ -255,13 +257,17 @@ def _register(
 
 
 def _check_url(url: str) -> None:
-    if not isinstance(url, str) or "\0" in url or urlsplit(url).scheme.lower() not in SCHEMES:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) and "\0" not in url else None
+    except ValueError:  # a host that is none
+        parts = None
+    if parts is None or parts.scheme.lower() not in SCHEMES:
         raise InvalidValue(
             f"cannot fetch from {url!r}", f"a URL starts with {'://, '.join(SCHEMES)}://"
         )
-    if "@" in urlsplit(url).netloc:
+    if "@" in parts.netloc:
         raise InvalidValue(
-            f"the URL for {urlsplit(url).hostname} holds a user or a password",
+            f"the URL for {parts.hostname} holds a user or a password",
             "configs are kept and shared: put credentials into ~/.netrc",
         )
 

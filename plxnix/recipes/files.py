@@ -104,7 +104,12 @@ def mkfile(
 
 
 def _written(contents: bytes | str) -> str | dict[str, str]:
-    data = contents.encode() if isinstance(contents, str) else bytes(contents)
+    try:
+        data = contents.encode() if isinstance(contents, str) else bytes(contents)
+    except UnicodeEncodeError:
+        raise InvalidConfig(
+            f"a file is to hold {contents!r:.80}, which is not valid Unicode", "pass it as bytes"
+        ) from None
     try:
         decoded = data.decode()
     except UnicodeDecodeError:

@@ -30,8 +30,9 @@ _HOLE = re.compile(rf"{MENTION.pattern}|{selfref}")
 class Lowered:
     """One stage, or one selected realization of it, as Nix sees it.
 
-    `kind` is `fixed-output`, `derivation` or `pin`. `flat` is the name of the file in the native
-    realization if the Nix store path is that file itself and no folder. `rref` is set for pins.
+    `kind` is `fixed-output`, `derivation` or `pin`. `flat` is the name of the only file of the
+    native realization if references to it mean that file; the Nix store path is then the file
+    itself, except for a pin, which is always the whole folder. `rref` is set for pins.
     """
 
     dref: DRef
@@ -49,7 +50,8 @@ class Lowered:
                 f"{self.dref} holds the file {self.flat} and not {'/'.join(parts)}",
                 f"refer to {self.dref}/{self.flat}",
             )
-        return text(Reference(self.node))
+        inside = () if self.rref is None else ("/" + self.flat,)
+        return text(Reference(self.node), *inside)
 
 
 #: Returns what is selected of a derivation that has to be pinned, or raises `Unexportable`.
@@ -103,7 +105,7 @@ class Lowering:
             fixed=FixedOutput(digest, recursive=True),
             comment=f"pin of {rref}",
         )
-        return Lowered(rref.dref, node, "pin", rref=rref)
+        return Lowered(rref.dref, node, "pin", rref.name if record.flat else "", rref)
 
     # -- strings and values with references in them --------------------------------------------
 
@@ -171,9 +173,20 @@ class Lowering:
                 "pass it as a string",
             )
         if isinstance(value, list):
-            items = [self.value(item) for item in value]
-            return None if None in items else _blank_separated([item for item in items if item])
+            return self._list(value)
         return None
+
+    def _list(self, value: list[Any]) -> Text | None:
+        """Join a list as Nix does: a blank after each item but the last, and none after `[ ]`."""
+        joined: list[str | Reference] = []
+        for number, item in enumerate(value, start=1):
+            found = self.value(item)
+            if found is None:
+                return None
+            joined.extend(found)
+            if number < len(value) and item != []:
+                joined.append(" ")
+        return text(*joined)
 
 
 def _blank_separated(texts: Sequence[Text]) -> Text:

@@ -123,12 +123,19 @@ class Job:
 
     def _realized(self, lowered: Lowered, rref: RRef) -> str:
         path = self.store.path(rref)
+        if lowered.rref is not None:
+            # The text goes on to the file where there is only one.
+            return path
         if lowered.flat:
             return f"{path}/{lowered.flat}"
         return f"{path}/{rref.name}" if self.store.record(rref).flat else path
 
     def build(self, lowered: Lowered) -> Artifact:
-        """Run the derivation's own builder as a plain process and adopt what it made."""
+        """Run the derivation's own builder as a plain process and adopt what it made.
+
+        What Nix would refuse is refused before anything runs.
+        """
+        place = self.nix(lowered)
         work = self.folder()
         top, sources = work / "build", work / "sources"
         top.mkdir()
@@ -146,9 +153,9 @@ class Job:
         run_process(
             self.dref, environment["builder"], arguments, environment, str(top), self.log.write
         )
-        return self._adopt(lowered, output)
+        return self._adopt(output, place)
 
-    def _adopt(self, lowered: Lowered, output: Path) -> Artifact:
+    def _adopt(self, output: Path, place: Mapping[str, Any]) -> Artifact:
         if output.is_symlink() or not output.exists():
             raise BuildFailed(
                 f"the builder of {self.dref} exited with 0 but made "
@@ -157,10 +164,10 @@ class Job:
                 self.dref,
             )
         if output.is_dir():
-            return Artifact(output, nix=self.nix(lowered))
+            return Artifact(output, nix=place)
         folder = self.folder()
         output.rename(folder / self.dref.name)
-        return Artifact(folder, flat=True, nix=self.nix(lowered))
+        return Artifact(folder, flat=True, nix=place)
 
     def nix(self, lowered: Lowered) -> Mapping[str, Any]:
         """Return what the record says of the stage's place in a Nix store."""
