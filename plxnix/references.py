@@ -148,6 +148,6 @@ def _similar(text: str, drefs: Sequence[DRef]) -> str:
     close = get_close_matches(text, names, 3)
     if close:
         return f"is it {' or '.join(close)}? `plxnix ls` lists what there is"
-    if len(text) < 4 and all(digit in "0123456789abcdef" for digit in text):
+    if 0 < len(text) < 4 and all(digit in "0123456789abcdef" for digit in text):
         return f"a hash needs at least 4 of its {HASH_LENGTH} digits"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,9 @@ from plxnix.cli.units import counted
 from plxnix.export.forms import FORMS, Request, place, render
 from plxnix.export.graph import ExportGraph
 from plxnix.export.output import write_files
+from plxnix.export.toolchain_lock import locked_toolchain
+from plxnix.realize.registry import Closure
+from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
 
 
 @command(
@@ -37,6 +41,24 @@ from plxnix.export.output import write_files
     metavar="PATH",
     help="A file; or, with a slash at the end, a folder. Default: standard output.",
 )
+@click.option(
+    "--toolchain",
+    type=click.Choice(["nixpkgs", "host", "locked"]),
+    default="nixpkgs",
+    help="Where builders find their tools: in the `pkgs` that the export is called with, on the "
+    "machine, or in packages that are evaluated now and written down.",
+)
+@click.option(
+    "--nixpkgs", metavar="EXPRESSION", help="The package set to be locked; default: <nixpkgs>."
+)
+@click.option(
+    "--toolchain-lock",
+    metavar="FILE",
+    default="plxnix.toolchain.json",
+    help="The lock of the toolchain 'locked'; default: plxnix.toolchain.json.",
+)
+@click.option("--split", is_flag=True, help="Write a file for each stage (with -o FOLDER/).")
+@click.option("--envrc", is_flag=True, help="Write an .envrc for direnv beside a shell.")
 @click.option("--explain", is_flag=True, help="Only show how each stage is exported, and why.")
 @json_option
 @pass_session
@@ -46,6 +68,11 @@ def export(
     arguments: dict[str, Any],
     form: str,
     output: str | None,
+    toolchain: str,
+    nixpkgs: str | None,
+    toolchain_lock: str,
+    split: bool,
+    envrc: bool,
     explain: bool,
     as_json: bool,
 ) -> None:
@@ -54,42 +81,66 @@ def export(
     Fetches become fixed-output derivations, commands derivations; what only plxnix can make becomes
     a pin and has to be realized first. The Nix store gets pins by `plxnix nix add`.
     """
-    graph = load_graph(session, targets, arguments)
+    closure = load_closure(session, targets, arguments)
+    chosen, lock = choose_toolchain(toolchain, nixpkgs, Path(toolchain_lock), closure)
+    graph = ExportGraph(closure, chosen)
     if explain:
         _explain(session, graph, as_json)
         return
-    files = render(form, graph, Request(said_command(targets, arguments, form, output)))
+    command = said_command(
+        targets,
+        arguments,
+        {"--format": form, "-o": output, "--toolchain": toolchain},
+        split=split,
+        envrc=envrc,
+    )
+    files = render(form, graph, Request(command, split, envrc))
     if output is None:
         if len(files) != 1:
             raise click.UsageError(f"{form} has several files: give a folder, -o FOLDER/")
         session.console.text(*files.values())
         return
-    written = place(files, output)
+    written = {**place(files, output), **lock}
     write_files(written)
     names = ", ".join(map(str, written))
     session.console.say(f"wrote {names}: {counted(len(graph.items), 'derivation')}")
 
 
-def load_graph(
-    session: Session, targets: tuple[str, ...], arguments: dict[str, Any]
-) -> ExportGraph:
-    """Import the targets and lower them for export."""
+def load_closure(session: Session, targets: tuple[str, ...], arguments: dict[str, Any]) -> Closure:
+    """Import the targets and return the closure of all of them."""
     progress = Progress(session.console)
     with talking(session.console, progress):
-        closures = load_targets(session, session.store(create=True), targets, arguments)
-    return ExportGraph(joined(closures))
+        return joined(load_targets(session, session.store(create=True), targets, arguments))
+
+
+def choose_toolchain(
+    name: str, nixpkgs: str | None, path: Path, closure: Closure
+) -> tuple[Toolchain, dict[Path, str]]:
+    """Return a toolchain, and what has to be written so that it is the same next time."""
+    if name != "locked":
+        return (HOST if name == "host" else NIXPKGS), {}
+    toolchain, text = locked_toolchain(path, closure, nixpkgs)
+    return toolchain, {path: text}
+
+
+#: What need not be said, since it is the default.
+_DEFAULTS = {"--format": "nix", "--toolchain": "nixpkgs"}
 
 
 def said_command(
-    targets: tuple[str, ...], arguments: dict[str, Any], form: str, output: str | None
+    targets: tuple[str, ...],
+    arguments: dict[str, Any],
+    options: dict[str, str | None],
+    **flags: bool,
 ) -> str:
     """Return the command line that makes the same export again."""
     words = ["plxnix", "export", *targets]
     for name, value in arguments.items():
         words += ["-a", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    if form != "nix":
-        words += ["--format", form]
-    return shlex.join([*words, *(["-o", output] if output else [])])
+    for name, given in options.items():
+        if given is not None and _DEFAULTS.get(name) != given:
+            words += [name, given]
+    return shlex.join([*words, *(f"--{name}" for name, said in flags.items() if said)])
 
 
 def _explain(session: Session, graph: ExportGraph, as_json: bool) -> None:

@@ -173,17 +173,21 @@ def _direct(store: Store, one: Reference) -> list[Reference]:
     try:
         if isinstance(one, RRef):
             context = store.record(one).context
-            return [rref for rrefs in context.values() for rref in rrefs]
-        return list(store.config(one).dependencies)
+            return [rref for dref in sorted(context, key=_by_name) for rref in context[dref]]
+        return sorted(store.config(one).dependencies, key=_by_name)
     except (CorruptEntry, NotInStore):
         return []
+
+
+def _by_name(one: Reference) -> tuple[str, str]:
+    return one.name, one
 
 
 def _tops(edges: Mapping[Reference, list[Reference]]) -> list[Reference]:
     below = {one for some in edges.values() for one in some}
     # A realized derivation is there only for what would be made from it.
     below |= {one.dref for one in edges if isinstance(one, RRef)}
-    return sorted((one for one in edges if one not in below), key=lambda one: (one.name, str(one)))
+    return sorted((one for one in edges if one not in below), key=_by_name)
 
 
 def _closure_size(rref: RRef, edges: Mapping[RRef, list[RRef]], sizes: Mapping[RRef, int]) -> int:

@@ -137,7 +137,7 @@ def _list_realizations(session: Session, store: Store, dref: DRef, as_json: bool
 
 def _list_files(session: Session, store: Store, rref: RRef, rest: str, as_json: bool) -> None:
     place = inside(store, rref, rest)
-    found = list(entries(place))
+    found = entries(place)
     if as_json:
         session.console.json(found)
         return

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from plxnix.cli.export import load_graph
+from plxnix.cli.export import load_closure
 from plxnix.cli.realize import arguments_option
 from plxnix.cli.session import Command, Session, json_option, pass_session
 from plxnix.errors import NotInStore
+from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import Handed, add_graph, add_pin
 from plxnix.model import RRef
 from plxnix.references import resolve_reference
@@ -57,7 +58,7 @@ def add(
                 )
             handed.append(add_pin(store, found))
     if targets:
-        handed += add_graph(load_graph(session, targets, arguments))
+        handed += add_graph(ExportGraph(load_closure(session, targets, arguments)))
     if as_json:
         session.console.json(
             [{"rref": one.rref, "path": one.path, "added": one.fresh} for one in handed]

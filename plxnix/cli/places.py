@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from typing import Any
 
 from plxnix.errors import CorruptEntry, NotInStore
@@ -55,16 +54,17 @@ def inside(store: Store, rref: RRef, rest: str) -> str:
     return place
 
 
-def entries(place: str) -> Iterator[dict[str, Any]]:
-    """Yield what is below a folder, sorted, or the file itself; folders end in a slash."""
+def entries(place: str) -> list[dict[str, Any]]:
+    """Return what is below a folder, each folder before what is in it, or the file itself."""
     if not os.path.isdir(place) or os.path.islink(place):
-        yield _entry(place, os.path.basename(place))
-        return
+        return [_entry(place, os.path.basename(place))]
+    found = []
     for folder, folders, files in os.walk(place):
-        folders.sort()
         below = os.path.relpath(folder, place)
-        for name in sorted([*folders, *files]):
-            yield _entry(os.path.join(folder, name), os.path.normpath(os.path.join(below, name)))
+        for name in (*folders, *files):
+            relative = os.path.normpath(os.path.join(below, name))
+            found.append(_entry(os.path.join(folder, name), relative))
+    return sorted(found, key=lambda entry: entry["path"].split("/"))
 
 
 def _entry(path: str, name: str) -> dict[str, Any]:

@@ -148,6 +148,7 @@ def realize(
 
     What stages print goes to standard error and into their logs (`plxnix log`).
     """
+    _check_link(out_link)  # now, not after hours of work
     store = session.store(create=True)
     progress = Progress(session.console)
     with talking(session.console, progress):

@@ -1,0 +1,273 @@
+"""The console, units, the table of commands, and the errors of the command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plxnix.cli.commands import COMMANDS, cli
+from plxnix.cli.console import Cell, Console, visible, visible_name
+from plxnix.cli.units import (
+    age_text,
+    counted,
+    duration_text,
+    parse_duration,
+    parse_size,
+    size_text,
+    time_text,
+)
+from plxnix.errors import InvalidValue
+from plxnix.version import VERSION
+from tests.command_line import CommandLine
+
+
+@pytest.fixture
+def plxnix(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line, without a store."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capfdbinary)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1024, "1.0 KiB"),
+        (102400, "100 KiB"),
+        (1 << 20, "1.0 MiB"),
+        (5 << 30, "5.0 GiB"),
+        (3 << 60, "3072 PiB"),
+    ],
+)
+def test_sizes(size: int, text: str) -> None:
+    """Sizes have a binary unit and at most three digits, up to the greatest unit."""
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.00 s"),
+        (0.083, "0.08 s"),
+        (1.23, "1.2 s"),
+        (59.96, "1 min 0 s"),
+        (185, "3 min 5 s"),
+        (7800, "2 h 10 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    """Durations are told in the unit that fits."""
+    assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("ago", "text"),
+    [
+        (-50, "just now"),
+        (0.5, "just now"),
+        (12, "12 s ago"),
+        (185, "3 min ago"),
+        (7800, "2 h ago"),
+        (90000, "1 day ago"),
+        (10 * 86400, "10 days ago"),
+    ],
+)
+def test_ages(ago: float, text: str) -> None:
+    """Ages are told in one unit; what lies in the future (another clock) is now."""
+    assert age_text(1e9 - ago, 1e9) == text
+
+
+def test_points_in_time() -> None:
+    """Times are ISO 8601 in UTC."""
+    assert time_text(1e9) == "2001-09-09T01:46:40Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500", 500), ("10K", 10240), ("1.5 GiB", 3 << 29), ("2tb", 2 << 40), ("7B", 7)],
+)
+def test_reading_sizes(text: str, size: int) -> None:
+    """Sizes are read with and without a unit, in any case."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("15min", 900),
+        ("15m", 900),
+        ("1.5h", 5400),
+        ("30d", 2592000),
+        ("2w", 1209600),
+    ],
+)
+def test_reading_durations(text: str, seconds: float) -> None:
+    """Durations are read in seconds to weeks."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("parse", [parse_size, parse_duration])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1e3", "10 apples", "K", "1 2"])
+def test_what_is_no_quantity(parse: Callable[[str], Any], text: str) -> None:
+    """What cannot be read is an error that shows it and how to write it."""
+    with pytest.raises(InvalidValue, match="write it like"):
+        parse(text)
+
+
+def test_counts() -> None:
+    """One is singular."""
+    assert [counted(number, "stage") for number in (0, 1, 2)] == ["0 stages", "1 stage", "2 stages"]
+
+
+@given(st.text(st.characters(codec=None)))
+def test_nothing_harmful_reaches_a_terminal(text: str) -> None:
+    """No control character but newline and tab is left, and nothing that cannot be encoded."""
+    shown = visible(text)
+    assert all(sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cs") for sign in shown)
+    assert "\u202e" not in shown
+    assert not {"\n", "\t", "\x1b"} & set(visible_name(text))
+    visible_name(text).encode()
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    """Escapes say which character it is; carriage returns of progress bars end lines."""
+    assert visible("a\x1b[31mb\x07") == "a\\x1b[31mb\\x07"
+    assert visible("10%\r20%\r\n") == "10%\n20%\n"
+    assert visible_name("a\nb\udcff\u202e") == "a\\x0ab\\xff\\u202e"
+    assert visible("Grüße, 世界") == "Grüße, 世界"
+
+
+def test_tables_in_pipes_and_on_terminals(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Into a pipe go whole values and tabs; drawn tables have heads and show escapes."""
+    rows: list[list[str | Cell]] = [
+        ["a\nb", Cell("abc", "abcdef")],
+        ["[bold]c[/bold] :smile:", Cell("x\x1b", "x")],
+    ]
+    Console().table(["NAME", "HASH>"], rows)
+    assert capfdbinary.readouterr().out == b"a\\nb\tabcdef\n[bold]c[/bold] :smile:\tx\n"
+    Console(color="always").table(["NAME", "HASH>"], rows)
+    drawn = capfdbinary.readouterr().out
+    assert b"NAME" in drawn
+    assert b"a\\x0ab" in drawn
+    assert b"abcdef" not in drawn
+    assert b"[bold]c[/bold] :smile:" in drawn
+    assert b"x\\x1b" in drawn
+
+
+def test_colours_follow_the_option(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Errors are coloured if that is always wanted, and not in a pipe by default."""
+    Console(color="always").error("wrong")
+    assert b"\x1b[" in capfdbinary.readouterr().err
+    for color in ("auto", "never"):
+        Console(color=color).error("wrong\x1b", "do right", ["more"])
+        err = capfdbinary.readouterr().err
+        assert err == b"plxnix: error: wrong\\x1b\n  more\n  hint: do right\n"
+
+
+@pytest.mark.parametrize("name", [name for section in COMMANDS.values() for name in section])
+def test_every_command_has_help_and_examples(name: str) -> None:
+    """Each command is found, its short help is that of the table, and it shows an example."""
+    with click.Context(cli) as context:
+        command = cli.get_command(context, name)
+    assert command is not None
+    assert command.name == name
+    short = next(section[name][1] for section in COMMANDS.values() if name in section)
+    assert command.get_short_help_str(100) == short
+    if not isinstance(command, click.Group):
+        with click.Context(command) as context:
+            text = command.get_help(context)
+        assert f"Examples:\n  plxnix {name}" in text
+        assert "--debug" not in text
+
+
+def test_help_and_version(plxnix: CommandLine) -> None:
+    """`--help` lists all commands; `--version` prints the version; both succeed."""
+    text = plxnix.ok("--help").out.decode()
+    for section in COMMANDS.values():
+        for name, (_, short) in section.items():
+            assert f"  {name}" in text
+            assert short in text
+    assert "_PLXNIX_COMPLETE" in text
+    assert plxnix.ok("-h").out.decode() == text
+    assert plxnix.ok("--version").out.decode() == f"plxnix {VERSION}\n"
+
+
+def test_wrong_usage(plxnix: CommandLine) -> None:
+    """Unknown commands and options exit with 2; a typing error gets the command that is like it."""
+    assert "there is no command 'relaize'; 'realize'?" in plxnix.fails("relaize", status=2)
+    assert "there is no command 'xyzzy'" in plxnix.fails("xyzzy", status=2)
+    assert "--nope" in plxnix.fails("--nope", "ls", status=2)
+    assert "--color" in plxnix.fails("--color", "blue", "ls", status=2)
+
+
+def test_global_options_go_before_and_after_the_command(plxnix: CommandLine) -> None:
+    """`--store` may stand on both sides; what is nearer to the command wins."""
+    plxnix.ok("init", "here")
+    assert plxnix.ok("--store", "here", "info", "--json").json["root"].endswith("here")
+    assert plxnix.ok("info", "--json", "--store", "here").json["root"].endswith("here")
+    assert plxnix.ok("--store", "there", "info", "--store", "here").status == 0
+
+
+def test_settings_that_mean_nothing(plxnix: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong environment variable is one clear message."""
+    plxnix.ok("init")
+    monkeypatch.setenv("PLXNIX_FSYNC", "maybe")
+    assert "PLXNIX_FSYNC is 'maybe'" in plxnix.fails("ls")
+
+
+def test_help_imports_no_command() -> None:
+    """`plxnix --help` imports neither the commands nor rich, so that it stays quick."""
+    script = (
+        "import sys\nfrom plxnix.cli import main\nmain(['--help'])\n"
+        "names = [n for n in sys.modules if n.startswith('plxnix.cli.') or n == 'rich']\n"
+        "print(sorted(names), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stderr.strip() == str(
+        ["plxnix.cli.commands", "plxnix.cli.console", "plxnix.cli.session"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("plxnix ver", "plain,verify"),
+        ("plxnix ls nu", "plain,numbers"),
+        ("plxnix realize exp", "file,exp"),
+        ("plxnix --store /nowhere ls x", ""),
+    ],
+)
+def test_completion(
+    plxnix: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    completed: str,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Shells complete commands, names of derivations and files; without a store nothing breaks."""
+    plxnix.file("from plxnix import autostage\n@autostage()\ndef numbers(): ...\n", "n.py")
+    plxnix.ok("instantiate", "n.py")
+    monkeypatch.setenv("_PLXNIX_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as caught:
+        plxnix()
+    assert caught.value.code == 0
+    assert capfdbinary.readouterr().out.decode().strip() == completed

@@ -1,0 +1,161 @@
+"""`plxnix` commands that keep the store in order: gc, rm, verify."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from plxnix import Store
+from tests.command_line import STAGES, CommandLine
+
+
+@pytest.fixture
+def plxnix(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line, with a store in which the report of `STAGES` is realized."""
+    monkeypatch.chdir(tmp_path)
+    command = CommandLine(tmp_path, capfdbinary)
+    command.file(STAGES)
+    command.ok("realize", "stages.py:report")
+    return command
+
+
+def left(plxnix: CommandLine) -> dict[str, int]:
+    """Return how many realizations each derivation in the store has."""
+    return {row[0]: int(row[2]) for row in plxnix.ok("ls").fields}
+
+
+def test_gc_without_roots_is_refused(plxnix: CommandLine) -> None:
+    """Where nothing at all is kept, gc says so and deletes nothing, unless --all."""
+    assert "nothing is kept" in plxnix.fails("gc")
+    assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
+    assert "freed" in plxnix.ok("gc", "--all").err
+    assert left(plxnix) == {}
+
+
+def test_gc_keeps_what_roots_reach(plxnix: CommandLine) -> None:
+    """What a link keeps stays, with all it was made from; a dry run tells the same beforehand."""
+    plxnix.ok("realize", "stages.py:report", "-o", "result")
+    before = left(plxnix)
+    dry = plxnix.ok("gc", "--dry-run", "--verbose")
+    assert [row[0] for row in dry.fields] == ["runs", "runs"]
+    assert dry.err.count("kept rref:") == 3
+    assert f"root {plxnix.folder / 'result'}" in dry.err
+    assert "would free" in dry.err
+    assert left(plxnix) == before
+    done = plxnix.ok("gc")
+    assert [row[1] for row in done.fields] == [row[1] for row in dry.fields]
+    assert left(plxnix) == {"numbers": 1, "runs": 1, "report": 1}
+    assert plxnix.ok("gc").out == b""
+
+
+def test_gc_limits(plxnix: CommandLine) -> None:
+    """Age and size spare garbage; --keep keeps a stage; --json tells bytes and seconds."""
+    keep = ("--keep", "numbers")
+    assert plxnix.ok("gc", "--older-than", "1h", *keep, "-n").out == b""
+    assert plxnix.ok("gc", "--max-size", "1G", *keep, "-n").out == b""
+    told = plxnix.ok("gc", *keep, "--dry-run", "--json").json
+    assert told["deleted"] is False
+    assert told["freed"] == sum(one["size"] for one in told["realizations"])
+    assert list(told["kept"].values()) == ["asked to keep"]
+    assert len(told["realizations"]) == 4
+    assert plxnix.ok("gc", *keep, "--json").json["deleted"] is True
+    assert left(plxnix) == {"numbers": 1}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--older-than", "soon"), ("--older-than", "-1d"), ("--max-size", "big")]
+)
+def test_gc_limits_that_mean_nothing(plxnix: CommandLine, arguments: tuple[str, str]) -> None:
+    """A limit that cannot be read is a usage error that shows how to write it."""
+    assert arguments[1] in plxnix.fails("gc", *arguments, status=2)
+
+
+def test_rm_refuses_what_is_needed(plxnix: CommandLine) -> None:
+    """What something depends on is not deleted; the error names that."""
+    assert "-report" in plxnix.fails("rm", "runs")
+    assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
+
+
+def test_rm_deletes_a_realization(plxnix: CommandLine) -> None:
+    """A realization goes with its record and log; the derivation stays."""
+    (rref,) = plxnix.ok("ls", "report").fields[0][:1]
+    assert plxnix.ok("rm", rref).lines == [rref]
+    assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 0}
+    store = Store(plxnix.store)
+    (dref,) = (dref for dref in store.derivations() if dref.name == "report")
+    assert os.listdir(store.layout.derivation(dref)) == ["config.json"]
+
+
+def test_rm_recursive_names_and_deletes_all_above(plxnix: CommandLine) -> None:
+    """With --recursive what depends on it goes too, that first; a dry run deletes nothing."""
+    dry = plxnix.ok("rm", "numbers", "--recursive", "--dry-run")
+    names = [line.rpartition("-")[2] for line in dry.lines if line.startswith("rref:")]
+    assert sorted(names) == ["numbers", "report", "runs", "runs", "runs"]
+    store = Store(plxnix.store)
+    for number, rref in enumerate(dry.lines[:5]):
+        below = [one for rrefs in store.record(rref).context.values() for one in rrefs]
+        assert all(dry.lines.index(one) > number for one in below)
+    assert len(dry.lines) == 8
+    assert "would delete 5 realizations and 3 derivations" in dry.err
+    assert len(left(plxnix)) == 3
+    told = plxnix.ok("rm", "numbers", "-r", "--json").json
+    assert (told["deleted"], len(told["rrefs"]), len(told["drefs"])) == (True, 5, 3)
+    assert left(plxnix) == {}
+
+
+def test_rm_spares_roots(plxnix: CommandLine) -> None:
+    """What a link keeps is not deleted, by itself or along with others."""
+    plxnix.ok("realize", "stages.py:report", "-o", "result")
+    assert f"root {plxnix.folder / 'result'}" in plxnix.fails("rm", "report")
+    assert "root" in plxnix.fails("rm", "numbers", "-r")
+    Path("result").unlink()
+    plxnix.ok("rm", "report")
+
+
+def test_rm_of_what_is_damaged(plxnix: CommandLine) -> None:
+    """Damaged entries can be named and removed."""
+    (record,) = (plxnix.store / "store-v1").glob("*-report/*[0-9a-f].json")
+    record.chmod(0o600)
+    record.write_text("{")
+    plxnix.ok("rm", "report", "--yes")
+    assert left(plxnix) == {"numbers": 1, "runs": 3}
+
+
+def test_verify_of_a_whole_store(plxnix: CommandLine) -> None:
+    """Where all is as it was put, verify says nothing and succeeds."""
+    done = plxnix.ok("verify")
+    assert done.out == b""
+    assert "checked 5 realizations: no damage" in done.err
+    assert plxnix.ok("verify", "--json").json == []
+
+
+def test_verify_finds_damage(plxnix: CommandLine) -> None:
+    """A changed byte is a line and exit status 1; what was not asked for is not read."""
+    store = Store(plxnix.store)
+    path = Path(plxnix.ok("path", "report/report.txt").lines[0])
+    path.chmod(0o644)
+    path.write_text("best: 3")
+    path.chmod(0o444)
+    found = plxnix("verify")
+    assert found.status == 1
+    (line,) = found.lines
+    assert line.startswith("artifacts: the artifacts of rref:")
+    assert "1 damaged" in found.err
+    told = plxnix("verify", "report", "--json")
+    assert told.status == 1
+    assert [(one["kind"], one["harmless"]) for one in told.json] == [("artifacts", False)]
+    assert store.path(told.json[0]["rref"])
+    assert "checked 4 realizations" in plxnix.ok("verify", "runs", "numbers").err
+
+
+def test_verify_of_leftovers_succeeds(plxnix: CommandLine) -> None:
+    """What is harmless is shown, but is no reason to fail."""
+    (folder,) = (plxnix.store / "store-v1").glob("*-report")
+    folder.joinpath("0" * 32 + ".json").write_text("{}")
+    done = plxnix.ok("verify")
+    assert done.out.startswith(b"leftover: ")
+    assert "no damage" in done.err
