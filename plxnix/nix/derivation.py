@@ -7,6 +7,7 @@ outputs", and E. Dolstra, "The Purely Functional Software Deployment Model", sec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -21,6 +22,7 @@ from plxnix.nix.paths import fixed_path, output_path, text_path
 _Value = TypeVar("_Value")
 
 _RECURSIVE: Final = "r:"
+_HEX: Final = re.compile("([0-9a-f]{2})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,8 @@ def placeholder(output: str) -> str:
 
 def _fixed_path(derivation: Derivation, output: Output) -> str:
     try:
+        if not _HEX.fullmatch(output.hash):
+            raise InvalidHash(f"not hex: {output.hash!r}", "in a derivation hashes are in hex")
         return output.fixed_path(derivation.name)
     except InvalidHash as error:
         raise NixFormatError(
