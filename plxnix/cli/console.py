@@ -177,7 +177,7 @@ class Console:
         return RichConsole(
             file=stream,
             force_terminal=True,
-            no_color=not self._colored(stream),
+            color_system="auto" if self._colored(stream) else None,
             highlight=False,
             markup=False,
             emoji=False,
