@@ -450,22 +450,24 @@ class _Graph:
     def _class_unit(
         self, module: str, qualname: str, methods: Sequence[FunctionType]
     ) -> tuple[Unit | None, Mapping[str, Any]]:
-        """Find the source with the class statement: its module, or the cell that its methods name.
+        """Find the source with the class statement: where its methods are, or its module's.
 
-        A class without methods is looked for in all cells, the last one first.
+        A class without methods is looked for in the cells of a notebook too, the last one first.
         """
         import linecache
 
         from plxnix.sources import loaded
 
-        unit = self.library.module(module)
         namespace: Mapping[str, Any] = loaded(module) or {}
-        if unit is not None and qualname in unit.classes:
-            return unit, namespace
-        places = [(method.__code__.co_filename, method.__globals__) for method in methods]
+        places: list[tuple[str, Mapping[str, Any]]] = [
+            (method.__code__.co_filename, method.__globals__) for method in methods
+        ]
+        home = self.library.module(module)
+        if home is not None:
+            places.append((home.filename, namespace))
         if module == "__main__":
             cells = [n for n in reversed(list(linecache.cache)) if not os.path.isfile(n)]
-            places += [(name, dict(namespace)) for name in cells]
+            places += [(name, namespace) for name in cells]
         for filename, scope in places:
             try:
                 unit = self.library.unit(filename, scope)

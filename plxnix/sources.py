@@ -697,20 +697,21 @@ class Library:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.names: dict[str, Unit | None] = {}
-        self.absent: set[str] = set()
+        self._namespaces: dict[str, dict[str, Any] | None] = {}
+        self._path: list[str] = []
         self.changes = 0
 
     def refresh(self) -> None:
         """Forget what has changed since it was read; costs a look at each module."""
-        if any(name in sys.modules for name in self.absent):
+        moved = any(loaded(name) is not was for name, was in self._namespaces.items())
+        if moved or sys.path != self._path:  # a name may now be another module's
             self._renew()
         for name, unit in [*self.names.items()]:
             if unit is None or unit.filename.startswith("<namespace "):
                 continue
-            module = loaded(name)
-            if module is not None:
-                if not _is_known(unit, module):
-                    self.unit(unit.filename, module)
+            namespace = self._namespaces[name]
+            if namespace is not None and not _is_known(unit, namespace):
+                self.unit(unit.filename, namespace)
             elif not unit.instances and _stamp(unit.filename) != unit.stamp:
                 self.forget(unit)
 
@@ -721,7 +722,8 @@ class Library:
 
     def _renew(self) -> None:
         self.names.clear()
-        self.absent.clear()
+        self._namespaces.clear()
+        self._path = [*sys.path]
         self.changes += 1
 
     def unit(self, filename: str, namespace: Mapping[str, Any] | None, name: str = "") -> Unit:
@@ -757,7 +759,7 @@ class Library:
         return self.names[name]
 
     def _find(self, name: str) -> Unit | None:
-        namespace = loaded(name)
+        namespace = self._namespaces[name] = loaded(name)
         if namespace is not None:
             filename, search = namespace.get("__file__"), namespace.get("__path__")
         else:
@@ -767,7 +769,6 @@ class Library:
                 return None
             spec = PathFinder.find_spec(name, package.search if package else None)
             if spec is None:
-                self.absent.add(name)
                 return None
             filename = spec.origin if spec.has_location else None
             search = spec.submodule_search_locations
