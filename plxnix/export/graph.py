@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from plxnix.errors import Unexportable
 from plxnix.model import DRef, RRef
-from plxnix.nix.graph import Node, Source, topological
+from plxnix.nix.graph import Instantiation, Node, Source, topological
 from plxnix.nix.text import unique
 from plxnix.realize.plan import make_plan
 from plxnix.realize.registry import Closure
@@ -16,7 +16,9 @@ from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
 from plxnix.recipes.toolchain import HOST, Toolchain
 
 #: Variables of the exported file itself.
-OURS = frozenset({"default", "fetchurl", "lines", "name", "overrides", "pin", "pkgs", "stage"})
+OURS = frozenset(
+    {"default", "fetchurl", "lines", "name", "overrides", "pin", "pkgs", "stage", "targets"}
+)
 
 
 @dataclass(frozen=True)
@@ -42,35 +44,60 @@ class Explained:
     rrefs: tuple[RRef, ...] = ()
 
 
-class ExportGraph:
+class DerivationGraph:
+    """Derivations in order, each bound to a variable: what all forms print.
+
+    `items` come dependencies first, and `roots` are those asked for. `targets` gives the items of
+    each target, where the derivations are those of stages. Cost is linear in the edges.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        toolchain: Toolchain = HOST,
+        lowered: Iterable[Lowered] = (),
+        instantiation: Instantiation | None = None,
+    ) -> None:
+        self.toolchain = toolchain
+        self.instantiation = Instantiation() if instantiation is None else instantiation
+        nodes = [node for node in topological(roots) if isinstance(node, Node)]
+        stages = {form.node: form for form in lowered}
+        names = unique({node: _label(node, stages.get(node)) for node in nodes}, OURS)
+        self.items = [Item(names[node], node, stages.get(node)) for node in nodes]
+        self._by_node: dict[Node | Source, Item] = {item.node: item for item in self.items}
+        self.roots = [self.item(node) for node in roots]
+        self.targets: dict[DRef, list[Item]] = {}
+
+    def item(self, node: Node | Source) -> Item:
+        """Return the item of a derivation."""
+        return self._by_node[node]
+
+    def urls(self, item: Item) -> list[str]:
+        """Return all URLs of a fetch, for a toolchain whose fetcher takes several; else none."""
+        del item
+        return []
+
+
+class ExportGraph(DerivationGraph):
     """A closure lowered for one toolchain.
 
-    `items` come dependencies first; `targets` gives the items of each target of the closure, more
-    than one where its matcher selected several realizations. Raises `Unexportable` for a stage that
-    can leave as a pin only and is not realized. Cost is linear in the edges.
+    A target has more than one item where its matcher selected several realizations. Raises
+    `Unexportable` for a stage that can leave as a pin only and is not realized.
     """
 
     def __init__(self, closure: Closure, toolchain: Toolchain = HOST) -> None:
         self.closure = closure
-        self.toolchain = toolchain
         self._selected: dict[DRef, tuple[RRef, ...]] | None = None
         self.lowering = Lowering(closure, self._select, toolchain)
         forms = {dref: self.lowering.of(dref) for dref in closure.targets}
-        roots = [form.node for several in forms.values() for form in several]
-        nodes = [node for node in topological(roots) if isinstance(node, Node)]
-        stages = {
-            id(form.node): form for several in self.lowering.lowered().values() for form in several
-        }
-        names = unique({node: _label(node, stages.get(id(node))) for node in nodes}, OURS)
-        self.items = [Item(names[node], node, stages.get(id(node))) for node in nodes]
-        self._by_node = {id(item.node): item for item in self.items}
-        self.targets: dict[DRef, list[Item]] = {
-            dref: [self.item(form.node) for form in several] for dref, several in forms.items()
-        }
-
-    def item(self, node: Node | Source) -> Item:
-        """Return the item of a derivation."""
-        return self._by_node[id(node)]
+        super().__init__(
+            [form.node for several in forms.values() for form in several],
+            toolchain,
+            [form for several in self.lowering.lowered().values() for form in several],
+            self.lowering.instantiation,
+        )
+        for dref, several in forms.items():
+            self.targets[dref] = [self.item(form.node) for form in several]
 
     def urls(self, item: Item) -> list[str]:
         """Return all URLs of a fetch, for a toolchain whose fetcher takes several; else none."""

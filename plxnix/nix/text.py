@@ -139,7 +139,8 @@ def unique(
     return found
 
 
-def _escape(content: str) -> str:
+def check(content: str) -> str:
+    """Return `content` if a string of Nix can be that; raise `ExportError` as `string` does."""
     refused = _REFUSED.search(content)
     if refused is not None:
         what = "a NUL character" if refused.group() == "\0" else "bytes that are not UTF-8"
@@ -147,7 +148,11 @@ def _escape(content: str) -> str:
             f"a string with {what} cannot be written in Nix: {content!r:.200}",
             "encode it, for instance as base 64",
         )
-    return _SPECIAL.sub(lambda match: _ESCAPES[match.group()], content)
+    return content
+
+
+def _escape(content: str) -> str:
+    return _SPECIAL.sub(lambda match: _ESCAPES[match.group()], check(content))
 
 
 # -- values ------------------------------------------------------------------------------------
