@@ -33,7 +33,12 @@ from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
 @targets_argument
 @arguments_option
 @click.option(
-    "-f", "--format", "form", type=click.Choice(list(FORMS)), default="nix", help="What to write."
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice([*FORMS, "drv"]),
+    default="nix",
+    help="What to write.",
 )
 @click.option(
     "-o",
@@ -59,6 +64,7 @@ from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
 )
 @click.option("--split", is_flag=True, help="Write a file for each stage (with -o FOLDER/).")
 @click.option("--envrc", is_flag=True, help="Write an .envrc for direnv beside a shell.")
+@click.option("--build", is_flag=True, help="Build what --format drv has registered.")
 @click.option("--explain", is_flag=True, help="Only show how each stage is exported, and why.")
 @json_option
 @pass_session
@@ -73,13 +79,15 @@ def export(
     toolchain_lock: str,
     split: bool,
     envrc: bool,
+    build: bool,
     explain: bool,
     as_json: bool,
 ) -> None:
     """Write each TARGET, with all that it depends on, as a Nix expression.
 
     Fetches become fixed-output derivations, commands derivations; what only plxnix can make becomes
-    a pin and has to be realized first. The Nix store gets pins by `plxnix nix add`.
+    a pin and has to be realized first. The Nix store gets pins by `plxnix nix add`. With the format
+    drv nothing is written: the derivations are put into the Nix store without being evaluated.
     """
     closure = load_closure(session, targets, arguments)
     chosen, lock = choose_toolchain(toolchain, nixpkgs, Path(toolchain_lock), closure)
@@ -141,6 +149,20 @@ def said_command(
         if given is not None and _DEFAULTS.get(name) != given:
             words += [name, given]
     return shlex.join([*words, *(f"--{name}" for name, said in flags.items() if said)])
+
+
+def _register(session: Session, graph: ExportGraph, build: bool, as_json: bool) -> None:
+    from plxnix.export import register
+    from plxnix.nix import tools
+
+    paths = register.register(graph)
+    wanted = register.targets(graph, paths)
+    built = tools.build(wanted) if build else []
+    if as_json:
+        session.console.json({"derivations": paths, "targets": wanted, "built": built})
+    else:
+        session.console.lines(built or wanted)
+    session.console.say(f"registered {counted(len(paths), 'derivation')} in the Nix store")
 
 
 def _explain(session: Session, graph: ExportGraph, as_json: bool) -> None:

@@ -27,13 +27,13 @@ TARGET_LIMIT: Final = 4095
 DEPTH_LIMIT: Final = 256
 
 
-def _string(data: bytes) -> bytes:
+def string(data: bytes) -> bytes:
     """Return a string of the format: its length in 8 bytes, itself, zeros up to a multiple of 8."""
     return len(data).to_bytes(8, "little") + data + bytes(-len(data) % 8)
 
 
 def _strings(*texts: str) -> bytes:
-    return b"".join(_string(text.encode()) for text in texts)
+    return b"".join(string(text.encode()) for text in texts)
 
 
 _MAGIC: Final = _strings("nix-archive-1")
@@ -65,6 +65,11 @@ _by_name = attrgetter("name")
 # -- writing -----------------------------------------------------------------------------------
 
 
+def file_archive(contents: bytes) -> bytes:
+    """Return the NAR of a regular file that is not executable and is no file on disk."""
+    return _MAGIC + _OPEN_FILE + string(contents) + _CLOSE
+
+
 def dump(path: str | bytes | os.PathLike[str], executable: bool | None = None) -> Iterator[bytes]:
     """Yield the archive of a file, a link or a tree, in pieces of up to about 1 MiB.
 
@@ -82,7 +87,7 @@ def dump(path: str | bytes | os.PathLike[str], executable: bool | None = None) -
         buffer += _OPEN_DIRECTORY
         folders.append(_entries(top))
     elif stat.S_ISLNK(mode):
-        buffer += _OPEN_SYMLINK + _string(os.readlink(top)) + _CLOSE
+        buffer += _OPEN_SYMLINK + string(os.readlink(top)) + _CLOSE
     elif stat.S_ISREG(mode):
         yield from _file(top, buffer, executable)
     else:
@@ -97,7 +102,7 @@ def dump(path: str | bytes | os.PathLike[str], executable: bool | None = None) -
             buffer += name
             buffer += _PADDED_NODE[-length % 8]
             if entry.is_symlink():
-                buffer += _OPEN_SYMLINK + _string(os.readlink(prefix + name)) + _CLOSE
+                buffer += _OPEN_SYMLINK + string(os.readlink(prefix + name)) + _CLOSE
             elif entry.is_dir(follow_symlinks=False):
                 buffer += _OPEN_DIRECTORY
                 folders.append(_entries(prefix + name))
