@@ -182,3 +182,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(recipes, name)
     raise AttributeError(f"module 'plxnix' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_RECIPES})
