@@ -160,7 +160,9 @@ def tar_members(
         )
     except (tarfile.TarError, *MALFORMED) as error:
         raise damaged(archive, error) from error
-    while (header := _next_header(archive, reader)) is not None:
+    # Python 3.10 looks for another member where there was no first one.
+    empty = reader.firstmember is None  # type: ignore[attr-defined]
+    while not empty and (header := _next_header(archive, reader)) is not None:
         if header.type != _GNU_VOLUME_LABEL:
             yield _tar_member(archive, reader, source, header, limits, budget)
     # After the last header comes the end of the file or a block of zeros; tarfile also stops at a
@@ -194,6 +196,8 @@ def _tar_member(
 ) -> Member:
     name = _raw(header.name)
     try:
+        if header.issparse():
+            name = _true_sparse_header(archive, header)
         path = member_path(name, limits)
         if header.isdir() or header.type == _GNU_DUMP_FOLDER:
             return Member(name, path, "folder")
@@ -217,6 +221,22 @@ def _tar_member(
     return Member(
         name, path, "file", executable=bool(header.mode & 0o100), pieces=pieces, sparse=sparse
     )
+
+
+def _true_sparse_header(archive: Path, header: tarfile.TarInfo) -> bytes:
+    """Set the size of a sparse file in pax format and return its name.
+
+    GNU tar writes stand-ins into the header and the plain records; where these come last, tarfile
+    takes them for true (GNU tar manual, "Storing Sparse Files").
+    """
+    records = header.pax_headers
+    try:
+        header.size = int(records.get("GNU.sparse.realsize", header.size))
+    except ValueError as error:
+        raise damaged(archive, error) from error
+    if header.size < 0:
+        raise RuleBroken("its size is negative")
+    return _raw(records.get("GNU.sparse.name", header.name))
 
 
 def _tar_kind(header: tarfile.TarInfo) -> str:
