@@ -95,6 +95,10 @@ def export(
     if explain:
         _explain(session, graph, as_json)
         return
+    if form == "drv":
+        _register(session, graph, build, as_json)
+        write_files(lock)
+        return
     command = said_command(
         targets,
         arguments,
