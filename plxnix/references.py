@@ -17,6 +17,9 @@ Reference: TypeAlias = DRef | RRef
 #: Part of a reference: perhaps its kind, four or more digits of its first hash, perhaps more of it.
 _PREFIX = re.compile(r"(dref:|rref:)?([0-9a-f]{4,32})(-[0-9A-Za-z+._?=-]*)?")
 
+#: What the error of `choose` says where `--latest` helps.
+LATEST = "; or --latest for the newest"
+
 
 def resolve_reference(store: Store, text: str) -> list[Reference]:
     """Return all that `text` may mean in the store: at least one reference.
@@ -48,24 +51,24 @@ def resolve_reference(store: Store, text: str) -> list[Reference]:
 
 def resolve_one(store: Store, text: str) -> Reference:
     """Return what `text` means; raise `InvalidReference` with the candidates if it is not clear."""
-    return _one(text, resolve_reference(store, text))
+    return choose(text, resolve_reference(store, text))
 
 
 def resolve_realization(store: Store, text: str, latest: bool = False) -> RRef:
     """Return the realization that `text` means.
 
-    A derivation stands for its only realization, or with `latest` for the one that was started
-    last. Raises `InvalidReference` with the candidates if there are several, `NotInStore`.
+    Derivations that are not realized do not count if others of that name are. One that is stands
+    for its only realization; with `latest` the one is taken that was started last. Raises
+    `InvalidReference` with the candidates if there are several, `NotInStore` if there is none.
     """
-    found = resolve_one(store, text)
-    if isinstance(found, RRef):
-        return found
-    rrefs = store.realizations(found)
-    if not rrefs:
-        raise NotInStore(f"{found} is not realized", "`plxnix realize` makes it", found)
+    found = resolve_reference(store, text)
+    rrefs = {one: [one] if isinstance(one, RRef) else store.realizations(one) for one in found}
+    realized = [one for one in found if rrefs[one]]
+    if not realized:
+        raise NotInStore(f"{found[0]} is not realized", "`plxnix realize` makes it", found[0])
     if latest:
-        return latest_of(store, rrefs)
-    return RRef(_one(text, rrefs, "; or --latest for the newest"))
+        return latest_of(store, [rref for one in realized for rref in rrefs[one]])
+    return RRef(choose(text, rrefs[choose(text, realized, LATEST)], LATEST))
 
 
 def latest_of(store: Store, rrefs: Sequence[RRef]) -> RRef:
@@ -78,7 +81,8 @@ def latest_of(store: Store, rrefs: Sequence[RRef]) -> RRef:
     return max(rrefs, key=key)
 
 
-def _one(text: str, found: Sequence[Reference], advice: str = "") -> Reference:
+def choose(text: str, found: Sequence[Reference], advice: str = "") -> Reference:
+    """Return the only one that was found; raise `InvalidReference` with the candidates if not."""
     if len(found) == 1:
         return found[0]
     kind = "realizations" if isinstance(found[0], RRef) else "derivations"

@@ -48,17 +48,20 @@ def ls(session: Session, pattern: str | None, as_json: bool) -> None:
         ]
         _list_derivations(session, store, drefs, as_json)
         return
-    head, _, rest = split(store, pattern)
-    found = [head] if head is not None else resolve_reference(store, pattern)
+    head, name, rest = split(store, pattern)
+    if rest:
+        rref = resolve_realization(store, name if head is None else head)
+        _list_files(session, store, rref, rest, as_json)
+        return
+    found = [head] if head is not None else resolve_reference(store, name)
     if len(found) > 1 and all(isinstance(one, DRef) for one in found):
         _list_derivations(session, store, [DRef(one) for one in found], as_json)
         return
-    one = found[0] if len(found) == 1 else resolve_one(store, pattern)
-    if isinstance(one, DRef) and not rest:
+    one = found[0] if len(found) == 1 else resolve_one(store, name)
+    if isinstance(one, DRef):
         _list_realizations(session, store, one, as_json)
     else:
-        rref = one if isinstance(one, RRef) else resolve_realization(store, one)
-        _list_files(session, store, rref, rest, as_json)
+        _list_files(session, store, one, "", as_json)
 
 
 def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_json: bool) -> None:

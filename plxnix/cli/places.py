@@ -13,7 +13,7 @@ from plxnix.store import Record, Store
 
 
 def split(store: Store, text: str) -> tuple[DRef | RRef | None, str, str]:
-    """Split `REF/PATH`: the reference if there is a path, its text, and the path.
+    """Split `REF/PATH`: the reference if it is known by that, its text, and the path.
 
     A path on the disk (absolute, or starting with a dot) is split where the realization ends.
     """
@@ -28,10 +28,8 @@ def split(store: Store, text: str) -> tuple[DRef | RRef | None, str, str]:
         if rest.startswith(".."):  # a link to the realization
             rest = os.path.relpath(os.path.realpath(text), top)
         return found, text, "" if rest == "." else rest
-    head, slash, rest = text.partition("/")
-    if not slash:
-        return None, text, ""
-    return resolve_one(store, head), head, rest.strip("/")
+    head, _, rest = text.partition("/")
+    return None, head, rest.strip("/")
 
 
 def find_place(store: Store, text: str, latest: bool) -> tuple[RRef, str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import click
 
-from plxnix.cli.places import entries, find_place
+from plxnix.cli.places import entries, find_place, readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text
 from plxnix.errors import InvalidRefpath, NotInStore
-from plxnix.model import RRef
-from plxnix.references import (
-    latest_of,
-    resolve_one,
-)
+from plxnix.model import DRef, RRef
+from plxnix.references import LATEST, Reference, choose, resolve_reference
+from plxnix.store import Store
 
 _latest = click.option(
     "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
@@ -87,29 +86,47 @@ def cat(session: Session, reference: str, latest: bool) -> None:
     ),
 )
 @reference_argument()
+@_latest
 @pass_session
-def log(session: Session, reference: str) -> None:
+def log(session: Session, reference: str, latest: bool) -> None:
     """Print what the realizer of a realization printed.
 
     For a derivation that is the last of its runs, be it one that failed.
     """
     store = session.store()
-    found = resolve_one(store, reference)
-    if isinstance(found, RRef):
-        session.console.text(store.log(found))
-        return
-    rrefs = store.realizations(found)
-    newest = latest_of(store, rrefs) if rrefs else None
-    failed = store.layout.failed_log(found)
-    when = os.stat(failed).st_mtime if os.path.exists(failed) else None
-    if when is not None and (newest is None or store.record(newest).started < when):
-        session.console.say(f"the realizer failed {age_text(when)}:")
-        session.console.text(_failed_log(failed))
-    elif newest is not None:
-        session.console.detail(f"the log of {newest}")
-        session.console.text(store.log(newest))
+    runs = [run for found in resolve_reference(store, reference) for run in _runs(store, found)]
+    if not runs:
+        raise NotInStore(f"{reference!r} was never realized", "`plxnix realize` makes it")
+    if not latest:
+        choose(reference, sorted({run.dref for run in runs}), LATEST)
+    run = max(runs, key=lambda run: run.when)
+    if run.rref is None:
+        session.console.say(f"the realizer failed {age_text(run.when)}:")
+        session.console.text(_failed_log(store.layout.failed_log(run.dref)))
     else:
-        raise NotInStore(f"{found} was never realized", "`plxnix realize` makes it", found)
+        session.console.detail(f"the log of {run.rref}")
+        session.console.text(store.log(run.rref))
+
+
+class _Run(NamedTuple):
+    """A run of a realizer that may have left a log; `rref` is None if it failed."""
+
+    dref: DRef
+    rref: RRef | None
+    when: float
+
+
+def _runs(store: Store, found: Reference) -> list[_Run]:
+    if isinstance(found, RRef):
+        return [_Run(found.dref, found, 0.0)]
+    runs = []
+    for rref in store.realizations(found):
+        record = readable(store, rref)
+        runs.append(_Run(found, rref, record.started if record is not None else 0.0))
+    failed = store.layout.failed_log(found)
+    if os.path.exists(failed):
+        runs.append(_Run(found, None, os.stat(failed).st_mtime))
+    return runs
 
 
 def _failed_log(path: str) -> str:

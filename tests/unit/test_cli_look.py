@@ -196,6 +196,19 @@ def test_log_prints_what_was_printed(plxnix: CommandLine) -> None:
     assert "was never realized" in plxnix.fails("log", "never")
 
 
+def test_names_of_several_derivations(plxnix: CommandLine) -> None:
+    """Only those that are realized count; of several such, --latest takes the newest."""
+    plxnix.ok("instantiate", "stages.py:numbers", "-a", "count=2")
+    assert plxnix.ok("cat", "numbers/numbers.txt").out == b"0 1 2"
+    assert plxnix.ok("ls", "numbers/numbers.txt").fields == [["5", "numbers.txt"]]
+    assert plxnix.ok("log", "numbers").lines == ["counting to 3"]
+    plxnix.ok("realize", "stages.py:numbers", "-a", "count=2")
+    for command in (("cat", "numbers/numbers.txt"), ("path", "numbers"), ("log", "numbers")):
+        assert "'numbers' may mean 2 derivations" in plxnix.fails(*command)
+    assert plxnix.ok("cat", "numbers", "--latest").out == b"0 1"
+    assert plxnix.ok("log", "numbers", "--latest").lines == ["counting to 2"]
+
+
 def test_tree_draws_what_was_selected(plxnix: CommandLine) -> None:
     """Each realization stands above those that it was made from; of the runs only the best."""
     best = os.path.basename(plxnix.ok("path", "result").lines[0])
