@@ -221,6 +221,9 @@ class Work:
         except BaseException as error:
             self._clean(run, error)
             raise
+        for folder in run.folders:
+            # What the realizer worked in; what it gave has been moved out of it.
+            tree.remove(os.fspath(folder))
         self.observer.finished(run.dref, rrefs, stopped - started)
         return rrefs
 

@@ -25,13 +25,14 @@ from plxnix.store.store import Store
 def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = b"") -> RRef:
     """Make `folder` a realization of `dref` and return its reference; atomic.
 
-    `folder` is consumed. It is moved where the file system can, and copied otherwise. Of
-    `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
+    `folder` is consumed. It is moved where the file system can, and copied otherwise; after an
+    error it is at its place again, unless it had to be copied. Of `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
     in the same context, that realization is returned. Raises `BuildFailed` if there is no folder,
     it is published already or holds the store, or it holds what cannot be archived; `StoreError`
     if the store cannot be written.
     """
     _check_folder(store, dref, folder)
+    given = folder
     try:
         folder = _bring(store, folder)
         tree.freeze(folder)
@@ -50,12 +51,14 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
             return rref
         _commit(store, rref, folder, record, log)
     except NixFormatError as error:
+        _give_back(folder, given)
         raise BuildFailed(
             f"the realizer of {dref} left what cannot be archived: {error.message}",
             "a realization holds files, folders and symbolic links only",
             dref,
         ) from error
     except OSError as error:
+        _give_back(folder, given)
         raise StoreError(
             f"cannot publish a realization of {dref}: {error}",
             "is the store full or read-only?",
@@ -143,6 +146,14 @@ def _bring(store: Store, folder: str) -> str:
         shutil.copytree(folder, brought, symlinks=True, copy_function=_copy)
         tree.remove(folder)
     return brought
+
+
+def _give_back(brought: str, given: str) -> None:
+    if brought != given:
+        try:
+            os.rename(brought, given)
+        except OSError:
+            tree.remove(brought)
 
 
 def _copy(source: str, target: str) -> None:
