@@ -127,6 +127,11 @@ def test_direct_roots(store: Store, rref: RRef, tmp_path: Path) -> None:
     assert registrations(store) == []
     remove_root(store, folder / "pinned")
     assert len(roots(store)) == 2
+    with store.deleting():
+        store.remove([rref])
+        assert remove_stale(store) == []
+    assert roots(store) == []
+    assert (folder / "users" / "deep").is_symlink()
 
 
 def test_other_ways_into_the_store(store: Store, rref: RRef, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_some_can_be_chosen(store: Store, data: RRef, model: RRef) -> None:
     Path(store.path(data), "file").chmod(0o644)
     Path(store.layout.store, "stray").touch()
     assert list(verify(store, [model, model])) == []
-    assert [damage.kind for damage in verify(store, iter([data]))] == ["mode"]
+    assert [damage.kind for damage in verify(store, iter([data, data]))] == ["mode"]
     gone = RRef.make("0" * 32, data.dref)
     unknown = RRef("rref:" + "0" * 32 + "-" + "1" * 32 + "-x")
     found = list(verify(store, [gone, unknown, model]))
