@@ -26,10 +26,11 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
     """Make `folder` a realization of `dref` and return its reference; atomic.
 
     `folder` is consumed. It is moved where the file system can, and copied otherwise; after an
-    error it is at its place again, unless it had to be copied. Of `record`, the NAR hash and size are filled in here. If the store already has the same artifacts
-    in the same context, that realization is returned. Raises `BuildFailed` if there is no folder,
-    it is published already or holds the store, or it holds what cannot be archived; `StoreError`
-    if the store cannot be written.
+    error it is at its place again, unless it had to be copied. Of `record`, the NAR hash and size
+    are filled in here. If the store already has the same artifacts in the same context, that
+    realization is returned. Raises `BuildFailed` if there is no folder, it is published already or
+    holds the store, or it holds what cannot be archived; `StoreError` if the store cannot be
+    written.
     """
     _check_folder(store, dref, folder)
     given = folder
