@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from plxnix.config import Config
 from plxnix.errors import Unexportable
 from plxnix.model import DRef, RRef
 from plxnix.nix.graph import Instantiation, Node, Source, topological
@@ -17,7 +18,19 @@ from plxnix.recipes.toolchain import HOST, Toolchain
 
 #: Variables of the exported file itself.
 OURS = frozenset(
-    {"default", "fetchurl", "lines", "name", "overrides", "pin", "pkgs", "stage", "targets"}
+    {
+        "about",
+        "default",
+        "fetchurl",
+        "lines",
+        "name",
+        "overrides",
+        "pin",
+        "pkgs",
+        "stage",
+        "stages",
+        "targets",
+    }
 )
 
 
@@ -77,6 +90,11 @@ class DerivationGraph:
         del item
         return []
 
+    def config(self, dref: DRef) -> Config | None:
+        """Return the config of a stage, if the derivations are those of stages."""
+        del dref
+        return None
+
 
 class ExportGraph(DerivationGraph):
     """A closure lowered for one toolchain.
@@ -104,6 +122,10 @@ class ExportGraph(DerivationGraph):
         if self.toolchain.name != "nixpkgs":
             return []
         return sources(self.closure.derivations[DRef(item.node.comment)].config)
+
+    def config(self, dref: DRef) -> Config | None:
+        """Return the config of a stage."""
+        return self.closure.derivations[dref].config
 
     def explain(self) -> list[Explained]:
         """Return how each stage of the closure is exported, and why, dependencies first."""
