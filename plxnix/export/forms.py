@@ -34,6 +34,7 @@ Form: TypeAlias = Callable[[ExportGraph, Request], dict[str, str]]
 #: For each form its module below `plxnix.export`, and a help in short.
 FORMS: dict[str, tuple[str, str]] = {
     "nix": ("expression", "one readable Nix expression (default.nix)"),
+    "lock": ("lock", "data for nix/lib, with small diffs (plxnix.lock.json)"),
     "json": ("shown", "derivations as `nix derivation show` prints them (derivations.json)"),
     "dot": ("drawing", "a drawing for Graphviz (graph.dot)"),
     "mermaid": ("drawing", "a drawing for Markdown (graph.mmd)"),

@@ -1,0 +1,207 @@
+"""The `lock` form: derivations as data, for `nix/lib` and for programs.
+
+`plxnix.lock.json` is made so that a small change is a small diff: keys are sorted, and a text of
+several lines is a list of them. A text is a string, or a list of parts that are joined as they are:
+
+    "a string"
+    {"ref": VARIABLE, "output": NAME}       the path of another derivation's output
+    {"file": NAME, "contents": TEXT}        the path of a text file (`builtins.toFile`)
+    {"package": ATTRIBUTE, "output": NAME}  the path of a package of the set that is given to Nix
+
+Beside what the derivations are made from, the lock has the paths that follow from it, where they
+can be known without evaluating a package set, so that tools need no Nix to name them.
+`lock_reader.read_lock` is the inverse.
+"""
+
+from __future__ import annotations
+
+import json.encoder
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from plxnix.export.printing import kind_of
+from plxnix.export.forms import Request
+from plxnix.export.graph import DerivationGraph, ExportGraph, Item
+from plxnix.nix.graph import Instantiation, Node, Package, Reference, Source, Text, attributes, text
+from plxnix.nix.paths import fixed_path
+from plxnix.nix.text import check
+from plxnix.version import VERSION
+
+#: The name of the file, and the number of its format.
+LOCK: Final = "plxnix.lock.json"
+FORMAT: Final = 1
+
+_LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
+
+_quote = json.encoder.encode_basestring
+
+
+def write_lock(graph: ExportGraph, request: Request) -> dict[str, str]:
+    """Write the `lock` form: `plxnix.lock.json`."""
+    return {LOCK: lock(graph, request.command)}
+
+
+def lock(graph: DerivationGraph, command: str) -> str:
+    """Write the graph as a lock; equal graphs and commands give equal text.
+
+    The text is that of `json.dumps` with `indent=2`, sorted keys and no escapes that JSON does not
+    ask for. Raises `ExportError` for a string that Nix cannot have.
+    """
+    known = _Known(graph.instantiation)
+    value: dict[str, Any] = {
+        "version": FORMAT,
+        "generated": {"by": f"plxnix {VERSION}", "with": command},
+        "toolchain": {"name": graph.toolchain.name, "system": graph.toolchain.system},
+        "derivations": {item.variable: _entry(graph, item, known) for item in graph.items},
+        "targets": {
+            dref: {"name": dref.name, "variables": [item.variable for item in items]}
+            for dref, items in graph.targets.items()
+        },
+    }
+    packages = {one.attribute: _package(one) for one in _packages(graph) if one.drv_path}
+    if packages:
+        value["packages"] = packages
+    return _print(value) + "\n"
+
+
+def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:
+    node, lowered = item.node, item.lowered
+    printed = kind_of(node)
+    attributes(node)  # raises for what is no derivation
+    entry: dict[str, Any] = {"name": node.name, "system": node.system}
+    if lowered is not None:
+        entry["kind"] = lowered.kind
+        entry["dref"] = lowered.dref
+        if lowered.rref is not None:
+            entry["rref"] = lowered.rref
+    elif printed == "pin":
+        entry["kind"] = "pin"
+    else:
+        entry["kind"] = "derivation" if node.fixed is None else "fixed-output"
+
+    def written(value: Text) -> Any:
+        return _text(graph, value)
+
+    entry["builder"] = written(node.builder)
+    if node.args:
+        entry["args"] = [written(one) for one in node.args]
+    if node.env:
+        entry["env"] = {key: written(one) for key, one in node.env.items()}
+    if node.outputs != ("out",):
+        entry["outputs"] = list(node.outputs)
+    if node.fixed is not None:
+        mode = "recursive" if node.fixed.recursive else "flat"
+        entry["fixed"] = {"hash": node.fixed.hash.sri, "mode": mode}
+    if node.tools is not None:
+        entry["tools"] = [tool.attribute for tool in node.tools]
+    urls = graph.urls(item) if printed == "fetch" else []
+    if urls:
+        entry["urls"] = urls
+    drv_path, paths = known.paths(node, by_package_set=bool(urls))
+    if drv_path:
+        entry["drvPath"] = drv_path
+    if paths:
+        entry["paths"] = paths
+    return entry
+
+
+class _Known:
+    """Which paths follow from the graph alone, for nodes that come dependencies first."""
+
+    def __init__(self, instantiation: Instantiation) -> None:
+        self._instantiation = instantiation
+        self._nodes: set[Node] = set()
+
+    def paths(self, node: Node, by_package_set: bool) -> tuple[str, dict[str, str]]:
+        """Return the path of the `.drv` file and of each output; empty where not to be known."""
+        if not by_package_set and node.tools is None and all(map(self._has, _references(node))):
+            self._nodes.add(node)
+            made = self._instantiation.derivation(node)
+            return made.path, {name: output.path for name, output in made.outputs.items()}
+        if node.fixed is not None:
+            return "", {"out": fixed_path(node.name, node.fixed.hash, node.fixed.recursive)}
+        return "", {}
+
+    def _has(self, reference: Reference) -> bool:
+        node = reference.node
+        if isinstance(node, Package):
+            return bool(node.drv_path)
+        return isinstance(node, Source) or node in self._nodes
+
+
+def _references(node: Node) -> Iterable[Reference]:
+    for one in (node.builder, *node.args, *node.env.values()):
+        for part in one:
+            if not isinstance(part, str):
+                yield part
+
+
+def _packages(graph: DerivationGraph) -> list[Package]:
+    found: dict[Package, None] = {}
+    for item in graph.items:
+        for reference in _references(item.node):
+            if isinstance(reference.node, Package):
+                found[reference.node] = None
+    return list(found)
+
+
+def _package(package: Package) -> dict[str, Any]:
+    return {
+        "drvPath": package.drv_path,
+        "modulo": package.modulo,
+        "outputs": [list(pair) for pair in package.outputs],
+    }
+
+
+# -- texts -------------------------------------------------------------------------------------
+
+
+def _text(graph: DerivationGraph, value: Text) -> str | list[Any]:
+    if len(value) == 1 and isinstance(value[0], str):
+        return _lines(value[0])
+    parts: list[Any] = []
+    for part in text(*value):
+        if isinstance(part, str):
+            parts.extend(_LINES.findall(part))
+        else:
+            parts.append(_hole(graph, part))
+    return parts or ""
+
+
+def _lines(content: str) -> str | list[str]:
+    """Return a string, as the list of its lines if it has several."""
+    if "\n" not in content:
+        return content
+    lines = _LINES.findall(content)
+    return lines if len(lines) > 1 else content
+
+
+def _hole(graph: DerivationGraph, reference: Reference) -> dict[str, Any]:
+    node = reference.node
+    if isinstance(node, Source):
+        return {"file": node.name, "contents": _lines(node.contents)}
+    if isinstance(node, Package):
+        return {"package": node.attribute, "output": reference.output}
+    return {"ref": graph.item(node).variable, "output": reference.output}
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+
+def _print(value: Any, indent: str = "\n") -> str:
+    """Print as the `json` module does, which with an indentation is three times slower."""
+    if isinstance(value, str):
+        return _quote(check(value))
+    if isinstance(value, Mapping):
+        inner = indent + "  "
+        printed = [f"{_quote(check(key))}: {_print(value[key], inner)}" for key in sorted(value)]
+        return f"{{{inner}{f',{inner}'.join(printed)}{indent}}}" if printed else "{}"
+    if isinstance(value, list):
+        inner = indent + "  "
+        return (
+            f"[{inner}{f',{inner}'.join([_print(one, inner) for one in value])}{indent}]"
+            if value
+            else "[]"
+        )
+    return str(value)
