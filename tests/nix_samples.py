@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from plxnix.nix.graph import FixedOutput, Node, Reference, Source, Text, text
+from plxnix.nix.graph import FixedOutput, Node, Package, Reference, Source, Text, text, topological
 from plxnix.nix.hashes import ALGORITHMS, Hash
 from plxnix.nix.text import expression, hole, unique
 
@@ -193,12 +193,19 @@ def _random_text(random: Random, targets: list[Node | Source], pieces: int = 3) 
     return text(*parts)
 
 
-def let(nodes: list[Node | Source], body: Callable[[Callable[[Reference], str]], str]) -> str:
-    """Print `let ... in body`, where `body` gets the function that names references."""
-    bound = unique({node: node.name for node in nodes})
+def let(nodes: list[Node], body: Callable[[Callable[[Reference], str]], str]) -> str:
+    """Print `let ... in body`, where `body` gets the function that names references.
+
+    The `let` binds the nodes and all that they refer to, which are no packages.
+    """
+    bound: dict[object, str] = unique({node: node.name for node in topological(nodes)})
 
     def names(reference: Reference) -> str:
         return hole(reference, bound[reference.node])
 
-    lines = [f"  {bound[node]} = {expression(node, names, 2)};\n" for node in nodes]
+    lines = [
+        f"  {bound[node]} = {expression(node, names, 2)};\n"
+        for node in topological(nodes)
+        if not isinstance(node, Package)
+    ]
     return f"let\n{''.join(lines)}in\n{body(names)}\n"

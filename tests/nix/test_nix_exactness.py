@@ -7,15 +7,16 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from plxnix.nix import aterm, nar, paths, text
-from plxnix.nix.graph import Instantiation, Node, Reference, Source, topological
+from plxnix.nix.graph import Instantiation, Node, Reference, Source
 from plxnix.nix.graph import text as join
 from plxnix.nix.hashes import Hash
 from tests.nix_environment import NixEnv
@@ -97,7 +98,7 @@ def test_holes_are_holes_and_text_is_text(nix_env: NixEnv, random: Random) -> No
         max_leaves=200,
     )
 )
-@settings(max_examples=20)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_values_are_read_as_they_were(nix_env: NixEnv, value: Any) -> None:
     """JSON values come back from Nix, and stay whole as elements of a list."""
     expression = f"[ {text.value(value, 2)} {text.value(value)} ]"
@@ -129,7 +130,7 @@ def test_graphs_are_instantiated_alike(nix_env: NixEnv, random: Random) -> None:
                 for node in nodes
             ]
         )
-        printed.append(let(topological(nodes), lambda names, nodes=nodes: _paths(nodes, names)))  # type: ignore[misc]
+        printed.append(let(nodes, partial(_paths, nodes)))
     for graph, found, wanted in zip(
         printed, evaluate(nix_env, listed(printed)), expected, strict=True
     ):
@@ -150,9 +151,7 @@ def test_nix_writes_the_text_that_we_print(nix_env: NixEnv, tmp_path: Path) -> N
     random = Random(1)  # noqa: S311
     nodes = [node for _ in range(20) for node in random_graph(random)]
     expression = tmp_path / "default.nix"
-    roots = let(
-        topological(nodes), lambda names: listed([names(Reference(n, n.outputs[0])) for n in nodes])
-    )
+    roots = let(nodes, lambda names: listed([names(Reference(n, n.outputs[0])) for n in nodes]))
     expression.write_bytes(roots.encode())
     nix_env.run("nix-instantiate", expression)
     instantiation = Instantiation()
@@ -163,8 +162,8 @@ def test_nix_writes_the_text_that_we_print(nix_env: NixEnv, tmp_path: Path) -> N
         assert aterm.parse(written, node.name) == derivation
 
 
-@settings(max_examples=5)
-@given(st.lists(trees, min_size=5, max_size=15))
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(trees, min_size=5, max_size=10))
 def test_archives_are_those_of_nix(nix_env: NixEnv, several: list[Tree]) -> None:
     """`nix-store --dump` writes the same archive; `nix-store --add` gives the same path."""
     with tempfile.TemporaryDirectory() as folder:
