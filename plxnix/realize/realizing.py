@@ -266,11 +266,14 @@ class Work:
             for number, folder in enumerate(run.folders):
                 if self.keep_failed and folder.is_dir():
                     place = f"{self.store.layout.failed}/{run.dref[5:]}-{number}"
-                    tree.remove(place)
-                    os.rename(folder, place)
-                    self.observer.said(run.dref, f"kept the failed folder: {place}")
-                else:
-                    tree.remove(os.fspath(folder))
+                    try:
+                        tree.remove(place)
+                        os.rename(folder, place)
+                    except OSError as problem:  # The failure itself is what the user has to see.
+                        self.observer.said(run.dref, f"cannot keep the failed folder: {problem}")
+                    else:
+                        self.observer.said(run.dref, f"kept the failed folder: {place}")
+                tree.remove(os.fspath(folder))
         finally:
             self.observer.failed(run.dref, error)
 
