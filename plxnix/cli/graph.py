@@ -75,7 +75,7 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
     "order",
     type=click.Choice(["own", "closure"]),
     default="own",
-    help="By own size, or with all a realization was made from.",
+    help="By own size, or by that with all below it (slow with many thousands).",
 )
 @click.option(
     "-n",
@@ -111,7 +111,7 @@ def du(session: Session, reference: str | None, order: str, rows: int, as_json: 
     if order == "closure":
         closures = {rref: _closure_size(rref, edges, sizes) for rref in shown}
         shown.sort(key=lambda rref: -closures[rref])
-    if rows and not as_json:
+    if rows:
         shown = shown[:rows]
     closures = closures or {rref: _closure_size(rref, edges, sizes) for rref in shown}
     total = sum(sizes.values())
@@ -119,6 +119,7 @@ def du(session: Session, reference: str | None, order: str, rows: int, as_json: 
         session.console.json(
             {
                 "total": total,
+                "count": len(sizes),
                 "realizations": [
                     {"rref": rref, "size": sizes[rref], "closure_size": closures[rref]}
                     for rref in shown

@@ -267,6 +267,8 @@ def test_du_shows_own_and_closure_sizes(plxnix: CommandLine) -> None:
     assert sizes == {rref: store.record(rref).nar_size for rref in sizes}
     assert [rref.rpartition("-")[2] for rref in sizes] == ["report", "runs", "numbers"]
     assert told["total"] == told["realizations"][0]["closure_size"] == sum(sizes.values())
+    limited = plxnix.ok("du", "--json", "-n", "2").json
+    assert (limited["count"], len(limited["realizations"])) == (5, 2)
     rows = plxnix.ok("du", "-n", "2")
     assert len(rows.lines) == 2
     assert "3 of them not shown" in rows.err
