@@ -39,6 +39,11 @@
           ${plxnixFor pkgs}/bin/plxnix --version | grep -F ${self.lib.version}
           touch $out
         '';
+
+        # The functions of `lib`, whose checks are made as this is evaluated.
+        lib = pkgs.runCommand "plxnix-lib" { passed = import ./nix/lib/tests.nix; } ''
+          echo "$passed" > $out
+        '';
       });
 
       formatter = forEachSystem (pkgs: pkgs.nixfmt-tree);
