@@ -4,7 +4,7 @@
     plxnix export examples/hello.py:hello -o default.nix && nix-build default.nix
 """
 
-from plxnix import DRef, execute, fetchurl, unpack
+from plxnix import DRef, execute, fetchurl, selfref, unpack
 
 VERSION = "2.10"
 
@@ -28,6 +28,7 @@ def hello() -> DRef:
     return execute(
         name=f"hello-{VERSION}",
         source=tree() / f"hello-{VERSION}",
+        program=[selfref, "bin", "hello"],
         tools=["gcc", "gnumake", "gnused", "gnugrep", "gawk", "diffutils", "findutils"],
         command="""
             cp -r "$source" hello

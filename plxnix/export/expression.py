@@ -126,9 +126,16 @@ def _about(graph: DerivationGraph, item: Item) -> Iterator[str]:
         return
     yield f"config = {string(config.canonical.decode())};"
     yield f"meta.description = {string(f'{dref.name}, a stage of plxnix')};"
-    programs = [parts[-1] for parts in config.promises if parts[-2:-1] == ("bin",)]
-    if programs and item.lowered.kind == "derivation":
-        yield f"meta.mainProgram = {string(programs[0])};"
+    for program in programs(graph, item)[:1]:
+        yield f"meta.mainProgram = {string(program)};"
+
+
+def programs(graph: DerivationGraph, item: Item) -> list[str]:
+    """Return the programs that a stage promises to put into its `bin`."""
+    config = graph.config(item.lowered.dref) if item.lowered is not None else None
+    if config is None:
+        return []
+    return [parts[-1] for parts in config.promises if parts[-2:-1] == ("bin",)]
 
 
 def _result(graph: DerivationGraph) -> Iterator[str]:

@@ -35,6 +35,8 @@ Form: TypeAlias = Callable[[ExportGraph, Request], dict[str, str]]
 FORMS: dict[str, tuple[str, str]] = {
     "nix": ("expression", "one readable Nix expression (default.nix)"),
     "lock": ("lock", "data for nix/lib, with small diffs (plxnix.lock.json)"),
+    "flake": ("environment", "packages, apps, checks and a shell (flake.nix and what it imports)"),
+    "shell": ("environment", "an environment for nix-shell (shell.nix)"),
     "json": ("shown", "derivations as `nix derivation show` prints them (derivations.json)"),
     "dot": ("drawing", "a drawing for Graphviz (graph.dot)"),
     "mermaid": ("drawing", "a drawing for Markdown (graph.mmd)"),
