@@ -123,6 +123,7 @@ class Lowering:
             if found.group() == selfref:
                 parts.append(placeholder("out"))
             else:
+                _check_printed(value, found.start(), end)
                 below, end = self._mention(DRef.parse(found.group()), value, end)
                 parts.extend(below)
         parts.append(value[end:])
@@ -130,11 +131,6 @@ class Lowering:
 
     def _mention(self, dref: DRef, value: str, end: int) -> tuple[Text, int]:
         """Return the text for a mention that ends at `end`, and where the rest begins."""
-        if value[end : end + 2] in ("',", '",'):
-            raise InvalidValue(
-                f"{value!r:.200} holds a refpath that was printed as a list",
-                "write dref / 'file', or mkrefpath(dref, ['file']): these print as paths",
-            )
         forms = self.of(dref)
         flat = forms[0].flat if len(forms) == 1 else ""
         if flat and value[end : end + 1 + len(flat)] == "/" + flat:
@@ -187,6 +183,15 @@ class Lowering:
             if number < len(value) and item != []:
                 joined.append(" ")
         return text(*joined)
+
+
+def _check_printed(value: str, start: int, end: int) -> None:
+    """Refuse a mention inside of what Python prints for a list."""
+    if value[start - 2 : start] in ("['", '["') and value[end : end + 2] in ("',", '",'):
+        raise InvalidValue(
+            f"{value!r:.200} holds a refpath that was printed as a list",
+            "write dref / 'file', or mkrefpath(dref, ['file']): these print as paths",
+        )
 
 
 def _blank_separated(texts: Sequence[Text]) -> Text:
