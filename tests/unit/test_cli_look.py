@@ -50,9 +50,14 @@ def test_init_where_there_is_a_file(plxnix: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("command", ["ls", "info", "tree", "du", "gc", "verify"])
-def test_commands_without_a_store(plxnix: CommandLine, command: str) -> None:
+def test_commands_without_a_store(
+    plxnix: CommandLine, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where there is no store, the error says how to make one, and none is made."""
     assert "plxnix init" in plxnix.fails("--store", "nowhere", command)
+    assert not Path("nowhere").exists()
+    monkeypatch.setenv("PLXNIX_ROOT", "nowhere")
+    assert "plxnix init" in plxnix.fails(command)
     assert not Path("nowhere").exists()
 
 
