@@ -86,6 +86,23 @@ def test_what_no_archive_can_hold_is_named(tmp_path: Path) -> None:
                 nar.nar_hash(path)
 
 
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_file_that_was_replaced_leads_nowhere(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was a file when it was listed is neither followed nor waited for when it is opened."""
+    (tmp_path / "file").write_text("secret")
+    status = os.lstat(tmp_path / "file")
+    path = tmp_path / "replaced"
+    if kind == "link":
+        path.symlink_to("file")
+    else:
+        os.mkfifo(path)
+    monkeypatch.setattr(os, "lstat", lambda _: status)
+    with pytest.raises((OSError, NixFormatError), match="replaced"):
+        nar.nar_hash(path)
+
+
 def test_a_missing_path_is_an_error_of_the_system(tmp_path: Path) -> None:
     """There is nothing to archive."""
     with pytest.raises(FileNotFoundError):
