@@ -82,7 +82,7 @@ def needs(graph: DerivationGraph, item: Item) -> list[str]:
         found["fetchurl"] = None
     if kind == "pin":
         return ["pin"]
-    if any(len(split_lines(value)) > 1 for value in (*node.args, *node.env.values())):
+    if any(len(split_lines(value)) > 1 for value in (node.builder, *node.args, *node.env.values())):
         found["lines"] = None
     for reference in direct:
         if isinstance(reference.node, Node):
