@@ -25,7 +25,20 @@ let
     );
   empty = name: run name { } "mkdir -p $out/bin";
 
-  base = self: {
+  # The machine's own programs, under the name of a package that has some of them.
+  programs =
+    name:
+    run name { } ''
+      mkdir -p $out/bin
+      for program in /usr/bin/* /bin/*; do ln -sf $program $out/bin/; done
+    '';
+
+  base = self: builtins.listToAttrs (
+    map (name: {
+      inherit name;
+      value = programs name;
+    }) [ "bash" "bzip2" "coreutils" "diffutils" "findutils" "gawk" "gcc" "gnugrep" "gnumake" "gnused" "gnutar" "gzip" "unzip" "xz" "zstd" ]
+  ) // {
     inherit lib system;
     pythonPackagesExtensions = [ ];
     python3Packages = import ./python.nix {
@@ -41,20 +54,31 @@ let
     ruff = empty "ruff";
 
     runCommand = run;
+    fetchurl =
+      {
+        name,
+        urls,
+        hash,
+      }:
+      import <nix/fetchurl.nix> {
+        inherit name hash;
+        url = builtins.head urls;
+      };
 
     mkShell =
-      {
+      arguments@{
         inputsFrom ? [ ],
         packages ? [ ],
         shellHook ? "",
+        ...
       }:
-      run "nix-shell" {
+      run "nix-shell" (builtins.removeAttrs arguments [ "inputsFrom" "packages" ] // {
         inherit shellHook;
         stdenv = ./stdenv;
         buildInputs =
           packages
           ++ lib.concatLists (map (input: input.propagatedBuildInputs ++ input.nativeBuildInputs) inputsFrom);
-      } "export > $out";
+      }) "export > $out";
 
     extend = overlay: import ./default.nix { inherit system config; overlays = overlays ++ [ overlay ]; };
   };
