@@ -34,7 +34,7 @@ def fsinit(
     else:
         place = os.path.abspath(os.fspath(root)) if root is not None else default_root()
     if remove_existing and os.path.isdir(place):
-        Store(place)  # Raises if it is something else: then it is not ours to remove.
+        _check_removable(Store(place))
         tree.remove(place)
     if check_not_exist and os.path.exists(place):
         raise StoreError(
@@ -45,6 +45,19 @@ def fsinit(
     if use_as_default:
         _default = store
     return store
+
+
+def _check_removable(store: Store) -> None:
+    """Raise `StoreError` if the folder of a store holds what is not the store's."""
+    layout = store.layout
+    ours = {os.path.basename(path) for path in (*layout.folders(), layout.version)}
+    strangers = sorted(set(os.listdir(store.root)) - ours)
+    if strangers:
+        raise StoreError(
+            f"{store.root} is not removed: it holds {', '.join(strangers[:5])}, which is no part "
+            "of a store",
+            "move that away first, or remove the store by hand",
+        )
 
 
 @contextmanager

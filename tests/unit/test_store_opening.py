@@ -280,3 +280,13 @@ def test_paths_lead_back(store: Store, tmp_path: Path) -> None:
         assert path2rref(path, store) == rref
     for path in (store.root, store.layout.config(rref.dref), store.layout.record(rref), tmp_path):
         assert path2rref(path, store) is None
+
+
+def test_a_store_with_strangers_is_not_removed(tmp_path: Path) -> None:
+    """`remove_existing` removes stores only: one that holds other files is left alone."""
+    place = tmp_path / "store"
+    fsinit(place, use_as_default=False)
+    (place / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(StoreError, match="thesis"):
+        fsinit(place, remove_existing=True, use_as_default=False)
+    assert (place / "thesis.tex").exists()

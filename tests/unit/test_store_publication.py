@@ -12,6 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from plxnix import (
+    Build,
+    Registry,
+    build_outpath,
+    build_wrapper,
+    current_registry,
+    instantiate,
+    match_only,
+    mkconfig,
+    mkdrv,
+    realize1,
+)
 from plxnix.errors import BuildFailed, StoreError
 from plxnix.model import DRef
 from plxnix.store import Fsync, Record, Store, tree
@@ -259,3 +271,21 @@ def test_failed_logs_replace_each_other(store: Store) -> None:
     assert shown == b"second"
     shutil.rmtree(store.layout.failed)
     assert keep_log(store, dref, b"third") == ""
+
+
+def test_hard_links_to_the_outside_are_cut(store: Store, tmp_path: Path) -> None:
+    """A published file shares nothing with a file of the user's that it was linked from."""
+    original = tmp_path / "mine.txt"
+    original.write_text("mine")
+
+    def realizer(build: Build) -> None:
+        os.link(original, build_outpath(build) / "linked.txt")
+
+    with current_registry(Registry(store)):
+        rref = realize1(
+            instantiate(mkdrv(mkconfig({"name": "x"}), match_only(), build_wrapper(realizer)))
+        )
+    original.write_text("changed")
+    assert os.access(original, os.W_OK)
+    assert Path(store.path(rref), "linked.txt").read_text() == "mine"
+    assert original.stat().st_nlink == 1
