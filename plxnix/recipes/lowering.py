@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from plxnix.config import Config
 from plxnix.errors import InvalidRefpath, InvalidValue
 from plxnix.model import MENTION, DRef, RRef, isdref, isrefpath, isselfpath, selfref
 from plxnix.nix.derivation import placeholder
@@ -54,6 +55,17 @@ class Lowered:
         return text(Reference(self.node), *inside)
 
 
+@runtime_checkable
+class Lowers(Protocol):
+    """What lowering asks of a recipe."""
+
+    def deterministic(self, config: Config) -> bool:
+        """Tell whether the stage gives the same bytes each time."""
+
+    def lower(self, config: Config, lowering: Lowering) -> Lowered:
+        """Return the derivation that a config stands for."""
+
+
 #: Returns what is selected of a derivation that has to be pinned, or raises `Unexportable`.
 Select = Callable[[DRef], Sequence[RRef]]
 
@@ -78,13 +90,14 @@ class Lowering:
                 waiting.pop()
                 continue
             derivation = self.closure.derivations[top]
-            if why_pinned(derivation):
+            recipe = recipe_of(derivation)
+            if recipe is None or why_pinned(derivation):
                 self._lowered[top] = tuple(self._pin(rref) for rref in self._select(top))
                 continue
             above = [dep for dep in derivation.config.dependencies if dep not in self._lowered]
             waiting.extend(above)
             if not above:
-                lowered = recipe_of(derivation).lower(derivation.config, self)
+                lowered = recipe.lower(derivation.config, self)
                 self._lowered[top] = (lowered,)
         return self._lowered[dref]
 
@@ -201,11 +214,9 @@ def _blank_separated(texts: Sequence[Text]) -> Text:
     return text(*joined)
 
 
-def recipe_of(derivation: Derivation) -> Any:
+def recipe_of(derivation: Derivation) -> Lowers | None:
     """Return a derivation's recipe, or None if its realizer is code."""
-    from plxnix.recipes.recipe import Recipe
-
-    return derivation.realizer if isinstance(derivation.realizer, Recipe) else None
+    return derivation.realizer if isinstance(derivation.realizer, Lowers) else None
 
 
 def why_pinned(derivation: Derivation) -> str:
