@@ -12,7 +12,7 @@ from typing import Any
 
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
-from plxnix.model import DRef
+from plxnix.model import DRef, isdref, selfref
 from plxnix.nix.graph import RESERVED, Node, Text
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
@@ -146,7 +146,7 @@ def execute(
     if command is not None:
         config["command"] = command
     else:
-        config.update(builder=builder, arguments=list(arguments))
+        config.update(builder=builder, arguments=_listed(arguments))
     if environment:
         config["environment"] = dict(environment)
     if tools:
@@ -160,6 +160,14 @@ def execute(
     checked = Config(config)
     _check_references(checked)
     return mkdrv(checked, matcher, Execute())
+
+
+def _listed(arguments: Sequence[Any]) -> list[Any]:
+    """Return arguments as a list that is not taken for a refpath if it begins with a reference."""
+    listed = list(arguments)
+    if listed and (isdref(listed[0]) or listed[0] == selfref):
+        listed[0] = [listed[0]]
+    return listed
 
 
 def _check_kinds(command: object, tools: object, arguments: object, nouts: object) -> None:

@@ -90,6 +90,15 @@ class TestCommands:
         program = run(f"mkdir $out; printf %s '{script}' > $out/x; chmod +x $out/x", name="p")
         assert said(lab, run(builder=program / "x", arguments=["it"])) == "built it\n"
 
+    def test_arguments_are_no_refpath(self, lab: Lab, run: Run) -> None:
+        """Each argument stands for itself, also after one that is a reference."""
+        script = run("""echo 'printf "<%s>" "$@" > $out' > "$out" """, name="script")
+        dref = run(builder="/bin/bash", arguments=[script, "", "https://example.org/x"])
+        assert said(lab, dref) == "<><https://example.org/x>"
+        assert lab.registry.derivations[dref].config.dependencies == (script,)
+        itself = run(builder="/bin/mkdir", arguments=[selfref, "--"])
+        assert os.listdir(lab.store.path(lab.realize(itself))) == []
+
     def test_an_empty_folder_to_work_in(self, lab: Lab, run: Run) -> None:
         """It starts in an empty folder that is gone afterwards."""
         place = said(lab, run('test -z "$(ls -A)"; touch x; pwd > "$out"')).strip()
