@@ -69,12 +69,12 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
 
 def _commit(store: Store, rref: RRef, folder: str, record: Record, log: bytes) -> None:
     layout, level = store.layout, store.fsync
+    beside = {layout.log(rref): _write(store, _compress(log))} if log else {}
+    beside[layout.record(rref)] = _write(store, record.text())
     if level is not Fsync.NONE:
-        tree.flush(folder)
-        tree.flush_file(layout.config(rref.dref))
-    if log:
-        _place(store, layout.log(rref), _compress(log))
-    _place(store, layout.record(rref), record.text())
+        tree.flush(folder, layout.config(rref.dref), *beside.values())
+    for path, temporary in beside.items():
+        os.rename(temporary, path)
     target = layout.realization(rref)
     try:
         os.rename(folder, target)
@@ -90,15 +90,13 @@ def _commit(store: Store, rref: RRef, folder: str, record: Record, log: bytes) -
         tree.flush_file(layout.store)
 
 
-def _place(store: Store, path: str, data: bytes) -> None:
-    temporary = store.session().file("record")
+def _write(store: Store, data: bytes) -> str:
+    """Write a temporary file, read-only, and return its path."""
+    temporary = store.session().file("beside")
     with open(temporary, "xb") as file:
         file.write(data)
         os.fchmod(file.fileno(), tree.FILE)
-        if store.fsync is not Fsync.NONE:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
+    return temporary
 
 
 def _compress(log: bytes) -> bytes:
@@ -118,6 +116,8 @@ def _check_folder(store: Store, dref: DRef, folder: str) -> None:
             "a realizer returns the folders with its artifacts, one for each realization",
             dref,
         )
+    if os.path.dirname(folder) == store.session().path:
+        return
     # The folder is about to be moved away: it must not be a realization, nor hold the store.
     real, published = os.path.realpath(folder), os.path.realpath(store.layout.store)
     if os.path.commonpath([real, published]) in (real, published):
@@ -180,7 +180,7 @@ def keep_log(store: Store, dref: DRef, log: bytes) -> str:
         return ""
     place = store.layout.failed_log(dref)
     try:
-        _place(store, place, _compress(log))
+        os.rename(_write(store, _compress(log)), place)
     except OSError:
         return ""  # The failure itself is what the user has to see.
     return place

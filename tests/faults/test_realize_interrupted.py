@@ -79,7 +79,10 @@ def test_killed_at_any_point(tmp_path: Path) -> None:
         assert after.returncode == 0, f"killed at {limit}: {after.stderr}"
         assert after.stdout.split()[-1] == rref
         store = Store(tmp_path / name)
-        assert [*verify.verify(store)] == [], f"killed at {limit}"
+        # Between its two last steps a realization is whole but its top folder still writable: a
+        # read-only folder cannot be moved to where it is published.
+        damage = [each for each in verify.verify(store) if not each.harmless]
+        assert {each.kind for each in damage} <= {"mode"}, f"killed at {limit}: {damage}"
         assert os.listdir(store.layout.tmp) == []
         again = run(tmp_path, name, -1)
         assert "[]" in again.stderr
