@@ -228,9 +228,9 @@ def test_a_sparse_file_has_its_true_name_and_size(tmp_path: Path) -> None:
     """The records for sparse files count, also where stand-ins for them come last."""
     sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "é"}
     entry, data = file("x", b"1\n600\n4\n".ljust(512, b"\0") + b"data")
-    entry.pax_headers = {**sparse, "GNU.sparse.realsize": "1000", "path": "GNUSparseFile.1/é"}
+    entry.pax_headers = {**sparse, "GNU.sparse.realsize": "3000000", "path": "GNUSparseFile.1/é"}
     assert tree(tmp_path, (entry, data)) == {
-        "é".encode(): ("file", False, bytes(600) + b"data" + bytes(396))
+        "é".encode(): ("file", False, bytes(600) + b"data" + bytes(2_999_396))
     }
 
 

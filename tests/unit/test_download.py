@@ -441,6 +441,15 @@ def test_a_date_alone_does_not_resume_without_a_hash(server: Server, target: Pat
     assert target.read_bytes() == BODY
 
 
+def test_a_part_of_another_source_is_not_joined(server: Server, target: Path) -> None:
+    """What one source began no other continues, whatever tags they use."""
+    first = server.answer("/first", Answer(b"x" * 5000, etag='"one"', stop_after=1000))
+    second = server.answer("/second", Answer(BODY, etag='"one"'))
+    fetch(target, first, second, hash=None, settings=DownloadSettings(tries=1))
+    assert target.read_bytes() == BODY
+    assert "range" not in server.requests[1].headers
+
+
 def test_a_wrong_resumed_file_is_fetched_once_more(
     server: Server, target: Path, tmp_path: Path
 ) -> None:
