@@ -717,10 +717,11 @@ class Library:
         moved = any(loaded(name) is not was for name, was in self._namespaces.items())
         if moved or sys.path != self._path:  # a name may now be another module's
             self._renew()
+        namespaces = dict(self._namespaces)  # the loop may drop what it has found
         for name, unit in [*self.names.items()]:
             if unit is None or unit.filename.startswith("<namespace "):
                 continue
-            namespace = self._namespaces[name]
+            namespace = namespaces[name]
             if namespace is not None and not _is_known(unit, namespace):
                 self.unit(unit.filename, namespace)
             elif not unit.instances and _stamp(unit.filename) != unit.stamp:

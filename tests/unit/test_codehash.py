@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -514,6 +515,31 @@ def test_the_source_is_that_of_the_loaded_module(load: Load) -> None:
     assert codehash([module.plain]) == before
     importlib.reload(module)
     assert codehash([module.plain]) != before
+
+
+def test_a_helper_that_was_reloaded_or_replaced_is_read_anew(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the module that has the name now, as it was loaded last."""
+    module = load()
+    hashes = {codehash([module.plain])}
+    file = Path(str(module.helpers.__file__))
+    file.write_text(file.read_text().replace("bottom() * x", "bottom() - x"))
+    importlib.reload(module.helpers)
+    hashes.add(codehash([module.plain]))
+    other = tmp_path / "other.py"
+    other.write_text(file.read_text().replace("bottom() - x", "bottom() + x"))
+    spec = spec_from_file_location("helpers", other)
+    assert spec is not None
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "helpers", module_from_spec(spec))
+        hashes.add(codehash([module.plain]))
+    assert len(hashes) == 3
+
+
+def test_a_docstring_on_the_line_of_its_function_does_not_count(load: Load) -> None:
+    """It goes with the semicolon after it."""
+    assert one(load, "def stage(): 'doc'; return 1\n") == one(load, "def stage(): return 1\n")
 
 
 def test_a_file_run_twice_is_read_twice(tmp_path: Path) -> None:
