@@ -7,6 +7,7 @@ predicts. What holds store paths is refused: a fixed output must not refer to ot
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import fixed_path
 from plxnix.store import Store
 
-#: What a reference to another store path starts with.
-_STORE = b"/nix/store/"
+#: A path of the Nix store, as far as its hash goes, and how many bytes that are.
+_STORE_PATH = re.compile(rb"/nix/store/[0-9a-df-np-sv-z]{32}-")
+_LENGTH = len("/nix/store/") + 32 + 1
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ def _add(
 
 def _refuse_references(place: str) -> None:
     """Refuse a tree that mentions the Nix store: Nix would not see what it depends on."""
-    for folder, _, files in os.walk(place):
-        for name in files:
+    for folder, folders, files in os.walk(place):
+        for name in [*folders, *files]:
             path = os.path.join(folder, name)
-            if not os.path.islink(path) and _mentions_store(path):
+            if _mentions_store(path):
                 raise ExportError(
                     f"{path} holds a path of the Nix store, which a pin must not depend on",
                     "let the stage write no absolute store paths into its results",
@@ -106,10 +108,15 @@ def _refuse_references(place: str) -> None:
 
 
 def _mentions_store(path: str) -> bool:
+    if os.path.islink(path):
+        return _STORE_PATH.search(os.fsencode(os.readlink(path))) is not None
+    if os.path.isdir(path):
+        return False
     with open(path, "rb") as file:
         kept = b""
         while piece := file.read(1 << 20):
-            if _STORE in kept + piece:
+            piece = kept + piece
+            if _STORE_PATH.search(piece):
                 return True
-            kept = piece[-len(_STORE) :]
+            kept = piece[1 - _LENGTH :]
     return False
