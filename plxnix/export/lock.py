@@ -20,9 +20,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from plxnix.export.printing import kind_of
 from plxnix.export.forms import Request
 from plxnix.export.graph import DerivationGraph, ExportGraph, Item
+from plxnix.export.printing import kind_of
 from plxnix.nix.graph import Instantiation, Node, Package, Reference, Source, Text, attributes, text
 from plxnix.nix.paths import fixed_path
 from plxnix.nix.text import check
@@ -68,7 +68,6 @@ def lock(graph: DerivationGraph, command: str) -> str:
 def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:
     node, lowered = item.node, item.lowered
     printed = kind_of(node)
-    attributes(node)  # raises for what is no derivation
     entry: dict[str, Any] = {"name": node.name, "system": node.system}
     if lowered is not None:
         entry["kind"] = lowered.kind
@@ -119,6 +118,7 @@ class _Known:
             self._nodes.add(node)
             made = self._instantiation.derivation(node)
             return made.path, {name: output.path for name, output in made.outputs.items()}
+        attributes(node)  # raises for what is no derivation
         if node.fixed is not None:
             return "", {"out": fixed_path(node.name, node.fixed.hash, node.fixed.recursive)}
         return "", {}

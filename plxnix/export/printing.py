@@ -159,6 +159,8 @@ def _value(value: Text, names: Names) -> list[str]:
 
 def split_lines(value: Text) -> list[Text]:
     """Split a text at its line feeds."""
+    if not any(isinstance(part, str) and "\n" in part for part in value):
+        return [value]
     lines: list[list[str | Reference]] = [[]]
     for part in value:
         if isinstance(part, str):

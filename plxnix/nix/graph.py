@@ -95,6 +95,8 @@ Text: TypeAlias = tuple["str | Reference", ...]
 
 def text(*parts: str | Reference | Text) -> Text:
     """Join strings, references and texts to one text, in which no two strings are neighbours."""
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return (parts[0],) if parts[0] else ()
     joined: list[str | Reference] = []
     strings: list[str] = []
     for part in parts:
@@ -197,7 +199,7 @@ def _check(node: Node) -> None:
             f"{node.name} has the system {node.system!r:.200}",
             "it looks like x86_64-linux, or is 'builtin'",
         )
-    if not text(*node.builder):
+    if not any(node.builder):
         raise NixFormatError(
             f"{node.name} has an empty builder", "give it a program, such as /bin/sh"
         )

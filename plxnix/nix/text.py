@@ -59,6 +59,8 @@ def template(parts: Text, names: Callable[[Reference], str]) -> str:
     `names` gives the expression of a reference, such as `hole` makes it. A text that is nothing
     but one reference is printed as a string too, since it stands for a path's text.
     """
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return string(parts[0])
     printed: list[str] = []
     # A `$` and a `{` that meet only here must be seen together.
     for part in text(*parts):
