@@ -15,6 +15,7 @@ from plxnix.nix.graph import (
     FixedOutput,
     Instantiation,
     Node,
+    Package,
     Reference,
     Source,
     Text,
@@ -277,6 +278,22 @@ def test_inputs_of_one_derivation_are_merged() -> None:
     assert instantiation.derivation(user).input_derivations == {
         instantiation.drv_path(one): ("dev", "out")
     }
+
+
+def test_locked_packages_stand_for_their_derivations() -> None:
+    """What depends on a locked package has the paths as if it depended on the derivation."""
+    several = replace(node(), outputs=("out", "dev"))
+    instantiation = Instantiation()
+    made = instantiation.derivation(several)
+    outputs = tuple((name, output.path) for name, output in made.outputs.items())
+    package = Package("some.package", made.path, outputs, made.modulo({}).hex())
+    by_node = node("user", x=text(Reference(several, "dev")))
+    by_package = node("user", x=text(Reference(package, "dev")))
+    assert Instantiation().derivation(by_package) == instantiation.derivation(by_node)
+    with pytest.raises(NixFormatError, match="no output 'lib'"):
+        instantiation.path(package, "lib")
+    with pytest.raises(NixFormatError, match="not known"):
+        instantiation.path(Package("some.package"))
 
 
 def test_long_chains_are_fast_and_no_recursion() -> None:
