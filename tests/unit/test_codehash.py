@@ -363,7 +363,7 @@ def test_closures_count_by_what_they_hold(load: Load) -> None:
     holds = [1, 2, True, 1.0, "1", b"1", None, (1,), [1], {1}, {"a": 1}, {1: "a"}, [module.one]]
     holds += [module.one, module.two, module.A, module.B, {"f": module.one}, 10**5000]
     holds += [functools.partial(module.one, 1), functools.partial(module.one, 2), len, max, os]
-    holds += [str.upper, str.lower, [].append, object(), module.A()]
+    holds += [str.upper, bytes.upper, str.lower, [].append, object(), module.A()]
     hashes = [codehash([module.make(held)]) for held in holds]
     assert len(set(hashes)) == len(holds)
     assert codehash([module.make({"a": 1, "b": 2})]) == codehash([module.make({"b": 2, "a": 1})])
@@ -424,6 +424,25 @@ def test_registrations_belong_to_what_they_change(load: Load) -> None:
         def stage(): return show(1)
     """
     assert one(load, text.format(1)) != one(load, text.format(2))
+
+
+def test_a_change_anywhere_in_a_cycle_counts(load: Load) -> None:
+    """Of functions that call one another in a ring, each depends on all."""
+    text = "def f{0}(): return f{1}(){2}\n"
+    ring = "".join(text.format(i, (i + 1) % 5, "{}" if i == 3 else "") for i in range(5))
+    modules = [load(project={"mymod.py": ring.format(change)}) for change in ("", " + 1")]
+    for name in ("f0", "f1", "f2", "f3", "f4"):
+        assert len({codehash([getattr(module, name)]) for module in modules}) == 2
+
+
+def test_a_module_attribute_made_at_run_time_is_all_of_the_module(load: Load) -> None:
+    """Where no statement binds the attribute, any of the module's statements may have made it."""
+    main = "import late\ndef stage(): return late.made\n"
+    hashes = {
+        codehash([load(project={"mymod.py": main, "late.py": late}).stage])
+        for late in ("globals()['made'] = 1\n", "globals()['made'] = 2\n")
+    }
+    assert len(hashes) == 2
 
 
 def test_a_global_set_by_a_function_is_followed(load: Load) -> None:
