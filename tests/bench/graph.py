@@ -4,7 +4,7 @@ Layers of 100 stages; each stage depends on 3 of the layer before and writes one
 called as `graph.py TOOL OPERATION N FOLDER` and prints nothing; `run.py` measures the process.
 
 Operations: `define` registers all stages; `run` realizes them; `change` does so with another
-parameter of one stage of the lowest layer, on which about a tenth of the others depend.
+parameter of one stage, on which about a tenth of the others depend.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def below(number: int) -> list[int]:
     if number < LAYER:
         return []
     first = (number // LAYER - 1) * LAYER
-    return sorted({first + (number * factor + factor) % LAYER for factor in (1, 7, 31)})
+    return sorted(first + (7 * number + step) % LAYER for step in (0, 13, 57))
 
 
 def text(number: int, parameter: int) -> str:
@@ -32,9 +32,13 @@ def text(number: int, parameter: int) -> str:
     return f"stage {number} {parameter}\n"
 
 
-def parameter(number: int, operation: str) -> int:
-    """Return the parameter of a stage: 0, and 1 for the changed one."""
-    return int(operation == "change" and number == 0)
+def parameter(number: int, operation: str, n: int) -> int:
+    """Return the parameter of a stage: 0, and 1 for the changed one.
+
+    About a tenth of the graph is above that: in each layer three times as many as in the one
+    before, until in the fifth it is nearly all.
+    """
+    return int(operation == "change" and number == max(0, n - n // 10 - 4 * LAYER))
 
 
 def floor(operation: str, n: int, folder: Path) -> None:
@@ -44,7 +48,7 @@ def floor(operation: str, n: int, folder: Path) -> None:
     store.mkdir(exist_ok=True)
     existing = set(os.listdir(store))
     for number in range(n):
-        config = {"number": number, "parameter": parameter(number, operation)}
+        config = {"number": number, "parameter": parameter(number, operation, n)}
         config |= {"below": [configs[index] for index in below(number)]}  # type: ignore[dict-item]
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:32]
         configs[number] = digest
@@ -81,7 +85,7 @@ def plxnix(operation: str, n: int, folder: Path) -> None:
             config = {
                 "name": f"stage-{number}",
                 "number": number,
-                "parameter": parameter(number, operation),
+                "parameter": parameter(number, operation, n),
                 "below": [drefs[index] for index in below(number)],
             }
             drefs.append(mkdrv(config, matcher, realizer, registry=registry))  # type: ignore[call-arg]
@@ -107,7 +111,7 @@ def pylightnix(operation: str, n: int, folder: Path) -> None:
             config = {
                 "name": f"stage-{number}",
                 "number": number,
-                "parameter": parameter(number, operation),
+                "parameter": parameter(number, operation, n),
                 "below": [drefs[index] for index in below(number)],
             }
             realizer = p.build_wrapper(make)
@@ -130,7 +134,7 @@ def joblib(operation: str, n: int, folder: Path) -> None:
     results: list[str] = []
     for number in range(n if operation != "define" else 0):
         inputs = [results[index] for index in below(number)]
-        results.append(stage(number, parameter(number, operation), inputs))
+        results.append(stage(number, parameter(number, operation, n), inputs))
 
 
 def _joblib_stage(number: int, changed: int, inputs: list[str]) -> str:

@@ -4,7 +4,7 @@
 
 Every operation runs in a fresh process; the whole process is measured, as wall time and as CPU time
 (user and system). W1 defines the graph of `graph.py`, W2 realizes it for the first time, W3 again
-with nothing to do, W4 after one parameter of the lowest layer has changed. `floor` is the same work
+with nothing to do, W4 after a change that makes a tenth of it stale. `floor` is the same work
 in plain Python; ratios are of wall times against it. Noise is up to twofold, so a ratio below 2
 means nothing.
 
