@@ -25,13 +25,14 @@ def tree() -> DRef:
 
 def hello() -> DRef:
     """The program: `$out/bin/hello`."""
+    # cp keeps the times, which are all the same in a store: make would rebuild configure otherwise.
     return execute(
         name=f"hello-{VERSION}",
         source=tree() / f"hello-{VERSION}",
         program=[selfref, "bin", "hello"],
         tools=["gcc", "gnumake", "gnused", "gnugrep", "gawk", "diffutils", "findutils"],
         command="""
-            cp -r "$source" hello
+            cp -pr "$source" hello
             chmod -R u+w hello
             cd hello
             ./configure --prefix="$out" --disable-dependency-tracking
