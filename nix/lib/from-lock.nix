@@ -237,31 +237,70 @@ let
     overrides.${variable} or (described entry (make variable (set "derivations.${variable}" entry)))
   ) entries;
 
+  # -- depth -------------------------------------------------------------------------------------
+
+  # Nix evaluates by recursion, and thousands of derivations in a row are too many for its stack. A
+  # lock that is that deep has their order: they are evaluated from the bottom, by the hundreds, as
+  # soon as one of them is asked for. What fails then fails again where it is asked for.
+  order = filter (variable: entries ? ${variable}) (
+    map (string "order") (list "order" (data.order or [ ]))
+  );
+
+  batch = 500;
+
+  batchOf = builtins.listToAttrs (
+    builtins.genList (number: {
+      name = builtins.elemAt order number;
+      value = number / batch;
+    }) (builtins.length order)
+  );
+
+  # Item n: all that is in the batches before n is evaluated.
+  ready = builtins.genList (
+    number:
+    if number == 0 then
+      null
+    else
+      builtins.seq (builtins.elemAt ready (number - 1)) (
+        builtins.foldl' (
+          _: place: builtins.tryEval (derivations.${builtins.elemAt order place}.drvPath or null)
+        ) null (builtins.genList (n: (number - 1) * batch + n) batch)
+      )
+  ) (builtins.length order / batch + 1);
+
+  found = mapAttrs (
+    variable: one:
+    if batchOf ? ${variable} then
+      builtins.seq (builtins.elemAt ready batchOf.${variable}) one
+    else
+      one
+  ) derivations;
+
   # -- targets -----------------------------------------------------------------------------------
 
   wanted = map (
     target:
     target
     // {
-      found = map (
+      several = map (
         variable:
-        derivations.${string "targets" variable}
+        found.${string "targets" variable}
           or (fail "a target is ${toJSON variable}, which is not in it")
       ) (list "targets" (target.variables or null));
     }
   ) (builtins.attrValues (set "targets" (data.targets or null)));
 
   # Each target by the name of its stage; a list, as a matcher may have selected several results.
-  targets = mapAttrs (_: several: builtins.concatMap (target: target.found) several) (
+  targets = mapAttrs (_: several: builtins.concatMap (target: target.several) several) (
     builtins.groupBy (target: string "the name of a target" (target.name or null)) wanted
   );
 
-  all = builtins.concatMap (target: target.found) wanted;
+  all = builtins.concatMap (target: target.several) wanted;
 in
 if unknown != [ ] then
   fail "overrides has ${head unknown}, which is not in it: it has ${concatStringsSep ", " (attrNames entries)}"
 else
-  derivations
+  found
   // {
     inherit targets;
 

@@ -9,7 +9,8 @@ several lines is a list of them. A text is a string, or a list of parts that are
     {"package": ATTRIBUTE, "output": NAME}  the path of a package of the set that is given to Nix
 
 Beside what the derivations are made from, the lock has the paths that follow from it, where they
-can be known without evaluating a package set, so that tools need no Nix to name them.
+can be known without evaluating a package set, so that tools need no Nix to name them; and if it is
+deep, `order` has all variables, dependencies first.
 `lock_reader.read_lock` is the inverse.
 """
 
@@ -31,6 +32,10 @@ from plxnix.version import VERSION
 #: The name of the file, and the number of its format.
 LOCK: Final = "plxnix.lock.json"
 FORMAT: Final = 1
+
+#: How many derivations may depend on each other in a row before Nix needs to be told their order,
+#: as it evaluates by recursion: between 5,000 and 10,000 are too many for its stack.
+DEEP: Final = 1000
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -59,10 +64,20 @@ def lock(graph: DerivationGraph, command: str) -> str:
             for dref, items in graph.targets.items()
         },
     }
+    if _depth(graph) > DEEP:
+        value["order"] = [item.variable for item in graph.items]
     packages = {one.attribute: _package(one) for one in _packages(graph) if one.drv_path}
     if packages:
         value["packages"] = packages
     return _print(value) + "\n"
+
+
+def _depth(graph: DerivationGraph) -> int:
+    depths: dict[object, int] = {}
+    for item in graph.items:
+        above = (depths.get(reference.node, 0) for reference in _references(item.node))
+        depths[item.node] = 1 + max(above, default=0)
+    return max(depths.values(), default=0)
 
 
 def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:

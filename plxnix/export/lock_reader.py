@@ -128,7 +128,7 @@ class _Reader:
         _keys(
             value,
             {"derivations", "generated", "targets", "toolchain", "version"},
-            {"packages"},
+            {"order", "packages"},
             "the lock",
         )
         self._entries = _mapping(value["derivations"], "derivations")
@@ -146,6 +146,9 @@ class _Reader:
         generated = _mapping(self._value["generated"], "generated")
         for variable in self._order():
             self._done[variable] = self._derivation(variable)
+        order = _strings(self._value.get("order", [*self._done]), "order")
+        if len(order) != len(self._done) or set(order) != self._done.keys():
+            raise _wrong(order, "order", "each derivation once")
         return Lock(
             command=_string(generated.get("with", ""), "generated.with"),
             toolchain=_string(toolchain["name"], "toolchain.name"),
