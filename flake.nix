@@ -51,5 +51,17 @@
       overlays.default = import ./nix/overlay.nix;
 
       lib = import ./nix/lib;
+
+      templates = rec {
+        default = pipeline;
+        pipeline = {
+          path = ./nix/templates/pipeline;
+          description = "A pipeline of stages, built by plxnix and by Nix";
+        };
+        python = {
+          path = ./nix/templates/python;
+          description = "A Python program that shares what it fetches with Nix";
+        };
+      };
     };
 }

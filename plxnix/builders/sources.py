@@ -18,7 +18,6 @@ __all__ = ["MIRRORS", "hashed_mirrors_from", "redact", "sources"]
 #: separated by blanks, goes before, as it does for the fetchurl of nixpkgs.
 MIRRORS: Mapping[str, tuple[str, ...]] = {
     "apache": ("https://downloads.apache.org/", "https://archive.apache.org/dist/"),
-    "cran": ("https://cran.r-project.org/", "https://cloud.r-project.org/"),
     "gnome": ("https://download.gnome.org/",),
     "gnu": ("https://ftpmirror.gnu.org/", "https://ftp.gnu.org/gnu/"),
     "gnupg": ("https://gnupg.org/ftp/gcrypt/",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,45 @@ def test_nix_develop_imports_the_checkout(
         variables={"PYTHONPATH": ""},
     )
     assert shown.stdout.splitlines()[-1] == str(project)
+
+
+@pytest.mark.parametrize("name", ["pipeline", "python"])
+def test_templates(
+    nix_env: NixEnv, project: Path, stub_nixpkgs: Path, tmp_path: Path, name: str
+) -> None:
+    """`nix flake init` gives a flake that evaluates whole, with this plxnix and its nixpkgs."""
+    nix_env.run("nix", "flake", "init", "--template", f"path:{project}#{name}", cwd=tmp_path)
+    flake = (
+        f"path:{tmp_path}",
+        *("--override-input", "plxnix", f"path:{project}"),
+        *("--override-input", "plxnix/nixpkgs", f"path:{stub_nixpkgs}"),
+        "--no-write-lock-file",
+    )
+    shown = json.loads(nix_env.run("nix", "flake", "show", "--json", *flake).stdout)
+    assert shown["packages"]["x86_64-linux"]["default"]["type"] == "derivation"
+    assert "default" in shown["devShells"]["x86_64-linux"]
+    nix_env.run("nix", "flake", "check", *flake)
+
+
+def test_pipeline_template_builds_as_it_does_here(
+    nix_env: NixEnv, project: Path, stub_nixpkgs: Path, tmp_path: Path
+) -> None:
+    """The template's lock is the one that its stages give, and Nix builds what plxnix builds."""
+    template = tmp_path / "pipeline"
+    shutil.copytree(ROOT / "nix" / "templates" / "pipeline", template)
+    (template / "pipeline.py").chmod(0o644)
+    command = (sys.executable, "-m", "plxnix")
+    export = ("export", "pipeline.py", "--format", "lock", "-o", "plxnix.lock.json")
+    before = (template / "plxnix.lock.json").read_text()
+    nix_env.run(*command, *export, cwd=template)
+    assert (template / "plxnix.lock.json").read_text() == before
+    native = nix_env.run(*command, "realize", "pipeline.py", "--print", "paths", cwd=template)
+    nix_env.run(
+        "nix",
+        "build",
+        f"path:{template}",
+        *("--override-input", "plxnix", f"path:{project}"),
+        *("--override-input", "plxnix/nixpkgs", f"path:{stub_nixpkgs}"),
+        *("--no-write-lock-file", "--out-link", str(tmp_path / "result")),
+    )
+    assert (tmp_path / "result").read_text() == Path(native.stdout.strip(), "frequent").read_text()

@@ -47,6 +47,9 @@ let
       extensions = self.pythonPackagesExtensions;
     };
 
+    python3.withPackages =
+      select: run "python3-env" { packages = select self.python3Packages; } "mkdir -p $out/bin";
+
     bubblewrap = empty "bubblewrap";
     git = empty "git";
     nix = empty "nix";
