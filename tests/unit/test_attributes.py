@@ -124,6 +124,7 @@ def test_copies(lab: Lab) -> None:
     for other in (copy.copy(found), pickle.loads(pickle.dumps(found))):  # noqa: S301 (our own)
         assert other.rate == [1]
         assert other._rref == found._rref
+    assert not hasattr(Attrs.__new__(Attrs), "rate")
 
 
 def test_view_of_a_build(lab: Lab, tmp_path: Path) -> None:
