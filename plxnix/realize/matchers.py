@@ -88,10 +88,11 @@ def exact(expected: Sequence[str]) -> Key:
 
     Raises `InvalidReference`, and `InvalidValue` for a realization that is named twice.
     """
+    places: dict[RRef, int] = {}
     for place, rref in enumerate(expected):
-        if rref in expected[:place]:
+        if rref in places:
             raise InvalidValue(f"{rref} is named twice", "name each realization once")
-    places = {RRef.parse(rref): len(expected) - place for place, rref in enumerate(expected)}
+        places[RRef.parse(rref)] = len(expected) - place
     return lambda _, rref: places.get(rref)
 
 
