@@ -1,12 +1,13 @@
 """The main job, start to end, on real data: `make demo` runs this.
 
 It trains twelve small networks on handwritten digits, keeps the best three, lets them vote, runs it
-all again (nothing happens), changes one parameter, exports the result to Nix, and builds it there if
-there is Nix. Everything it makes is below `_demo/`.
+all again (nothing happens), changes one parameter, exports the result to Nix, and builds it there
+if there is Nix. Everything it makes is below `_demo/`; a second run finds most of it done.
 """
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import subprocess
@@ -19,9 +20,29 @@ from rich.table import Table
 
 from plxnix import Registry, Store, current_registry, drefcfg, instantiate, rrefbstart
 
-HERE = Path(__file__).parent
-DIGITS = "examples/digits.py"
+HERE = Path(__file__).resolve().parent
+REPORT = "examples/digits.py:report"
 PLACE = Path(os.environ.get("PLXNIX_DEMO", "_demo"))
+
+#: Where the Nix daemon listens.
+DAEMON = "/nix/var/nix/daemon-socket/socket"
+
+#: What Nix needs to build as root without a daemon and without users of its own to build as. The
+#: user's own configuration stays as it is.
+ALONE = "build-users-group =\nsandbox = false\nsubstituters =\n"
+
+#: Nothing of this demo is in a binary cache, so none need be asked.
+OFFLINE = ("--option", "substitute", "false")
+
+#: Whether Nix can build with this machine's own programs, as the demo's export has it.
+PROBE = """\
+derivation {
+  name = "plxnix-demo-probe";
+  system = builtins.currentSystem;
+  builder = "/bin/bash";
+  args = [ "-c" "echo yes > $out" ];
+}
+"""
 
 console = Console(highlight=False)
 
@@ -29,44 +50,74 @@ console = Console(highlight=False)
 def main() -> int:
     """Run the demo; return the exit status."""
     os.chdir(HERE.parent)
-    PLACE.mkdir(exist_ok=True)
+    PLACE.mkdir(parents=True, exist_ok=True)
     os.environ["PLXNIX_ROOT"] = str((PLACE / "store").resolve())
+    # It keeps a list of the machine's fonts, which belongs here too.
+    os.environ.setdefault("MPLCONFIGDIR", str((PLACE / "matplotlib").resolve()))
     began = time.monotonic()
 
-    say("Train 12 networks, keep the best 3 by validation accuracy, let them vote, draw it")
+    say("1. Train 12 networks, keep the best 3 by validation accuracy, let them vote, draw it")
     plxnix("init")
-    plxnix("realize", f"{DIGITS}:report", "--out-link", str(PLACE / "report"))
+    plxnix("realize", REPORT, "--out-link", str(PLACE / "report"))
 
-    say("The twelve runs; the matcher chose those with a star")
+    say("2. The twelve runs; the matcher chose those with a star")
     show_runs()
 
-    say("Again: nothing runs, and it says so")
-    plxnix("realize", f"{DIGITS}:report")
+    say("3. Ask for the same again: nothing runs, and it says so")
+    plxnix("realize", REPORT)
 
-    say("Change one parameter: what would run, and why")
-    plxnix("realize", f"{DIGITS}:report", "--arg", "hidden=24", "--dry-run")
+    say("4. Change one parameter: what would run, and why")
+    plxnix("realize", REPORT, "--arg", "hidden=24", "--dry-run")
 
-    say("Do it: the data stay, what depends on the parameter runs")
-    plxnix("realize", f"{DIGITS}:report", "--arg", "hidden=24", "--out-link", str(PLACE / "report24"))
+    say("5. Do it: the data stay, what depends on the parameter runs")
+    plxnix("realize", REPORT, "--arg", "hidden=24", "--out-link", str(PLACE / "report-24"))
 
-    say("Hand it to Nix: the data as a fetch, the chosen models as pins, the report as a derivation")
-    expression = str(PLACE / "default.nix")
-    plxnix("export", f"{DIGITS}:report", "--explain")
-    plxnix("export", f"{DIGITS}:report", "-o", expression)
-    if shutil.which("nix-build"):
-        say("Build it with Nix")
-        plxnix("nix", "add", "--target", f"{DIGITS}:report")
-        run("nix-build", expression, "--out-link", str(PLACE / "nix-report"))
-        run("diff", "-r", str(PLACE / "nix-report"), str(PLACE / "report"))
-        console.print("[green]The report that Nix built is the one that plxnix built.[/green]")
-    else:
-        console.print("There is no nix-build on this machine: the last step is left out.")
-    console.print(
-        f"\n[bold]Done in {time.monotonic() - began:.0f} s.[/bold] "
-        f"Look at {PLACE / 'report' / 'index.html'} and {PLACE / 'report' / 'digits.png'}; "
-        f"the expression is {expression}."
-    )
+    say("6. Hand it to Nix: results of Python code go as pins, the report as a derivation")
+    expression = PLACE / "default.nix"
+    plxnix("export", REPORT, "--toolchain", "host", "--explain")
+    plxnix("export", REPORT, "--toolchain", "host", "-o", str(expression))
+    build_with_nix(expression)
+
+    seconds = time.monotonic() - began
+    console.print(f"\n[bold green]Done in {seconds:.0f} s.[/bold green] Look at")
+    for title, path in (
+        ("the picture:", PLACE / "report" / "digits.png"),
+        ("the report:", PLACE / "report" / "index.html"),
+        ("the expression:", expression),
+    ):
+        console.print(f"  {title:16}{path}", soft_wrap=True)
     return 0
+
+
+def build_with_nix(expression: Path) -> None:
+    """Build the report with Nix and compare it, or say why that is left out."""
+    if not shutil.which("nix-build"):
+        say("7. Build it with Nix: left out, as there is no Nix on this machine")
+        return
+    trouble = probe()
+    if trouble:
+        say("7. Build it with Nix: left out, as it cannot build with this machine's programs")
+        console.print(trouble, markup=False)
+        console.print("`plxnix export --toolchain nixpkgs` takes them from nixpkgs instead.")
+        return
+    say("7. Put the pins into the Nix store, and let Nix build the report")
+    plxnix("nix", "add", "--target", REPORT)
+    run("nix-build", str(expression), "--out-link", str(PLACE / "nix-report"), *OFFLINE)
+    run("diff", "-r", str(PLACE / "nix-report"), str(PLACE / "report"))
+    console.print("The report that Nix built is, byte for byte, the one that plxnix built.")
+
+
+def probe() -> str:
+    """Set Nix up for this process where it needs that; return what keeps it from building."""
+    if not os.path.exists(DAEMON) and not any(one.gr_name == "nixbld" for one in grp.getgrall()):
+        os.environ["NIX_CONFIG"] = f"{os.environ.get('NIX_CONFIG', '')}\n{ALONE}"
+    result = subprocess.run(
+        ["nix-build", "--no-out-link", *OFFLINE, "--expr", PROBE],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return "" if result.returncode == 0 else result.stderr.strip()
 
 
 def say(text: str) -> None:
@@ -76,12 +127,12 @@ def say(text: str) -> None:
 
 def plxnix(*arguments: str) -> None:
     """Run a command of plxnix, shown as a user would type it."""
-    run(sys.executable, "-m", "plxnix", *arguments, shown=["plxnix", *arguments])
+    run(sys.executable, "-m", "plxnix", *arguments, shown=("plxnix", *arguments))
 
 
-def run(*command: str, shown: list[str] | None = None) -> None:
+def run(*command: str, shown: tuple[str, ...] = ()) -> None:
     """Run a command and stop the demo if it fails."""
-    console.print(f"[dim]$ {' '.join(shown or command)}[/dim]", soft_wrap=True)
+    console.print(f"$ {' '.join(shown or command)}", style="dim", markup=False, soft_wrap=True)
     status = subprocess.run(command, check=False).returncode
     if status != 0:
         console.print(f"[red]failed with exit status {status}[/red]")
@@ -90,22 +141,21 @@ def run(*command: str, shown: list[str] | None = None) -> None:
 
 def show_runs() -> None:
     """Print a table of all realizations of the training stage, best first."""
-    sys.path.insert(0, str(HERE))
+    import digits  # The folder of a script is where Python looks first.
+
     store = Store(os.environ["PLXNIX_ROOT"])
     with current_registry(Registry(store)) as registry:
-        import digits
-
         dref = instantiate(digits.train).dref
-        derivation = registry.derivations[dref]
+        matcher = registry.derivations[dref].matcher
     rrefs = store.realizations(dref)
-    chosen = derivation.matcher(store, rrefs) or []
-    table = Table("", "run", "accuracy", "realized", title=str(derivation.matcher))
+    chosen = matcher(store, rrefs) or []
+    table = Table("", "run", "accuracy", "realized")
     scores = {rref: Path(store.path(rref), "accuracy.txt").read_text().strip() for rref in rrefs}
-    for rref in sorted(rrefs, key=lambda one: (scores[one], one), reverse=True):
+    for rref in sorted(rrefs, key=lambda one: (scores[one], one in chosen), reverse=True):
         when = time.strftime("%H:%M:%S", time.localtime(rrefbstart(rref, store)))
         table.add_row("*" if rref in chosen else "", rref.rhash[:12], scores[rref], when)
     console.print(table)
-    console.print(f"hidden = {drefcfg(dref, store)['hidden']}, data shared by all runs")
+    console.print(f"hidden = {drefcfg(dref, store)['hidden']}; chosen by {matcher!r}", markup=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """GNU Hello, built from its sources: a toy package manager in three stages.
 
+Natively it needs a C compiler and make on this machine; in Nix, the toolchain brings them.
+
     plxnix realize examples/hello.py:hello --print paths
     plxnix export examples/hello.py:hello -o default.nix && nix-build default.nix
 """
