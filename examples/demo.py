@@ -34,13 +34,14 @@ ALONE = "build-users-group =\nsandbox = false\nsubstituters =\n"
 #: Nothing of this demo is in a binary cache, so none need be asked.
 OFFLINE = ("--option", "substitute", "false")
 
-#: Whether Nix can build with this machine's own programs, as the demo's export has it.
+#: Whether Nix can build with this machine's own programs, as the demo's export has it, now.
 PROBE = """\
 derivation {
   name = "plxnix-demo-probe";
   system = builtins.currentSystem;
   builder = "/bin/bash";
   args = [ "-c" "echo yes > $out" ];
+  now = builtins.currentTime;
 }
 """
 

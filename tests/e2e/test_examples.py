@@ -172,3 +172,46 @@ def greet(folder: Path) -> str:
         text=True,
         env={"LC_ALL": "C"},
     ).stdout
+
+
+class TestDemo:
+    """`make demo`, beyond the installation."""
+
+    def demo(self, place: Path, **variables: str) -> str:
+        """Run it and return what it prints."""
+        result = subprocess.run(
+            [sys.executable, EXAMPLES / "demo.py"],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PLXNIX_DEMO": str(place), "COLUMNS": "100", **variables},
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def test_it_runs_to_the_end(self, nix_env: NixEnv, tmp_path: Path) -> None:
+        """All steps succeed, everything is below its folder, and the end says where to look."""
+        place = tmp_path / "demo"
+        said = self.demo(place)
+        assert said.count("would run\t") == 4
+        assert "nothing to do: all 6 stages are realized" in said
+        assert "byte for byte" in said
+        (picture,) = (line.split()[-1] for line in said.splitlines() if "the picture:" in line)
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+        natively, by_nix = ((place / name).resolve() for name in ("report", "nix-report"))
+        assert nar_hash(natively) == nar_hash(by_nix)
+        assert {path.name for path in tmp_path.iterdir()} == {"demo", "home"}
+        assert nix_env.version
+
+        again = self.demo(place, PATH=os.fspath(tmp_path))
+        assert "there is no Nix on this machine" in again
+        assert again.count("nothing to do") == 3
+
+    def test_nix_that_cannot_build(self, nix_env: NixEnv, tmp_path: Path) -> None:
+        """Where Nix cannot build with the machine's programs, that step is left out, and why."""
+        said = self.demo(tmp_path / "demo", NIX_CONFIG="build-users-group = no-such-group")
+        assert "no-such-group" in said
+        assert "left out, as it cannot build" in said
+        assert nix_env.version
