@@ -5,7 +5,7 @@ twelve times, and a matcher keeps the three models that do best on data they hav
 
     plxnix realize examples/digits.py:ensemble        # trains, then never again
     plxnix realize examples/digits.py:ensemble -a hidden=48 --dry-run
-    plxnix export examples/digits.py:report -o default.nix
+    plxnix export examples/digits.py:report --toolchain host -o default.nix
 """
 
 from __future__ import annotations

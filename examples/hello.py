@@ -1,9 +1,11 @@
-"""GNU Hello, built from its sources: a toy package manager in three stages.
+"""GNU Hello, built from its sources: a toy package manager in a few stages.
 
-Natively it needs a C compiler and make on this machine; in Nix, the toolchain brings them.
+Build it here, and by Nix:
 
     plxnix realize examples/hello.py:hello --print paths
-    plxnix export examples/hello.py:hello -o default.nix && nix-build default.nix
+    plxnix export examples/hello.py:hello --toolchain host -o default.nix && nix-build default.nix
+
+`greeting` runs what `hello` has built.
 """
 
 from plxnix import DRef, execute, fetchurl, selfref, unpack
