@@ -43,7 +43,7 @@ optimized: $(VENV)/.dev ## Run the unit tests under python -O
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure speed
-	@$(RUN) -m tests.bench
+	@$(RUN) tests/bench/run.py
 
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and try it in a clean environment

@@ -15,7 +15,7 @@ import pytest
 from plxnix.cli import main
 
 #: Four stages: `numbers`, three `runs` of which `best` is kept, and a `report` of it.
-STAGES = '''
+STAGES = """
 from plxnix import autostage, match_best, selfref
 
 @autostage(out=[selfref, "numbers.txt"])
@@ -32,7 +32,7 @@ def report(best, out, extra):
     out.write_text("best: " + best.score.read_text())
     extra.parent.mkdir()
     extra.write_text("more")
-'''
+"""
 
 
 @dataclass(frozen=True)
