@@ -55,6 +55,7 @@ tools:
 
 .PHONY: clean
 clean: ## Remove what the other targets have made
+	[ ! -d _demo ] || chmod -R u+w _demo # What is realized is read-only.
 	rm -rf $(VENV) build dist _demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find plxnix tests examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

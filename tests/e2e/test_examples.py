@@ -207,7 +207,7 @@ class TestDemo:
 
         again = self.demo(place, PATH=os.fspath(tmp_path))
         assert "there is no Nix on this machine" in again
-        assert again.count("nothing to do") == 3
+        assert again.count("nothing to do") == 4
 
     def test_nix_that_cannot_build(self, nix_env: NixEnv, tmp_path: Path) -> None:
         """Where Nix cannot build with the machine's programs, that step is left out, and why."""
