@@ -87,7 +87,8 @@ from plxnix.store.query import (
 from plxnix.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from plxnix.recipes import execute, fetchlocal, fetchurl, mkfile, mknode, unpack
+    from plxnix.locking.stage import fetchlock
+    from plxnix.recipes import execute, fetchlocal, fetchtree, fetchurl, mkfile, mknode, unpack
 
 __all__ = [
     "Attrs",
@@ -135,6 +136,8 @@ __all__ = [
     "evaluate",
     "execute",
     "fetchlocal",
+    "fetchlock",
+    "fetchtree",
     "fetchurl",
     "fsinit",
     "instantiate",
@@ -173,7 +176,7 @@ __all__ = [
 ]
 
 #: Recipes are loaded when they are asked for: a script without them starts in half the time.
-_RECIPES = ("execute", "fetchlocal", "fetchurl", "mkfile", "mknode", "unpack")
+_RECIPES = ("execute", "fetchlocal", "fetchtree", "fetchurl", "mkfile", "mknode", "unpack")
 
 
 def __getattr__(name: str) -> Any:
@@ -181,8 +184,12 @@ def __getattr__(name: str) -> Any:
         from plxnix import recipes
 
         return getattr(recipes, name)
+    if name == "fetchlock":
+        from plxnix.locking.stage import fetchlock
+
+        return fetchlock
     raise AttributeError(f"module 'plxnix' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_RECIPES})
+    return sorted({*globals(), *_RECIPES, "fetchlock"})

@@ -29,6 +29,7 @@ __all__ = [
     "InvalidSetting",
     "InvalidValue",
     "LensError",
+    "LockChanged",
     "MatcherUnsatisfied",
     "MissingExtra",
     "MissingRealizer",
@@ -47,6 +48,7 @@ __all__ = [
     "ToolFailed",
     "ToolMissing",
     "Unexportable",
+    "UnknownSource",
     "UnknownStage",
 ]
 
@@ -262,6 +264,17 @@ class ArchiveError(PlxnixError):
 
 class HostileArchive(ArchiveError):
     """An archive holds a member that would leave its folder or overwhelm the machine."""
+
+
+# -- locks -------------------------------------------------------------------------------------
+
+
+class UnknownSource(PlxnixError, KeyError):
+    """A lock has no source of that name."""
+
+
+class LockChanged(PlxnixError):
+    """A lock was changed by somebody else meanwhile, in the very place that was to be changed."""
 
 
 # -- export and Nix programs -------------------------------------------------------------------

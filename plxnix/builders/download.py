@@ -72,7 +72,8 @@ def download(
     The file grows at `partial` (default: beside `destination`; the same filesystem) and is moved in
     one step, with mode 0644, when its hash is right. Nothing is decoded: a compressed file stays
     so. If the transfer breaks or is interrupted, the part stays and a later call resumes it, where
-    the server can; a file that changed there starts over. Nothing is flushed to disk. Takes
+    the server can; a file that changed there starts over, and of one that is whole nothing is
+    asked. Nothing is flushed to disk. Takes
     constant memory.
 
     Raises `HashMismatch` if a source had other contents and none had the right ones,
@@ -94,7 +95,11 @@ def download(
     growing = Partial(partial, hash.algorithm if hash is not None else "sha256")
     job = _Job(name or destination.name, hash, settings, progress, transport, growing)
     try:
-        result = job.run(candidates)
+        validator = growing.validator
+        if hash is not None and validator is not None and growing.hash() == hash:
+            result = validator.url  # All of it is there: nobody has to be asked.
+        else:
+            result = job.run(candidates)
         growing.publish(destination)
     finally:
         growing.close()

@@ -11,11 +11,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from plxnix.builders.sources import redact
 from plxnix.errors import DownloadFailed
 from plxnix.nix import hashes
 from plxnix.nix.hashes import Hash
 
-__all__ = ["Partial", "Validator"]
+__all__ = ["Partial", "Validator", "leave"]
 
 _PIECE = 1 << 20
 
@@ -133,6 +134,17 @@ class Partial:
         while data := os.read(self._file, _PIECE):
             self._hasher.update(data)
             self.size += len(data)
+
+
+def leave(file: Path, path: Path, url: str) -> None:
+    """Move a file that is whole to where a download grows: it ends there without a request.
+
+    Both are on the same filesystem. `url` is where it came from.
+    """
+    record = path.with_name(f"{path.name}.json")
+    # First the file: a record of a file that is not there would be one of an empty file.
+    os.replace(file, path)
+    record.write_text(json.dumps([redact(url), "whole", True]), encoding="utf-8")
 
 
 def _open_locked(path: Path) -> int | None:

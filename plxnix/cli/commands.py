@@ -29,6 +29,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "du": ("graph", "Show how much space realizations take."),
         "info": ("about", "Show what is known of the store or of a reference."),
     },
+    "Fetch": {
+        "prefetch": ("prefetch", "Download a file and print its hash."),
+        "lock": ("lock", "Maintain named fetches in a lock."),
+    },
     "Go to Nix": {
         "export": ("export", "Write stages as Nix."),
         "nix": ("nix", "Pass results to the Nix store."),

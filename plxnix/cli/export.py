@@ -112,7 +112,10 @@ def export(
             raise click.UsageError(f"{form} has several files: give a folder, -o FOLDER/")
         session.console.text(*files.values())
         return
-    written = {**place(files, output), **lock}
+    placed = place(files, output)
+    if form == "lock":
+        placed = keep_sources(placed)
+    written = {**placed, **lock}
     write_files(written)
     names = ", ".join(map(str, written))
     session.console.say(f"wrote {names}: {counted(len(graph.items), 'derivation')}")
@@ -123,6 +126,18 @@ def load_closure(session: Session, targets: tuple[str, ...], arguments: dict[str
     progress = Progress(session.console)
     with talking(session.console, progress):
         return joined(load_targets(session, session.store(create=True), targets, arguments))
+
+
+def keep_sources(files: dict[Path, str]) -> dict[Path, str]:
+    """Return locks that are to be written, with the sources of those that they replace."""
+    from plxnix.locking.file import merge_sources
+
+    return {
+        path: merge_sources(path.read_text("utf-8", "surrogateescape"), text)
+        if path.is_file() and path.stat().st_size
+        else text
+        for path, text in files.items()
+    }
 
 
 def choose_toolchain(

@@ -27,6 +27,7 @@ OURS = frozenset(
         "overrides",
         "pin",
         "pkgs",
+        "sources",
         "stage",
         "stages",
         "targets",

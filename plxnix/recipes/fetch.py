@@ -7,8 +7,9 @@ file under the same name and hash, here or there, has it at the same path.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -66,7 +67,7 @@ class Fetch(Recipe):
             Hash.parse(config["hash"]),
             name=sanitise_name(config["filename"]),
             partial=Path(job.store.layout.download(job.dref)),
-            progress=_Progress(job),
+            progress=Told(job),
         )
         if "unpack" in config["mode"]:
             folder = self._unpack(job, file)
@@ -84,7 +85,7 @@ class Fetch(Recipe):
         return output
 
 
-class _Progress:
+class Told:
     """Tells the observer of a realization how a download goes on."""
 
     def __init__(self, job: Job) -> None:
@@ -110,11 +111,12 @@ def sources(config: Config) -> list[str]:
     return [config["url"], *config.get("urls", [])]
 
 
-def fetch_node(config: Config) -> Node:
+def fetch_node(config: Config, digest: Hash | None = None) -> Node:
     """Return the derivation of Nix's `<nix/fetchurl.nix>`, attribute for attribute.
 
     The first URL is the one that Nix itself uses, a mirror's first place in its stead; the others
-    are for our downloader and for the nixpkgs toolchain.
+    are for our downloader and for the nixpkgs toolchain. `digest` is the file's if that is not the
+    config's `hash`.
     """
     url = _direct(config["url"])
     return Node(
@@ -130,7 +132,7 @@ def fetch_node(config: Config) -> Node:
             "url": text(url),
             "urls": text(url),
         },
-        fixed=FixedOutput(Hash.parse(config["hash"])),
+        fixed=FixedOutput(digest or Hash.parse(config["hash"])),
         comment=str(config.dref),
     )
 
@@ -179,11 +181,7 @@ def fetchurl(
     Raises `InvalidValue`, `InvalidHash`; while realizing `DownloadFailed`, `HashMismatch`.
     """
     del registry
-    given_urls = [one for one in (url, *urls) if one is not None]
-    if not given_urls:
-        raise InvalidValue("fetchurl got no URL", "give url= or urls=")
-    for one in given_urls:
-        _check_url(one)
+    given_urls = check_urls("fetchurl", url, urls)
     file = filename or unquote(urlsplit(given_urls[0]).path.rpartition("/")[2])
     given = {"sha256": sha256, "sha1": sha1, "sha512": sha512, "hash": hash}
     return _register(file, given_urls, _hash(given), mode, name, fields)
@@ -228,6 +226,18 @@ def fetchlocal(
 def _register(
     file: str, urls: list[str], digest: Hash, mode: str | None, name: str | None, fields: Any
 ) -> DRef:
+    return mkdrv(fetch_config(file, urls, digest, mode, name, fields), match_only(), Fetch())
+
+
+def fetch_config(
+    file: str,
+    urls: Sequence[str],
+    digest: Hash,
+    mode: str | None = None,
+    name: str | None = None,
+    fields: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
+    """Return the config of a fetch; arguments are as for `fetchurl`. Raises `InvalidValue`."""
     if not file:
         raise InvalidValue(f"{urls[0]} ends without the name of a file", "give one: filename=")
     RefPath.make(selfref, [file])
@@ -250,13 +260,24 @@ def _register(
         "url": urls[0],
     }
     if urls[1:]:
-        config["urls"] = urls[1:]
+        config["urls"] = list(urls[1:])
     if not words:
         config.setdefault("out", [selfref, file])
-    return mkdrv(Config(config), match_only(), Fetch())
+    return Config(config)
 
 
-def _check_url(url: str) -> None:
+def check_urls(function: str, url: str | None, urls: Sequence[str]) -> list[str]:
+    """Return the URLs that a fetch was given; raise `InvalidValue` if one cannot be fetched."""
+    found = [one for one in (url, *urls) if one is not None]
+    if not found:
+        raise InvalidValue(f"{function} got no URL", "give url= or urls=")
+    for one in found:
+        check_url(one)
+    return found
+
+
+def check_url(url: str) -> None:
+    """Raise `InvalidValue` for a URL that cannot be fetched from, or holds credentials."""
     try:
         parts = urlsplit(url) if isinstance(url, str) and "\0" not in url else None
     except ValueError:  # a host that is none

@@ -1,0 +1,209 @@
+"""The file of a lock: read with care, changed in one section, and replaced in one step.
+
+Of the whole file only `sources` is ours. The other sections, known or not, stay what they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from plxnix.errors import InvalidValue, LockChanged, UnknownSource
+from plxnix.locking.source import LockedSource
+
+#: What the file is called, and the number of its format.
+LOCK = "plxnix.lock.json"
+FORMAT = 1
+
+
+class LockFile:
+    """A lock as it was read: `sources` by name, sorted. `save` changes the file.
+
+    Raises `InvalidValue` if there is none (unless `create`, which takes it for an empty one), if
+    it is no lock, or if a source is not of the right form.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] = LOCK, create: bool = False) -> None:
+        # A link stays one: what it leads to is replaced.
+        self.path = Path(os.path.realpath(path))
+        self.shown = os.fspath(path)
+        data = _read(self.path, self.shown)
+        if data is None and not create:
+            raise InvalidValue(
+                f"there is no lock at {self.shown}",
+                "`plxnix lock add NAME URL` makes one; --lock names another",
+            )
+        self._data = data
+        self._raw = _sources(data, self.shown)
+        self.sources = {
+            name: LockedSource.parse(name, value) for name, value in sorted(self._raw.items())
+        }
+
+    def __getitem__(self, name: str) -> LockedSource:
+        """Return a source; raise `UnknownSource`, which names one that is called alike."""
+        if name not in self.sources:
+            close = get_close_matches(name, self.sources, 1)
+            raise UnknownSource(
+                f"{self.shown} has no source {name!r:.200}",
+                f"is it {close[0]!r}?" if close else "`plxnix lock show` lists what it has",
+            )
+        return self.sources[name]
+
+    def select(self, names: tuple[str, ...]) -> dict[str, LockedSource]:
+        """Return the named sources, or all if none is named; raise `UnknownSource`."""
+        return {name: self[name] for name in dict.fromkeys(names)} if names else self.sources
+
+    def save(self, changes: Mapping[str, LockedSource | None]) -> None:
+        """Write changed sources, None for one that goes; the file changes in one step.
+
+        What others have changed in the file meanwhile is kept. Raises `LockChanged` if that was
+        one of the same sources, `OSError` if the file cannot be written; it is as it was then.
+        """
+        if not changes:
+            return
+        with _folder_locked(self.path.parent):
+            data = _read(self.path, self.shown)
+            value: dict[str, Any] = {"version": FORMAT}
+            if data is not None:
+                value = _parse(data, self.shown)
+            raw = _sources(data, self.shown)
+            for name, source in changes.items():
+                if raw.get(name) != self._raw.get(name):
+                    raise LockChanged(
+                        f"{self.shown} was changed meanwhile: the source {name} is another now",
+                        "nothing was written; look at it and do it again",
+                    )
+                if source is None:
+                    raw.pop(name, None)
+                else:
+                    raw[name] = source.value()
+            value["sources"] = raw
+            text = printed(value)
+            if data is None or text.encode() != data:
+                self._replace(data, text.encode())
+
+    def _replace(self, before: bytes | None, data: bytes) -> None:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                mode = stat.S_IMODE(self.path.stat().st_mode) if before is not None else 0o644
+                os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            # Other programs do not lock the folder.
+            if _read(self.path, self.shown) != before:
+                raise LockChanged(
+                    f"{self.shown} was changed meanwhile", "nothing was written; do it again"
+                )
+            os.replace(temporary, self.path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+def merge_sources(old: str, new: str) -> str:
+    """Return the lock `new` with the sources of the lock `old`, in whose place it is written.
+
+    Without sources there `new` comes back as it is. Raises `InvalidValue` if `old` is no lock: it
+    would be lost.
+    """
+    value = _parse(old.encode("utf-8", "surrogateescape"), "the lock that is there")
+    if not value.get("sources"):
+        return new
+    return printed({**json.loads(new), "sources": value["sources"]})
+
+
+def printed(value: Any) -> str:
+    """Write a lock: sorted, indented by two, with a line feed at its end."""
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+
+def parse_json(data: bytes, shown: str) -> dict[str, Any]:
+    """Read an object of JSON that can be written again without a loss; raise `InvalidValue`."""
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_number,
+            parse_float=_fraction,
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise InvalidValue(f"{shown} is nested too deeply", "it was not touched") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"{shown}: {error.message}", error.hint) from None
+    except ValueError as error:
+        raise InvalidValue(f"{shown} is no JSON in UTF-8: {error}", "it was not touched") from None
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{shown} is no object, but {value!r:.100}", "it was not touched")
+    return value
+
+
+def _parse(data: bytes, shown: str) -> dict[str, Any]:
+    value = parse_json(data, shown)
+    version = value.get("version")
+    if version != FORMAT or type(version) is not int:
+        raise InvalidValue(
+            f"{shown} has the version {version!r:.100}, and this plxnix knows {FORMAT}",
+            "use the plxnix that wrote it; it was not touched",
+        )
+    return value
+
+
+def _sources(data: bytes | None, shown: str) -> dict[str, Any]:
+    found = _parse(data, shown).get("sources", {}) if data is not None else {}
+    if not isinstance(found, dict):
+        raise InvalidValue(f"{shown}: sources is {found!r:.100}", "it has to be an object")
+    return found
+
+
+def _read(path: Path, shown: str) -> bytes | None:
+    """Return the contents of a regular file, None if there is none."""
+    try:
+        if path.exists() and not path.is_file():
+            raise InvalidValue(f"{shown} is no file", "name another lock: --lock")
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes of plxnix from writing there meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidValue(f"it has {twice!r:.100} twice in one object", "take one out")
+    return found
+
+
+def _number(constant: str) -> NoReturn:
+    raise InvalidValue(f"it holds the number {constant}, which is none in JSON", "take it out")
+
+
+def _fraction(digits: str) -> float:
+    number = float(digits)
+    if repr(number) != digits:
+        raise InvalidValue(
+            f"it holds the number {digits:.100}, which cannot be kept exactly", "write it as text"
+        )
+    return number
