@@ -72,7 +72,7 @@ URLS = (
     "https://example.org/data.csv",
     "https://example.org/a/b/data.tar?x=/1#/y",
     "https://example.org/a%20b%3fc%2B%2b.txt",
-    "https://example.org/%C3%A9%e9%9b%aa%F0%9F%98%80x",
+    "https://example.org/%C3%A9%e9%9b%aa%F0%9F%98%80x%C2%BF%c2%bfy",
     "https://example.org/%25%41%7e~!$&'()*,;=:@",
     "https://example.org/...x",
     "https://example.org/x.drv",

@@ -93,9 +93,14 @@ def test_a_changed_line_is_a_small_diff(lab: Lab, tmp_path: Path) -> None:
 def test_text_is_split_at_line_feeds_only() -> None:
     """Other things that Python takes for ends of lines stay in the middle."""
     contents = "a\u2028b\x0bc\r\nd\re\n\nf"
-    node = Node("n", "x", text("/bin/sh"), env={"v": text(contents)})
-    value = json.loads(lock(DerivationGraph([node]), ""))
-    assert value["derivations"]["n"]["env"]["v"] == ["a\u2028b\x0bc\r\n", "d\re\n", "\n", "f"]
+    source = Reference(Source("s", contents))
+    env = {"v": text(contents), "w": text(contents, source)}
+    value = json.loads(lock(DerivationGraph([Node("n", "x", text("/bin/sh"), env=env)]), ""))
+    lines = ["a\u2028b\x0bc\r\n", "d\re\n", "\n", "f"]
+    assert value["derivations"]["n"]["env"] == {
+        "v": lines,
+        "w": [*lines, {"file": "s", "contents": lines}],
+    }
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "\udc80"])
