@@ -2,7 +2,7 @@
 #
 #   fromLock { lock = ./plxnix.lock.json; }
 #   => { data = «derivation»; train = «derivation»; ...; targets = { train = [ «derivation» ]; };
-#        default = «derivation»; }
+#        default = «derivation»; sources = { iris = «derivation»; ... }; }
 #
 # A lock is data and may come from a stranger: it is read, but no text in it is ever evaluated, and
 # only what has the right type gets into a derivation. What its derivations run when they are built
@@ -121,7 +121,10 @@ let
 
   # -- derivations -------------------------------------------------------------------------------
 
-  entries = set "derivations" (data.derivations or null);
+  # A lock that `plxnix lock add` has made has sources only.
+  section = name: set name (data.${name} or (if data ? sources then { } else null));
+
+  entries = section "derivations";
 
   outputsOf =
     variable: entry:
@@ -230,7 +233,7 @@ let
       };
     };
 
-  unknown = filter (name: !(entries ? ${name})) (attrNames overrides);
+  unknown = filter (name: !(entries ? ${name} || sources ? ${name})) (attrNames overrides);
 
   derivations = mapAttrs (
     variable: entry:
@@ -276,6 +279,38 @@ let
       one
   ) derivations;
 
+  # -- sources -----------------------------------------------------------------------------------
+
+  # Named fetches, which `plxnix lock` maintains: a file as `fetch` gives it, or a tree.
+  sources = mapAttrs (
+    name: entry: overrides.${name} or (source "sources.${name}" (set "sources.${name}" entry))
+  ) (set "sources" (data.sources or { }));
+
+  source =
+    where: entry:
+    let
+      filled =
+        value:
+        if entry ? version then
+          replaceStrings [ "{version}" ] [ (string "${where}.version" entry.version) ] value
+        else
+          value;
+      url = filled (string "${where}.url" (entry.url or null));
+      hash = string "${where}.hash" (entry.hash or null);
+      name = if entry ? name then filled (string "${where}.name" entry.name) else null;
+      unpack = entry.unpack or false;
+    in
+    if unpack == true then
+      builtins.fetchTarball {
+        inherit url;
+        name = if name == null then "source" else name;
+        sha256 = hash;
+      }
+    else if unpack == false then
+      import ./fetch.nix { inherit url name hash; }
+    else
+      fail "${where}.unpack is neither true nor false";
+
   # -- targets -----------------------------------------------------------------------------------
 
   wanted = map (
@@ -288,7 +323,7 @@ let
           or (fail "a target is ${toJSON variable}, which is not in it")
       ) (list "targets" (target.variables or null));
     }
-  ) (builtins.attrValues (set "targets" (data.targets or null)));
+  ) (builtins.attrValues (section "targets"));
 
   # Each target by the name of its stage; a list, as a matcher may have selected several results.
   targets = mapAttrs (_: several: builtins.concatMap (target: target.several) several) (
@@ -298,7 +333,7 @@ let
   all = builtins.concatMap (target: target.several) wanted;
 in
 if unknown != [ ] then
-  fail "overrides has ${head unknown}, which is not in it: it has ${concatStringsSep ", " (attrNames entries)}"
+  fail "overrides has ${head unknown}, which is not in it: it has ${concatStringsSep ", " (attrNames (sources // entries))}"
 else
   found
   // {
@@ -311,3 +346,4 @@ else
       else
         fail "it has ${toString (builtins.length all)} targets: choose from ${concatStringsSep ", " (attrNames targets)}";
   }
+  // (if data ? sources then { inherit sources; } else { })

@@ -55,6 +55,7 @@ let
     let
       all = removeAttrs (fromLock { inherit lock pkgs; }) [
         "default"
+        "sources"
         "targets"
       ];
       isStage = variable: all.${variable}.plxnix.dref or null != null;

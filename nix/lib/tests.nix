@@ -282,6 +282,40 @@ let
         sha1 = "";
       }).outPath;
 
+    "sources of a lock are fetches" =
+      let
+        source = changes: (read { sources.x = { inherit (three.env) url; inherit hash; } // changes; }).sources.x;
+      in
+      (source { }).outPath == all.three.outPath
+      && (source { name = "other"; }).name == "other"
+      && (source {
+        url = "https://example.org/{version}/x-{version}.txt";
+        version = "1.2";
+      }).name == "x-1.2.txt"
+      && refused (source { unpack = "yes"; }).outPath
+      && refused (source { url.outPath = "/etc/passwd"; }).outPath
+      && refused (source { hash = null; }).outPath;
+    "a lock may have sources only" =
+      let
+        found = lib.fromLock {
+          lock = {
+            version = 1;
+            sources.x = {
+              inherit (three.env) url;
+              inherit hash;
+            };
+          };
+        };
+      in
+      found.sources.x.outPath == all.three.outPath && refused found.default;
+    "a source can be overridden" =
+      (lib.fromLock {
+        lock = lock // {
+          sources.x = { };
+        };
+        overrides.x = oneByHand;
+      }).sources.x.outPath == oneByHand.outPath;
+
     "a pin is the path of its hash" =
       (lib.pin {
         name = "three";

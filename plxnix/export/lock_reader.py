@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from plxnix.errors import InvalidValue, NixFormatError
 from plxnix.export.graph import OURS
 from plxnix.export.lock import FORMAT
+from plxnix.locking.source import LockedSource
 from plxnix.model import DRef, RRef
 from plxnix.nix.graph import (
     FixedOutput,
@@ -32,6 +33,14 @@ from plxnix.nix.paths import check_name, fixed_path, split
 from plxnix.nix.text import check, identifier
 
 KINDS: Final = ("derivation", "fixed-output", "pin")
+
+#: The sections that a lock of sources alone lacks.
+_EMPTY: Final[dict[str, Any]] = {
+    "derivations": {},
+    "generated": {},
+    "targets": {},
+    "toolchain": {"name": "", "system": ""},
+}
 
 _REQUIRED: Final = {"builder", "kind", "name", "system"}
 _OPTIONAL: Final = {
@@ -61,7 +70,8 @@ class Locked:
 class Lock:
     """What a lock says: derivations by variable, dependencies first, and the targets' variables.
 
-    `command` is what made it, and `toolchain` and `system` are what for.
+    `command` is what made it, and `toolchain` and `system` are what for. `sources` are the named
+    fetches, which people maintain by `plxnix lock`.
     """
 
     command: str
@@ -69,6 +79,7 @@ class Lock:
     system: str
     derivations: dict[str, Locked]
     targets: dict[DRef, tuple[str, ...]]
+    sources: dict[str, LockedSource] = field(default_factory=dict)
 
 
 def read_lock(path: str | os.PathLike[str]) -> Lock:
@@ -124,11 +135,13 @@ class _Reader:
                 f"the lock has the version {version!r:.100}, and this plxnix reads {FORMAT}",
                 "use the plxnix that wrote it, or write it anew",
             )
+        if value.keys() == {"sources", "version"}:  # `plxnix lock add` has made it.
+            value = {**_EMPTY, **value}
         self._value = value
         _keys(
             value,
             {"derivations", "generated", "targets", "toolchain", "version"},
-            {"order", "packages"},
+            {"order", "packages", "sources"},
             "the lock",
         )
         self._entries = _mapping(value["derivations"], "derivations")
@@ -155,6 +168,10 @@ class _Reader:
             system=_string(toolchain["system"], "toolchain.system"),
             derivations=self._done,
             targets=dict(self._targets()),
+            sources={
+                name: LockedSource.parse(name, one)
+                for name, one in _mapping(self._value.get("sources", {}), "sources").items()
+            },
         )
 
     def _targets(self) -> Iterator[tuple[DRef, tuple[str, ...]]]:

@@ -9,10 +9,8 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +48,8 @@ class LockFile:
     def __getitem__(self, name: str) -> LockedSource:
         """Return a source; raise `UnknownSource`, which names one that is called alike."""
         if name not in self.sources:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, self.sources, 1)
             raise UnknownSource(
                 f"{self.shown} has no source {name!r:.200}",
@@ -91,6 +91,8 @@ class LockFile:
                 self._replace(data, text.encode())
 
     def _replace(self, before: bytes | None, data: bytes) -> None:
+        import tempfile
+
         descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
