@@ -73,7 +73,15 @@ class TestSurroundings:
 
     def test_nothing_to_read(self, tmp_path: Path) -> None:
         """Standard input is empty: a builder that asks gets no answer, and does not wait."""
-        assert shell("read -r line || echo none", tmp_path) == "none\n"
+        ours, (reading, writing) = os.dup(0), os.pipe()
+        try:
+            os.write(writing, b"what the user types\n")
+            os.dup2(reading, 0)
+            assert shell("read -r line || echo none", tmp_path) == "none\n"
+        finally:
+            os.dup2(ours, 0)
+            for descriptor in (ours, reading, writing):
+                os.close(descriptor)
 
     def test_a_session_of_its_own(self, tmp_path: Path) -> None:
         """It has no terminal, and signals to the user's session do not reach it."""
