@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plxnix.codehash import codehash
-from plxnix.sources import normalised
+from plxnix.codehash.tokens import normalised
 
 _number = count()
 

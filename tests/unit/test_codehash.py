@@ -294,6 +294,7 @@ def test_literals_count_by_value(load: Load, left: str, right: str, same: bool) 
         ("if x:\n        y = 1\n        y = 2", "if x:\n        y = 1\n    y = 2"),
         ("x = 1; return x", "return x"),
         ("return x", "return\n    x"),
+        ("y = x\n    (x,) = y", "y = x\n    (x) = y"),
     ],
 )
 def test_structure_counts(load: Load, left: str, right: str) -> None:
