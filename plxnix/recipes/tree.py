@@ -55,7 +55,7 @@ class Tree(Recipe):
             fetch = fetch_node(config, Hash.parse(config["archive"]))
             zipped = config["filename"].lower().endswith((".zip", ".whl", ".jar"))
             command = (
-                'unzip -q "$src" -d unpacked'
+                'LC_ALL=C.UTF-8 unzip -qV "$src" -d unpacked'
                 if zipped
                 else 'tar --no-same-owner -xf "$src" -C unpacked'
             )

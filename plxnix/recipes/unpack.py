@@ -73,11 +73,12 @@ def unpack_node(
     """
     # No owner and no umask of the archive's maker: Nix keeps the executable bit only.
     command = (
-        'unzip -q "$src" -d "$out"'
+        # -V: a name that ends like a version of VMS keeps its end. Names are UTF-8 in any locale.
+        'LC_ALL=C.UTF-8 unzip -qV "$src" -d "$out"'
         if file_name.lower().endswith((".zip", ".whl", ".jar"))
         else f'tar --no-same-owner -xf "$src" -C "$out" --strip-components={strip}'
     )
-    if strip and command.startswith("unzip"):
+    if strip and " unzip " in command:
         raise InvalidValue(
             f"cannot strip {strip} levels from {file_name}", "zip has no such option"
         )

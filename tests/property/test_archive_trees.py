@@ -162,7 +162,7 @@ def test_what_is_zipped_comes_out_the_same(plan: Plan, method: int, program: boo
         assert snapshot(top / "ours") == tree
         if tree and method != zipfile.ZIP_LZMA and shutil.which("unzip"):
             (top / "theirs").mkdir()
-            command = ["unzip", "-qq", str(top / "a.zip")]
+            command = ["unzip", "-qqV", str(top / "a.zip")]
             subprocess.run(command, cwd=top / "theirs", env=environment, check=True)
             assert snapshot(top / "theirs") == tree
 
