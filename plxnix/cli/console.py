@@ -12,7 +12,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+import click
 
 from plxnix.errors import PlxnixError
 
@@ -82,8 +85,6 @@ class Console:
             stream.buffer.write(data)
             stream.buffer.flush()
         except BrokenPipeError:
-            from plxnix.cli.session import reader_is_gone
-
             raise reader_is_gone() from None
 
     def text(self, text: str) -> None:
@@ -203,6 +204,15 @@ class Console:
 def _piped(cell: str | Cell) -> str:
     text = cell.piped if isinstance(cell, Cell) else cell
     return text.replace("\t", "\\t").replace("\n", "\\n")
+
+
+def reader_is_gone() -> click.exceptions.Exit:
+    """Make Python's last flush harmless, and return what ends the command quietly."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+    return click.exceptions.Exit(141)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

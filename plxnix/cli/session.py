@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -162,12 +160,3 @@ def reference_argument(
         nargs=-1 if many else 1,
         shell_complete=_references,
     )
-
-
-def reader_is_gone() -> click.exceptions.Exit:
-    """Make Python's last flush harmless, and return what ends the command quietly."""
-    with suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
-    return click.exceptions.Exit(141)
