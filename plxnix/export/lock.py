@@ -16,6 +16,7 @@ deep, `order` has all variables, dependencies first.
 
 from __future__ import annotations
 
+import json
 import json.encoder
 import re
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,8 @@ FORMAT: Final = 1
 DEEP: Final = 1000
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
+
+_FOREIGN: Final = re.compile("[\ud800-\udfff]")
 
 _quote = json.encoder.encode_basestring
 
@@ -69,7 +72,11 @@ def lock(graph: DerivationGraph, command: str) -> str:
     packages = {one.attribute: _package(one) for one in _packages(graph) if one.drv_path}
     if packages:
         value["packages"] = packages
-    return _print(value) + "\n"
+    said = _print(value) + "\n"
+    # The whole is searched at once, and what was found is only then looked for in the parts.
+    if "\\u0000" in said or _FOREIGN.search(said):
+        _check(value)
+    return said
 
 
 def _depth(graph: DerivationGraph) -> int:
@@ -86,9 +93,9 @@ def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": node.name, "system": node.system}
     if lowered is not None:
         entry["kind"] = lowered.kind
-        entry["dref"] = lowered.dref
+        entry["dref"] = str(lowered.dref)
         if lowered.rref is not None:
-            entry["rref"] = lowered.rref
+            entry["rref"] = str(lowered.rref)
     elif printed == "pin":
         entry["kind"] = "pin"
     else:
@@ -206,17 +213,27 @@ def _hole(graph: DerivationGraph, reference: Reference) -> dict[str, Any]:
 
 def _print(value: Any, indent: str = "\n") -> str:
     """Print as the `json` module does, which with an indentation is three times slower."""
+    kind = type(value)
+    if kind is str:
+        return _quote(value)
+    inner = indent + "  "
+    if kind is list and value:
+        return f"[{inner}{f',{inner}'.join([_print(one, inner) for one in value])}{indent}]"
+    if kind is dict and value:
+        printed = [f"{_quote(key)}: {_print(value[key], inner)}" for key in sorted(value)]
+        return f"{{{inner}{f',{inner}'.join(printed)}{indent}}}"
+    # Empty ones, numbers, and references, which are strings of a class of their own.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _check(value: Any) -> None:
+    """Raise `ExportError` for a string that Nix cannot have."""
     if isinstance(value, str):
-        return _quote(check(value))
-    if isinstance(value, Mapping):
-        inner = indent + "  "
-        printed = [f"{_quote(check(key))}: {_print(value[key], inner)}" for key in sorted(value)]
-        return f"{{{inner}{f',{inner}'.join(printed)}{indent}}}" if printed else "{}"
-    if isinstance(value, list):
-        inner = indent + "  "
-        return (
-            f"[{inner}{f',{inner}'.join([_print(one, inner) for one in value])}{indent}]"
-            if value
-            else "[]"
-        )
-    return str(value)
+        check(value)
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            check(key)
+            _check(one)
+    elif isinstance(value, list):
+        for one in value:
+            _check(one)
