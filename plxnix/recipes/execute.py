@@ -118,11 +118,13 @@ def execute(
 
     `command` is a bash script, run with `set -e` in an empty folder; or `builder` is a program (an
     absolute path, or a refpath) and `arguments` its arguments. The result is what it makes at
-    `$out`, a file or a folder. Further `fields` go into the config and are environment variables of
-    the command: refpaths and references become paths, promises (`[selfref, ...]`) paths below
-    `$out`, whole numbers and lists become text as in Nix. So do the values of `environment`, whose
-    names may be those of parameters here. References in f-strings count: `f"cp {data / 'x.csv'}
-    $out"`.
+    `$out`, a file or a folder. A file is meant by the reference itself (`cat {stage}`): here it
+    stands in a folder under the stage's name, but in Nix the path is the file.
+
+    Further `fields` go into the config and are environment variables of the command: refpaths and
+    references become paths, promises (`[selfref, ...]`) paths below `$out`, whole numbers and
+    lists become text as in Nix. So do the values of `environment`, whose names may be those of
+    parameters here. References in f-strings count: `f"cp {data / 'x.csv'} $out"`.
 
     `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively the
     programs are expected on this machine. A command that is not `deterministic`, or has `nouts` >
