@@ -284,7 +284,11 @@ let
 
     "sources of a lock are fetches" =
       let
-        source = changes: (read { sources.x = { inherit (three.env) url; inherit hash; } // changes; }).sources.x;
+        plain = {
+          inherit (three.env) url;
+          inherit hash;
+        };
+        source = changes: (read { sources.x = plain // changes; }).sources.x;
       in
       (source { }).outPath == all.three.outPath
       && (source { name = "other"; }).name == "other"

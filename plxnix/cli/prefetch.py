@@ -75,7 +75,7 @@ def prefetch(
             f"{redact(url)!r} ends without the name of a file", "give one: --name NAME"
         )
     store_name = (name or NAME) if unpack else sanitise_name(file_name)
-    check_name(store_name)
+    check_name(name or store_name)
     store = session.store(create=True)
     folder = Path(store.session().folder("prefetch"))
     try:

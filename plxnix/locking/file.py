@@ -118,10 +118,8 @@ def merge_sources(old: str, new: str) -> str:
     Without sources there `new` comes back as it is. Raises `InvalidValue` if `old` is no lock: it
     would be lost.
     """
-    value = _parse(old.encode("utf-8", "surrogateescape"), "the lock that is there")
-    if not value.get("sources"):
-        return new
-    return printed({**json.loads(new), "sources": value["sources"]})
+    kept = _sources(old.encode("utf-8", "surrogateescape"), "the lock that is there")
+    return printed({**json.loads(new), "sources": kept}) if kept else new
 
 
 def printed(value: Any) -> str:

@@ -27,7 +27,6 @@ from plxnix.config import Config
 from plxnix.errors import InvalidHash, InvalidName, InvalidValue
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import check_name, fixed_path, sanitise_name
-from plxnix.nix.text import check
 from plxnix.recipes.fetch import SCHEMES, fetch_config
 from plxnix.recipes.tree import NAME, tree_config
 
@@ -100,7 +99,7 @@ class LockedSource:
         if not all(isinstance(one, str) for one in urls):
             raise InvalidValue(f"{where}.urls is {urls!r:.200}", "it has to be a list of strings")
         for text in (value["url"], *urls, value.get("fetched", ""), value.get("path", "")):
-            check(text)
+            _check_text(text, where)
         try:
             digest = Hash.parse(value["hash"])
             archive = Hash.parse(value["archive"]) if "archive" in value else None
@@ -228,8 +227,9 @@ def check_key(key: str) -> str:
 
 def check_source_url(url: str, where: str) -> None:
     """Raise `InvalidValue` for a URL that cannot be fetched from, or that holds a secret."""
+    _check_text(url, where)
     try:
-        parts = urlsplit(check(url))
+        parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         raise InvalidValue(f"{where}: the URL {redact(url)!r:.300} is malformed", "") from None
@@ -244,7 +244,7 @@ def check_source_url(url: str, where: str) -> None:
             f"{where}: cannot fetch from {url!r:.300}",
             f"a URL starts with {'://, '.join(schemes)}://",
         )
-    if not url.isascii() or not url.isprintable() or " " in url:
+    if not url.isprintable() or " " in url:
         raise InvalidValue(
             f"{where}: the URL {url!r:.300} has characters that need an escape", "write them as %XX"
         )
@@ -264,6 +264,14 @@ def expanded(url: str) -> list[str]:
             f"known are {', '.join(sorted(MIRRORS))}; or give a full URL",
         )
     return [f"{base.rstrip('/')}/{path}" for base in MIRRORS[name]]
+
+
+def _check_text(text: str, where: str) -> None:
+    if "\0" in text or not text.isascii():
+        raise InvalidValue(
+            f"{where}: {redact(text)!r:.300} has characters that need an escape",
+            "write them as %XX",
+        )
 
 
 def _kind(kind: type) -> str:
