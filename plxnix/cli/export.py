@@ -14,7 +14,7 @@ from plxnix.cli.progress import Progress, talking
 from plxnix.cli.realize import arguments_option, joined, load_targets, targets_argument
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted
-from plxnix.export.forms import FORMS, Request, place, render
+from plxnix.export.forms import FORMS, Request, is_folder, place, render
 from plxnix.export.graph import ExportGraph
 from plxnix.export.output import write_files
 from plxnix.export.toolchain_lock import locked_toolchain
@@ -106,7 +106,8 @@ def export(
         split=split,
         envrc=envrc,
     )
-    files = render(form, graph, Request(command, split, envrc))
+    single = output is None or not is_folder(output)
+    files = render(form, graph, Request(command, split, envrc, single))
     if output is None:
         if len(files) != 1:
             raise click.UsageError(f"{form} has several files: give a folder, -o FOLDER/")

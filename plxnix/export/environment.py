@@ -21,19 +21,22 @@ _TAKEN = RESERVED | {"out", "shellHook", "stdenv", "PATH", "HOME", "SHELL", "IFS
 
 def write_shell(graph: ExportGraph, request: Request) -> dict[str, str]:
     """Write `shell.nix`, which needs no other file; with `envrc` also an `.envrc` for direnv."""
-    body = expression(graph, request.command).splitlines()
-    start = next(number for number, line in enumerate(body) if not line.startswith("#"))
-    inside = "\n".join(f"      {line}" if line else "" for line in body[start:])
-    files = {"shell.nix": _shell(graph, request, f"(\n{inside}\n    )")}
+    files = {"shell.nix": _shell(graph, request, _inline(graph, request, 4))}
     if request.envrc:
         files[".envrc"] = "use nix\n"
     return files
 
 
 def write_flake(graph: ExportGraph, request: Request) -> dict[str, str]:
-    """Write `flake.nix` with the `default.nix` and `shell.nix` that it is a thin layer above."""
+    """Write `flake.nix` as a thin layer above the `default.nix` and `shell.nix` that go with it.
+
+    If the request is for one file, `flake.nix` holds it all.
+    """
+    if request.single:
+        body = _indented(_body(graph), 12)
+        return {"flake.nix": _flake(graph, request, _inline(graph, request, 6), body)}
     files = {
-        "flake.nix": _flake(graph, request),
+        "flake.nix": _flake(graph, request, "import ./default.nix", ""),
         "default.nix": expression(graph, request.command),
         "shell.nix": _shell(graph, request, "import ./default.nix"),
     }
@@ -42,23 +45,47 @@ def write_flake(graph: ExportGraph, request: Request) -> dict[str, str]:
     return files
 
 
+def _inline(graph: ExportGraph, request: Request, depth: int) -> str:
+    """Return the whole expression of a graph in parentheses, to stand at a depth of blanks."""
+    lines = expression(graph, request.command).splitlines()
+    start = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "(" + _indented("\n".join(["", *lines[start:]]), depth + 2) + "\n" + " " * depth + ")"
+
+
+def _indented(text: str, depth: int) -> str:
+    """Indent all lines of a text but the first, which stands somewhere already."""
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(" " * depth + line if line else "" for line in rest)])
+
+
+def _body(graph: ExportGraph) -> str:
+    """Return the expression of a shell in which `graph` is bound."""
+    return _render(
+        "shell_body.nix.j2",
+        **_toolchain(graph),
+        variables=[(name, attribute(one)) for one, name in variables(graph).items()],
+        name=string(f"{graph.roots[0].variable}-shell"),
+    ).rstrip("\n")
+
+
 def _shell(graph: ExportGraph, request: Request, printed: str) -> str:
     return _render(
         "shell.nix.j2",
         **_toolchain(graph),
         header="\n".join(header(graph, request.command)),
         graph=printed,
-        variables=[(name, attribute(one)) for one, name in variables(graph).items()],
-        name=string(f"{graph.roots[0].variable}-shell"),
+        body=_body(graph),
     )
 
 
-def _flake(graph: ExportGraph, request: Request) -> str:
+def _flake(graph: ExportGraph, request: Request, printed: str, body: str) -> str:
     items = [item for item in graph.items if item.lowered is not None]
     return _render(
         "flake.nix.j2",
         **_toolchain(graph),
         header="\n".join(header(graph, request.command)),
+        graph=printed,
+        body=body,
         description=string(f"{', '.join(dref.name for dref in graph.targets)}, made by plxnix"),
         systems=[string(graph.toolchain.system)],
         default=attribute(graph.roots[0].variable),

@@ -21,12 +21,13 @@ class Request:
     """How an export was asked for.
 
     `command` is the command line that makes it again, for the header; `split` asks for a file for
-    each stage, `envrc` for an `.envrc` beside a shell.
+    each stage, `envrc` for an `.envrc` beside a shell, `single` for one file that needs no other.
     """
 
     command: str
     split: bool = False
     envrc: bool = False
+    single: bool = False
 
 
 Form: TypeAlias = Callable[[ExportGraph, Request], dict[str, str]]
@@ -55,13 +56,18 @@ def render(form: str, graph: ExportGraph, request: Request) -> dict[str, str]:
     return write(graph, request)
 
 
+def is_folder(output: str) -> bool:
+    """Tell whether an output is a folder: it ends with a slash, or there is one."""
+    return output.endswith("/") or Path(output).is_dir()
+
+
 def place(files: dict[str, str], output: str) -> dict[Path, str]:
     """Return where each file goes: `output` is a file, or with a slash at its end a folder.
 
     Raises `InvalidValue` if several files are to go into one.
     """
     target = Path(output)
-    if output.endswith("/") or target.is_dir():
+    if is_folder(output):
         return {target / name: text for name, text in files.items()}
     if len(files) != 1:
         raise InvalidValue(

@@ -39,8 +39,9 @@ RESERVED: Final = frozenset(
     }
 )
 
-#: The rule for names of outputs; Nix 2.8 accepts no `drv`, other versions accept more.
-_OUTPUT: Final = re.compile(r"(?!drv$)[A-Za-z_][A-Za-z0-9_]*")
+#: The rule for names of outputs; Nix 2.8 accepts no `drv`, other versions accept more, and what
+#: `derivation` returns has attributes of its own.
+_OUTPUT: Final = re.compile(r"(?!(?:drv|drvPath|outPath|type|all)$)[A-Za-z_][A-Za-z0-9_]*")
 
 #: The rule for systems. Nix takes an empty one for missing, and writes it into the .drv file
 #: without escapes, so that it cannot read back a file whose system needs one.

@@ -136,6 +136,19 @@ def test_flake_builds_runs_checks_and_develops(
     assert said == f"{path}\nhello\n"
 
 
+def test_flake_in_one_file(nix_env: NixEnv, closure: Closure, tmp_path: Path) -> None:
+    """A flake that goes into one file holds its graph and its shell."""
+    files = render("flake", ExportGraph(closure), Request("x", single=True))
+    assert list(files) == ["flake.nix"]
+    (tmp_path / "flake").mkdir()
+    (tmp_path / "flake" / "flake.nix").write_text(files["flake.nix"])
+    flake = f"path:{tmp_path / 'flake'}"
+    nix_env.run("nix", "flake", "check", flake)
+    assert nix_env.run("nix", "run", f"{flake}#hello").stdout == "hello\n"
+    said = nix_env.run("nix", "develop", flake, "-c", "sh", "-c", "cat $greeting_txt/greeting.txt")
+    assert said.stdout == "hello\n"
+
+
 def test_flake_over_nixpkgs(
     nix_env: NixEnv, closure: Closure, tmp_path: Path, stub_nixpkgs: Path
 ) -> None:
