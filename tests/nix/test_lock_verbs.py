@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,14 @@ def filled(plxnix: CommandLine, server: Server, tmp_path: Path) -> CommandLine:
     server.answer("/x-1.2.csv", Answer(mark + b"x"))
     plxnix.ok("lock", "add", "x", server.url("/x-{version}.csv"), "--version", "1.2")
     plxnix.ok("lock", "add", "tree", server.answer("/top.tar", Answer(tree)), "--unpack")
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        program = zipfile.ZipInfo("top/run")
+        program.external_attr = 0o100755 << 16
+        archive.writestr(program, mark)
+        archive.writestr("top/data", mark)
+    url = server.answer("/top.zip", Answer(zipped.getvalue()))
+    plxnix.ok("lock", "add", "zipped", url, "--unpack")
     url = server.answer("/y.csv", Answer(mark + b"y"))
     told = plxnix.ok("prefetch", url, "--no-nix", "--hash-type", "sha512").lines
     plxnix.ok("lock", "add", "known", url, "--hash", told[0])

@@ -140,6 +140,18 @@ def test_no_credentials(plxnix: CommandLine, server: Server) -> None:
     assert not Path("plxnix.lock.json").exists()
 
 
+@pytest.mark.parametrize("verb", [("lock", "add", "data"), ("prefetch",)])
+def test_a_long_download_is_told_of(
+    plxnix: CommandLine, server: Server, verb: tuple[str, ...]
+) -> None:
+    """What takes longer than a second has a line, and with -q it has none."""
+    url = server.answer("/data.csv", Answer(DATA * 8, delay=0.2, piece=len(DATA)))
+    done = plxnix.ok(*verb, url)
+    assert done.err.startswith("downloading data")
+    assert len(done.err.splitlines()) == 2
+    assert plxnix.ok(*verb, url, "-q", *(["--replace"] if "lock" in verb else [])).err == ""
+
+
 # -- update ----------------------------------------------------------------------------------------
 
 
@@ -350,8 +362,8 @@ def test_fetchlock_is_a_stage(plxnix: CommandLine, server: Server) -> None:
     plxnix.ok("lock", "add", "archive", server.url("/top.tar"))
     store = fsinit()
 
-    def place(*arguments: str, **fields: str) -> Path:
-        return Path(store.path(realize1(instantiate(fetchlock, *arguments, **fields))))
+    def place(name: str, **fields: Any) -> Path:
+        return Path(store.path(realize1(instantiate(fetchlock, name, **fields))))
 
     assert (place("data") / "data.csv").read_bytes() == DATA
     assert (place("tree") / "data").read_bytes() == DATA

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,31 @@ def test_edits_at_the_same_time(path: Path) -> None:
     with pytest.raises(LockChanged, match="the source two"):
         mine.save({"two": ONE})
     assert path.read_text() == text
+
+
+def test_many_at_the_same_time(path: Path) -> None:
+    """Of sources that are added at once, by threads or processes, none is lost."""
+    LockFile(path, create=True).save({"one": ONE})
+    names = [f"s{number}" for number in range(16)]
+    opened = [LockFile(path) for _ in names]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda lock, name: lock.save({name: TWO}), opened, names))
+    assert LockFile(path).sources.keys() == {"one", *names}
+
+
+def test_an_editor_at_the_last_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program that knows no locks writes while we do is not overwritten."""
+    LockFile(path, create=True).save({"one": ONE})
+    flush = os.fsync
+
+    def late(descriptor: int) -> None:
+        flush(descriptor)
+        path.write_text('{"version": 1}')
+
+    monkeypatch.setattr(os, "fsync", late)
+    with pytest.raises(LockChanged):
+        LockFile(path).save({"two": TWO})
+    assert path.read_text() == '{"version": 1}'
 
 
 def test_nothing_is_left_of_a_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
