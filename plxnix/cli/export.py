@@ -49,9 +49,9 @@ from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
 @click.option(
     "--toolchain",
     type=click.Choice(["nixpkgs", "host", "locked"]),
-    default="nixpkgs",
-    help="Where builders find their tools: in the `pkgs` that the export is called with, on the "
-    "machine, or in packages that are evaluated now and written down.",
+    help="Where builders find their tools: in the `pkgs` that the export is called with, on this "
+    "machine, or in packages that are evaluated now and written down. Default: nixpkgs; for drv "
+    "and json, which need to know all paths, host.",
 )
 @click.option(
     "--nixpkgs", metavar="EXPRESSION", help="The package set to be locked; default: <nixpkgs>."
@@ -74,7 +74,7 @@ def export(
     arguments: dict[str, Any],
     form: str,
     output: str | None,
-    toolchain: str,
+    toolchain: str | None,
     nixpkgs: str | None,
     toolchain_lock: str,
     split: bool,
@@ -89,6 +89,7 @@ def export(
     a pin and has to be realized first. The Nix store gets pins by `plxnix nix add`. With the format
     drv nothing is written: the derivations are put into the Nix store without being evaluated.
     """
+    toolchain = toolchain or ("host" if form in ("drv", "json") else "nixpkgs")
     closure = load_closure(session, targets, arguments)
     chosen, lock = choose_toolchain(toolchain, nixpkgs, Path(toolchain_lock), closure)
     graph = ExportGraph(closure, chosen)
