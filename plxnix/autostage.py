@@ -27,6 +27,7 @@ from plxnix.realize.registry import (
     find_registry,
     mkdrv,
 )
+from plxnix.snapshots import keep
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -62,6 +63,8 @@ class AutoStage:
         self._parameters = inspect.signature(function).parameters
         self.config = self._defaults(config)
         self._source: str | None = None
+        if version is None:
+            keep(function)
         update_wrapper(self, function)
 
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import plxnix
 from plxnix.codehash.tokens import UNREADABLE, decoded
 from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError
+from plxnix.snapshots import kept
 
 __all__ = ["HINT", "Library", "is_own", "loaded"]
 
@@ -25,7 +26,8 @@ HINT = 'put the function into a file, or pass `version="..."` to autostage'
 class Library:
     """The units of this process, one a file.
 
-    A file is read when it is first needed, and read again only when its module has been loaded
+    A file is read when it is first needed (one with stages is as it was when the first of them was
+    made), and read again only when its module has been loaded
     again (`importlib.reload`, a second `runpy`): as the code in memory does not follow an edit of
     the file, its hash does not either. A module that is not loaded is read again when it changes.
     `changes` counts how often something was forgotten.
@@ -162,7 +164,10 @@ def _stamp(filename: str) -> tuple[int, ...]:
 
 
 def _text(filename: str, namespace: Mapping[str, Any] | None) -> str:
+    snapshot = kept(filename, namespace) if namespace else None
     try:
+        if snapshot is not None:
+            return decoded(snapshot.data)
         if os.path.isfile(filename):
             with open(filename, "rb") as file:
                 return decoded(file.read())

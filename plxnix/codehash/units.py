@@ -14,6 +14,7 @@ from plxnix.codehash.pieces import Pieces
 from plxnix.codehash.scopes import Reader
 from plxnix.codehash.tokens import DEDENT, INDENT, LINE, UNREADABLE, Position, normalised
 from plxnix.errors import CodeHashError
+from plxnix.snapshots import kept
 
 __all__ = ["Place", "Unit"]
 
@@ -76,12 +77,16 @@ class Unit:
 
     def knows(self, namespace: Mapping[str, Any]) -> bool:
         """Whether the text is what ran in a namespace, the last time that it was loaded."""
-        spec = namespace.get("__spec__")
-        return any(known is namespace and was is spec for known, was in self._instances)
+        run = self._run(namespace)
+        return any(known is namespace and was is run for known, was in self._instances)
 
     def learn(self, namespace: Mapping[str, Any]) -> None:
         """Note that the text ran in a namespace; the last eight are known."""
-        self._instances = [*self._instances[-7:], (namespace, namespace.get("__spec__"))]
+        self._instances = [*self._instances[-7:], (namespace, self._run(namespace))]
+
+    def _run(self, namespace: Mapping[str, Any]) -> object:
+        """Give what is another object when a module has been run again."""
+        return kept(self.filename, namespace) or namespace.get("__spec__")
 
     def read(self, node: ast.AST, skip: frozenset[str]) -> tuple[str, tuple[Use, ...]]:
         """Give the normalised text of a part of the tree and the global names it uses, sorted.
