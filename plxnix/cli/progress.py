@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from plxnix.cli.console import Console, visible
 from plxnix.cli.units import counted, duration_text, size_text
 from plxnix.model import DRef, RRef
+from plxnix.realize.run import Observer
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 
 
-class Progress:
+class Progress(Observer):
     """An observer of a realization that counts, and prints as the console wishes."""
 
     def __init__(self, console: Console) -> None:

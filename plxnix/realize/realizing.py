@@ -24,7 +24,7 @@ from plxnix.errors import (
 from plxnix.model import DRef, RRef, isdref
 from plxnix.realize.plan import Plan, Reasons, make_plan
 from plxnix.realize.registry import Closure, Derivation, RealizeArguments, instantiate
-from plxnix.realize.run import Artifact, Observer, Run, Silent
+from plxnix.realize.run import Artifact, Observer, Run
 from plxnix.store import Record, Store, tree
 from plxnix.store.publication import keep_log, publish
 
@@ -86,7 +86,7 @@ def realize(
         _named(closure, assert_realized, "assert_realized"),
         dict(realize_args or {}),
         keep_failed,
-        observer or Silent(),
+        observer or Observer(),
     )
     _named(closure, work.arguments, "realize_args")
     return _replace(closure.result, work.select())

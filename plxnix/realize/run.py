@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from plxnix.model import DRef, RRef
 
@@ -27,8 +27,11 @@ class Artifact:
     nix: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Observer(Protocol):
-    """Somebody who is told how a realization goes on; the command line draws progress with it."""
+class Observer:
+    """Somebody who is told how a realization goes on; the command line draws progress with it.
+
+    This one does nothing of it: a subclass overrides what it wants to know.
+    """
 
     def planned(self, total: int) -> None:
         """There are `total` stages to decide on."""
@@ -50,31 +53,6 @@ class Observer(Protocol):
 
     def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
         """A fetch has `done` of `total` bytes; `total` is None if the server does not say."""
-
-
-class Silent:
-    """An observer that looks away."""
-
-    def planned(self, total: int) -> None:
-        """Do nothing."""
-
-    def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
-        """Do nothing."""
-
-    def started(self, dref: DRef) -> None:
-        """Do nothing."""
-
-    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
-        """Do nothing."""
-
-    def failed(self, dref: DRef, error: BaseException) -> None:
-        """Do nothing."""
-
-    def said(self, dref: DRef, message: str) -> None:
-        """Do nothing."""
-
-    def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
-        """Do nothing."""
 
 
 class Log:

@@ -17,7 +17,7 @@ from plxnix import (
     Registry, Store, build_outpath, build_path, build_wrapper, instantiate, match_only, mkdrv,
     realize1, selfref,
 )
-from plxnix.realize.run import Silent
+from plxnix.realize.run import Observer
 
 runs, gate = Path(sys.argv[2]), Path(sys.argv[3])
 
@@ -29,7 +29,7 @@ def work(build):
         time.sleep(0.005)
     (build_outpath(build) / "result").write_text("done")
 
-class Talking(Silent):
+class Talking(Observer):
     def said(self, dref, message):
         print("said", message, file=sys.__stdout__, flush=True)
 

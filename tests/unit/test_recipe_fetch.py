@@ -25,7 +25,7 @@ from plxnix.errors import (
     PromiseMissing,
 )
 from plxnix.nix.hashes import Hash
-from plxnix.realize.run import Silent
+from plxnix.realize.run import Observer
 from tests.http_server import Answer, Server
 from tests.stage_samples import Lab
 
@@ -79,7 +79,7 @@ def tarball(**files: bytes) -> bytes:
     return buffer.getvalue()
 
 
-class Interrupting(Silent):
+class Interrupting(Observer):
     """An observer that stops everything when so many bytes are there."""
 
     def __init__(self, after: int) -> None:

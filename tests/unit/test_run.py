@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from plxnix import Build, DRef, RRef, Store, build_outpath, match_all, realize
 from plxnix.errors import BuildFailed, PromiseMissing
-from plxnix.realize.run import Log, Run, Silent, current_run
+from plxnix.realize.run import Log, Observer, Run, current_run
 from tests.stage_samples import Lab
 
 
@@ -28,7 +28,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path / "store")
 
 
-class Notes(Silent):
+class Notes(Observer):
     """An observer that takes down all it is told."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class TestCurrentRun:
             seen.append(current_run())
             return ""
 
-        observer = Silent()
+        observer = Observer()
         dref = lab.stage("a", content=look)
         lab.realize(dref, observer=observer)
         (run,) = seen
@@ -186,7 +186,7 @@ class TestRecording:
     def test_ends_in_any_order(self) -> None:
         """The run that began first may end first: the streams are put back when none is left."""
         before = sys.stdout
-        first, second = (Run(DRef("dref:x"), Silent()) for _ in range(2))
+        first, second = (Run(DRef("dref:x"), Observer()) for _ in range(2))
         outer, inner = first.recording(), second.recording()
         outer.__enter__()
         inner.__enter__()
