@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from plxnix.errors import ExportError
 from plxnix.export.graph import ExportGraph
 from plxnix.nix import tools
-from plxnix.nix.aterm import encode
 from plxnix.nix.graph import Node, Package, Source, topological
+from plxnix.nix.quoting import encode
 from plxnix.nix.stream import StoreFile, export_stream
 
 

@@ -10,34 +10,16 @@ lists are sorted by bytes, save the arguments. Text in Python stands for these b
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from plxnix.errors import NixFormatError
-
-if TYPE_CHECKING:
-    from plxnix.nix.derivation import Derivation
+from plxnix.nix.derivation import Derivation, Output
+from plxnix.nix.quoting import decode
 
 _PLAIN: Final = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 _STRING: Final = re.compile(r'"([^"\\]*(?:\\[\\"nrt][^"\\]*)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
-
-
-def quote(text: str) -> str:
-    """Return `text` as a string of an ATerm, in quotes."""
-    # Five searches that find nothing are faster than one translation.
-    text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-
-
-def encode(text: str) -> bytes:
-    """Return the bytes that `text` stands for: UTF-8, with the bytes that are not, as they were."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def decode(data: bytes) -> str:
-    """Return bytes as text; the inverse of `encode`."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 def parse(text: str | bytes, name: str) -> Derivation:
@@ -47,8 +29,6 @@ def parse(text: str | bytes, name: str) -> Derivation:
     gives it back byte for byte. Raises `NixFormatError` with the offset (in characters) of what is
     wrong. Cost: linear.
     """
-    from plxnix.nix.derivation import Derivation, Output
-
     if isinstance(text, bytes):
         text = decode(text)
     reader = _Reader(text)

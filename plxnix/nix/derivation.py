@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 
 from plxnix.errors import InvalidHash, NixFormatError
 from plxnix.nix import base32
-from plxnix.nix.aterm import encode, quote
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import fixed_path, output_path, text_path
+from plxnix.nix.quoting import encode, quote
 
 _Value = TypeVar("_Value")
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from plxnix.errors import NixFormatError
-from plxnix.nix.aterm import encode
 from plxnix.nix.derivation import Derivation, Hasher, Output
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import check_name, text_path
+from plxnix.nix.quoting import encode
 
 #: Attributes that mean something to `derivation` itself, so that no variable may be called so; nor
 #: may one have the name of an output.

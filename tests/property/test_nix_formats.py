@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plxnix.errors import InvalidHash, NixFormatError
-from plxnix.nix import aterm, base32, nar, paths, text
+from plxnix.nix import aterm, base32, nar, paths, quoting, text
 from plxnix.nix.derivation import Derivation, Output
 from plxnix.nix.graph import Instantiation, Node, Reference, references, topological
 from plxnix.nix.graph import text as join
@@ -31,7 +31,7 @@ hashes = st.sampled_from(sorted(ALGORITHMS)).flatmap(
 #: Text as it stands for any bytes.
 strings = st.text(max_size=20).filter(lambda one: not _has_surrogate(one)) | st.binary(
     max_size=20
-).map(aterm.decode)
+).map(quoting.decode)
 
 
 def _has_surrogate(one: str) -> bool:
@@ -47,7 +47,8 @@ derivations = st.builds(
     env=st.dictionaries(strings, strings, max_size=5),
     outputs=st.dictionaries(strings, st.builds(Output, strings, strings, strings), max_size=3),
     input_derivations=st.dictionaries(
-        strings, st.sets(strings, max_size=3).map(lambda one: tuple(sorted(one, key=aterm.encode)))
+        strings,
+        st.sets(strings, max_size=3).map(lambda one: tuple(sorted(one, key=quoting.encode))),
     ),
     input_sources=st.frozensets(strings, max_size=3),
 )
@@ -106,7 +107,7 @@ def test_derivations_are_parsed_back(derivation: Derivation) -> None:
 @given(derivations, st.data())
 def test_damaged_derivations_are_refused(derivation: Derivation, data: st.DataObject) -> None:
     """Text with a character changed is an error, or prints back as it is: nothing in between."""
-    printed = aterm.decode(derivation.aterm())
+    printed = quoting.decode(derivation.aterm())
     at = data.draw(st.integers(0, len(printed) - 1))
     damaged = (
         printed[:at]
@@ -117,7 +118,7 @@ def test_damaged_derivations_are_refused(derivation: Derivation, data: st.DataOb
         parsed = aterm.parse(damaged, "name")
     except NixFormatError:
         return
-    assert aterm.decode(parsed.aterm()) == damaged
+    assert quoting.decode(parsed.aterm()) == damaged
 
 
 @given(trees)

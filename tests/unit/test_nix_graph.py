@@ -8,7 +8,7 @@ from time import perf_counter
 import pytest
 
 from plxnix.errors import InvalidName, NixFormatError
-from plxnix.nix import aterm
+from plxnix.nix import aterm, quoting
 from plxnix.nix.derivation import Derivation, Hasher, Output, placeholder
 from plxnix.nix.graph import (
     RESERVED,
@@ -43,7 +43,7 @@ PLAIN = Derivation("name", "s", "/b", (), {"a": "b"}, {"out": Output("")}, {}, f
 
 def test_quoting() -> None:
     """Five characters are escaped, all others stand as they are."""
-    assert aterm.quote('a"b\\c\n\r\t\x01é$') == '"a\\"b\\\\c\\n\\r\\t\x01é$"'
+    assert quoting.quote('a"b\\c\n\r\t\x01é$') == '"a\\"b\\\\c\\n\\r\\t\x01é$"'
 
 
 GOOD = PLAIN.aterm().decode()
