@@ -99,6 +99,9 @@ def test_add_unpacks(plxnix: CommandLine, server: Server) -> None:
     assert "not one folder at its top, but a, b" in plxnix.fails(
         "lock", "add", "flat", flat, "--unpack"
     )
+    for members in ((), (folder("a"), folder("b")), (file("a"),)):
+        odd = server.answer("/odd.tar", Answer(tar_bytes(*members)))
+        assert "not one folder at its top" in plxnix.fails("lock", "add", "odd", odd, "--unpack")
     assert sources().keys() == {"top"}
 
 
