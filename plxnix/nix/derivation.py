@@ -71,6 +71,10 @@ class Derivation:
     input_derivations: Mapping[str, tuple[str, ...]]
     input_sources: frozenset[str]
     _path: str = field(default="", init=False, repr=False, compare=False)
+    #: What is printed alike each time: sources to arguments, and the variables, in their order.
+    _printed: tuple[str, dict[str, str]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def aterm(self, masked: bool = False) -> bytes:
         """Return the text of the `.drv` file, in bytes.
@@ -116,8 +120,38 @@ class Derivation:
             merged[known] = {*merged[known], *outputs} if known in merged else outputs
         return sha256(encode(self._print(merged, masked))).digest()
 
+    def with_paths(self, paths: Mapping[str, str]) -> Derivation:
+        """Return the derivation with other paths of its outputs, also in the environment.
+
+        The environment has to have a variable for each output. What this derivation has printed is
+        not printed again.
+        """
+        outputs = {
+            name: Output(paths[name], output.algorithm, output.hash)
+            for name, output in self.outputs.items()
+        }
+        values = {
+            name: placeholder(name) if output.algorithm and not output.path else output.path
+            for name, output in outputs.items()
+        }
+        made = replace(self, outputs=outputs, env={**self.env, **values})
+        if self._printed is not None:
+            text, pairs = self._printed
+            changed = {name: _pair(name, value) for name, value in values.items()}
+            object.__setattr__(made, "_printed", (text, {**pairs, **changed}))
+        return made
+
     def _print(self, inputs: Mapping[str, Iterable[str]], masked: bool) -> str:
-        hidden = self.outputs if masked else ()
+        if self._printed is None:
+            text = (
+                f"[{_quoted(_sorted(self.input_sources))}],{quote(self.system)},"
+                f"{quote(self.builder)},[{_quoted(self.args)}]"
+            )
+            pairs = {key: _pair(key, value) for key, value in _sorted_items(self.env)}
+            object.__setattr__(self, "_printed", (text, pairs))
+        text, pairs = self._printed or ("", {})
+        if masked:
+            pairs = {**pairs, **{name: _pair(name, "") for name in self.outputs if name in pairs}}
         outputs = [
             f"({quote(name)},{quote('' if masked else one.path)},{quote(one.algorithm)},"
             f"{quote(one.hash)})"
@@ -126,14 +160,9 @@ class Derivation:
         derivations = [
             f"({quote(path)},[{_quoted(_sorted(names))}])" for path, names in _sorted_items(inputs)
         ]
-        env = [
-            f"({quote(key)},{quote('' if key in hidden else value)})"
-            for key, value in _sorted_items(self.env)
-        ]
         return (
-            f"Derive([{','.join(outputs)}],[{','.join(derivations)}],"
-            f"[{_quoted(_sorted(self.input_sources))}],{quote(self.system)},{quote(self.builder)},"
-            f"[{_quoted(self.args)}],[{','.join(env)}])"
+            f"Derive([{','.join(outputs)}],[{','.join(derivations)}],{text},"
+            f"[{','.join(pairs.values())}])"
         )
 
 
@@ -154,26 +183,17 @@ class Hasher:
         was not instantiated or added before, `InvalidName` if a name is not legal.
         """
         names = derivation.outputs
+        # Even masked, the environment has the variables of the outputs.
+        blank = replace(derivation, env={**derivation.env, **dict.fromkeys(names, "")})
         fixed = derivation.fixed
         if fixed is not None:
             paths = {"out": _fixed_path(derivation, fixed)}
         elif self._depends_on_build(derivation):
             paths = dict.fromkeys(names, "")
         else:
-            # Even masked, the environment has the variables of the outputs.
-            blank = replace(derivation, env={**derivation.env, **dict.fromkeys(names, "")})
             digest = blank.modulo(self._modulo, masked=True)
             paths = {name: output_path(derivation.name, name, digest) for name in names}
-        outputs = {
-            name: Output(paths[name], output.algorithm, output.hash)
-            for name, output in derivation.outputs.items()
-        }
-        floating = {
-            name: placeholder(name)
-            for name, output in outputs.items()
-            if output.algorithm and not output.path
-        }
-        made = replace(derivation, outputs=outputs, env={**derivation.env, **paths, **floating})
+        made = blank.with_paths(paths)
         if made.path not in self._modulo:
             unknown = "" in paths.values()
             self._modulo[made.path] = "" if unknown else made.modulo(self._modulo).hex()
@@ -226,6 +246,10 @@ def _fixed_path(derivation: Derivation, output: Output) -> str:
             f"{output.algorithm!r}, {output.hash!r}",
             error.hint,
         ) from error
+
+
+def _pair(key: str, value: str) -> str:
+    return f"({quote(key)},{quote(value)})"
 
 
 def _quoted(texts: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 def quote(text: str) -> str:
     """Return `text` as a string of an ATerm, in quotes."""
+    if text.isalnum():
+        return f'"{text}"'
     # Five searches that find nothing are faster than one translation.
     text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
