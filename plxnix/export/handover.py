@@ -17,7 +17,9 @@ from plxnix.model import DRef, RRef
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
-from plxnix.nix.paths import fixed_path
+from plxnix.nix.paths import fixed_path, sanitise_name
+from plxnix.recipes.fetch import Fetch
+from plxnix.recipes.recipe import FIELD
 from plxnix.store import Store
 
 #: A path of the Nix store, as far as its hash goes, and how many bytes that are.
@@ -32,6 +34,21 @@ class Handed:
     rref: RRef
     path: str
     fresh: bool
+
+
+def add(store: Store, rref: RRef) -> Handed:
+    """Put a realization into the Nix store where an export looks for it.
+
+    For a fetched file that is the path of the fetch, for all else that of the pin (and a fetched
+    tree has the same path as both). Raises what `add_pin` raises.
+    """
+    config = store.config(rref.dref)
+    if config.get(FIELD) != Fetch.kind or config["mode"] or config.get("deterministic") is False:
+        return add_pin(store, rref)
+    fixed = Hash.parse(config["hash"])
+    predicted = fixed_path(sanitise_name(config["filename"]), fixed)
+    place = os.path.join(store.path(rref), config["filename"])
+    return _add(rref, predicted, place, False, fixed.algorithm, fixed.sri)
 
 
 def add_pin(store: Store, rref: RRef) -> Handed:

@@ -8,10 +8,9 @@ several lines is a list of them. A text is a string, or a list of parts that are
     {"file": NAME, "contents": TEXT}        the path of a text file (`builtins.toFile`)
     {"package": ATTRIBUTE, "output": NAME}  the path of a package of the set that is given to Nix
 
-Beside what the derivations are made from, the lock has the paths that follow from it, where they
-can be known without evaluating a package set, so that tools need no Nix to name them; and if it is
-deep, `order` has all variables, dependencies first.
-`lock_reader.read_lock` is the inverse.
+Paths that follow from a derivation are not in it, since one changed line would change those of all
+that depend on it; `lock_reader.read_lock`, the inverse, computes them. If the lock is deep, `order`
+has all variables, dependencies first.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from typing import Any, Final
 from plxnix.export.forms import Request
 from plxnix.export.graph import DerivationGraph, ExportGraph, Item
 from plxnix.export.printing import kind_of
-from plxnix.nix.graph import Instantiation, Node, Package, Reference, Source, Text, attributes, text
-from plxnix.nix.paths import fixed_path
+from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes, text
 from plxnix.nix.text import check
 from plxnix.version import VERSION
 
@@ -56,12 +54,11 @@ def lock(graph: DerivationGraph, command: str) -> str:
     The text is that of `json.dumps` with `indent=2`, sorted keys and no escapes that JSON does not
     ask for. Raises `ExportError` for a string that Nix cannot have.
     """
-    known = _Known(graph.instantiation)
     value: dict[str, Any] = {
         "version": FORMAT,
         "generated": {"by": f"plxnix {VERSION}", "with": command},
         "toolchain": {"name": graph.toolchain.name, "system": graph.toolchain.system},
-        "derivations": {item.variable: _entry(graph, item, known) for item in graph.items},
+        "derivations": {item.variable: _entry(graph, item) for item in graph.items},
         "targets": {
             dref: {"name": dref.name, "variables": [item.variable for item in items]}
             for dref, items in graph.targets.items()
@@ -87,8 +84,9 @@ def _depth(graph: DerivationGraph) -> int:
     return max(depths.values(), default=0)
 
 
-def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:
+def _entry(graph: DerivationGraph, item: Item) -> dict[str, Any]:
     node, lowered = item.node, item.lowered
+    attributes(node)  # Raises for what is no derivation.
     printed = kind_of(node)
     entry: dict[str, Any] = {"name": node.name, "system": node.system}
     if lowered is not None:
@@ -119,37 +117,7 @@ def _entry(graph: DerivationGraph, item: Item, known: _Known) -> dict[str, Any]:
     urls = graph.urls(item) if printed == "fetch" else []
     if urls:
         entry["urls"] = urls
-    drv_path, paths = known.paths(node, by_package_set=bool(urls))
-    if drv_path:
-        entry["drvPath"] = drv_path
-    if paths:
-        entry["paths"] = paths
     return entry
-
-
-class _Known:
-    """Which paths follow from the graph alone, for nodes that come dependencies first."""
-
-    def __init__(self, instantiation: Instantiation) -> None:
-        self._instantiation = instantiation
-        self._nodes: set[Node] = set()
-
-    def paths(self, node: Node, by_package_set: bool) -> tuple[str, dict[str, str]]:
-        """Return the path of the `.drv` file and of each output; empty where not to be known."""
-        if not by_package_set and node.tools is None and all(map(self._has, _references(node))):
-            self._nodes.add(node)
-            made = self._instantiation.derivation(node)
-            return made.path, {name: output.path for name, output in made.outputs.items()}
-        attributes(node)  # raises for what is no derivation
-        if node.fixed is not None:
-            return "", {"out": fixed_path(node.name, node.fixed.hash, node.fixed.recursive)}
-        return "", {}
-
-    def _has(self, reference: Reference) -> bool:
-        node = reference.node
-        if isinstance(node, Package):
-            return bool(node.drv_path)
-        return isinstance(node, Source) or node in self._nodes
 
 
 def _references(node: Node) -> Iterable[Reference]:

@@ -43,9 +43,7 @@ _EMPTY: Final[dict[str, Any]] = {
 }
 
 _REQUIRED: Final = {"builder", "kind", "name", "system"}
-_OPTIONAL: Final = {
-    *("args", "dref", "drvPath", "env", "fixed", "outputs", "paths", "rref", "tools", "urls"),
-}
+_OPTIONAL: Final = {"args", "dref", "env", "fixed", "outputs", "rref", "tools", "urls"}
 
 
 @dataclass(frozen=True)
@@ -243,14 +241,6 @@ class _Reader:
             raise _wrong(kind, f"{where}.kind", expected)
         urls = tuple(_strings(entry.get("urls", []), f"{where}.urls"))
         drv_path, paths = self._paths(node, bool(urls))
-        predicted: dict[str, Any] = {"drvPath": drv_path, "paths": paths}
-        for key, expected in predicted.items():
-            if entry.get(key, expected) != expected:
-                raise NixFormatError(
-                    f"{where}.{key} is {entry[key]!r:.300}, which does not follow from the "
-                    f"derivation: that has {expected!r}",
-                    "the lock was changed by hand: write it anew",
-                )
         return Locked(
             variable,
             node,

@@ -13,6 +13,7 @@ from plxnix.export.expression import expression
 from plxnix.export.forms import Request, render
 from plxnix.export.graph import DerivationGraph, ExportGraph
 from plxnix.export.lock import LOCK, lock
+from plxnix.export.lock_reader import read_lock
 from plxnix.nix.graph import Instantiation, Node, Package, Reference, text
 from plxnix.realize.registry import Closure
 from plxnix.recipes.toolchain import BASICS, HOST, NIXPKGS, Locked, Toolchain, this_system
@@ -165,7 +166,7 @@ def test_locked_packages_are_predicted(nix_env: NixEnv, closure: Closure, tmp_pa
     expected = graph.instantiation.drv_path(graph.roots[0].node)
     pkgs = f"pkgs = {{ {' '.join(printed)} }};"
     assert json.loads(nix_env.evaluate(f"{read(tmp_path, pkgs)}.default.drvPath")) == expected
-    assert json.loads((tmp_path / LOCK).read_text())["derivations"]["report"]["drvPath"] == expected
+    assert read_lock(tmp_path / LOCK).derivations["report"].drv_path == expected
 
 
 # -- depth and hostility -----------------------------------------------------------------------

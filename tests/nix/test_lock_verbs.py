@@ -14,6 +14,7 @@ import pytest
 from plxnix import fetchlock, fsinit, instantiate, realize1
 from plxnix.export.forms import Request, render
 from plxnix.export.graph import ExportGraph
+from plxnix.export.lock_reader import parse_lock
 from plxnix.export.lock_reader import read_lock
 from plxnix.recipes.toolchain import HOST, NIXPKGS
 from tests.archive_trees import file, folder, symlink, tar_bytes
