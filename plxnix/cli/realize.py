@@ -91,6 +91,9 @@ def instantiate(
     progress = Progress(session.console)
     with talking(session.console, progress):
         closures = load_targets(session, store, targets, arguments)
+    for closure in closures:
+        for derivation in closure.derivations.values():
+            closure.store.restore(derivation.config)
     if as_json:
         session.console.json(
             [

@@ -150,7 +150,7 @@ def mkconfig(value: Mapping[str, Any]) -> Config:
 
 @takes_registry
 def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realizer) -> DRef:
-    """Register a derivation and return its reference; the config is written into the store.
+    """Register a derivation and return its reference; its config is written when it is realized.
 
     The registry is the current one, or is passed as `registry=`, first or last. Raises
     `NoRegistry`, `MissingRealizer` if the config refers to what the registry does not know, and
@@ -161,7 +161,7 @@ def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realiz
     for dependency in checked.dependencies:
         if dependency not in registry.derivations:
             raise _unknown(dependency, checked.dref, registry.derivations)
-    dref = registry.store.add(checked)
+    dref = registry.store.know(checked)
     registry.derivations[dref] = Derivation(dref, checked, matcher, realizer)
     return dref
 

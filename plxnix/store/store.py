@@ -43,6 +43,8 @@ class Store:
         self.layout = Layout(os.path.abspath(os.fspath(root)))
         self.fsync = fsync or default_fsync()
         self._configs: dict[DRef, Config] = {}
+        #: Those of them that are on the disk, as far as this object has seen.
+        self._written: set[DRef] = set()
         self._records: dict[RRef, Record] = {}
         self._known: set[str] | None = None
         self._check_version()
@@ -118,12 +120,17 @@ class Store:
         each that is new.
         """
         dref = config.dref
-        if dref in self._configs:
+        if dref in self._written:
             return dref
         return self._add(config)
 
+    def know(self, config: Config) -> DRef:
+        """Remember a config, so that questions about it are answered, and write nothing."""
+        self._configs.setdefault(config.dref, config)
+        return config.dref
+
     def restore(self, config: Config) -> DRef:
-        """Write a config again if it was removed or damaged since `add`; `add` only remembers.
+        """Write a config that is only known, or was removed or damaged since it was written.
 
         A realizer calls this while it holds `building`, so that garbage collection cannot have
         taken the derivation away between its instantiation and its realization.
@@ -138,6 +145,7 @@ class Store:
             self._write_config(config)
             self._known.add(dref[5:])
         self._configs[dref] = config
+        self._written.add(dref)
         return dref
 
     def _same_config(self, config: Config) -> bool:
@@ -284,6 +292,7 @@ class Store:
             os.rename(self.layout.derivation(dref), moved)
             tree.remove(moved)
             self._configs.pop(dref, None)
+            self._written.discard(dref)
             if self._known is not None:
                 self._known.discard(dref[5:])
 
@@ -294,7 +303,7 @@ class Store:
 def _corrupt_config(path: str, said: str) -> CorruptEntry:
     return CorruptEntry(
         f"the config {path} is damaged: {said}",
-        "instantiating its stage again writes it anew; `plxnix verify` finds all damage",
+        "`plxnix instantiate` of its stage writes it anew; `plxnix verify` finds all damage",
         path,
     )
 

@@ -72,10 +72,7 @@ def test_dry_run_tells_what_would_run_and_why(plxnix: CommandLine) -> None:
         ("runs", "would run", "depends on numbers, which would be realized"),
         ("report", "would run", "depends on runs, which would be realized"),
     ]
-    assert list(Store(plxnix.store).derivations())
-    assert not [
-        r for d in Store(plxnix.store).derivations() for r in Store(plxnix.store).realizations(d)
-    ]
+    assert not list(Store(plxnix.store).derivations())
     plxnix.ok("realize", "stages.py:report")
     told = plxnix.ok("realize", "stages.py:runs", "-a", "rate=0.7", "--dry-run", "--json").json
     assert [one["would_run"] for one in told] == [False, True]
