@@ -34,6 +34,16 @@ _FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
 _PIECE = 1 << 16
 
 
+def builder_environment(environment: Mapping[str, str], folder: str) -> dict[str, str]:
+    """Return all variables of a builder that starts in `folder`; the derivation's own win."""
+    return {
+        **_FIXED,
+        **dict.fromkeys(_FOLDER, folder),
+        "NIX_BUILD_CORES": str(os.cpu_count() or 1),
+        **environment,
+    }
+
+
 def run_process(
     stage: str,
     builder: str,
@@ -41,22 +51,18 @@ def run_process(
     environment: Mapping[str, str],
     folder: str,
     write_log: Callable[[bytes], object],
+    descriptors: Sequence[int] = (),
 ) -> None:
     """Run the builder of `stage` in `folder` and wait for it and all it started.
 
     `environment` is the derivation's; it wins over what every builder gets. Standard input is
-    empty; standard output and error go to `write_log` in pieces as they come. Whatever is still
-    running in the builder's session when it exits is killed. Raises `BuildFailed` if it cannot be
-    started or does not exit with 0.
+    empty; standard output and error go to `write_log` in pieces as they come; `descriptors` stay
+    open for it. Whatever is still running in the builder's session when it exits is killed. Raises
+    `BuildFailed` if it cannot be started or does not exit with 0.
     """
     import subprocess
 
-    variables = {
-        **_FIXED,
-        **dict.fromkeys(_FOLDER, folder),
-        "NIX_BUILD_CORES": str(os.cpu_count() or 1),
-        **environment,
-    }
+    variables = builder_environment(environment, folder)
     try:
         process = subprocess.Popen(
             [builder, *arguments],
@@ -66,6 +72,8 @@ def run_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=descriptors,
+            umask=0o022,
         )
     except (OSError, ValueError) as error:
         raise BuildFailed(

@@ -128,6 +128,11 @@ def instantiate(
 )
 @click.option("--keep-failed", is_flag=True, help="Keep the folder of a stage that fails.")
 @click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Run commands in a sandbox, with the bytes of Nix; else PLXNIX_SANDBOX, else auto.",
+)
+@click.option(
     "--print",
     "printed",
     type=click.Choice(["rrefs", "paths", "none"]),
@@ -144,6 +149,7 @@ def realize(
     force: bool,
     out_link: str | None,
     keep_failed: bool,
+    sandbox: str | None,
     printed: str,
     as_json: bool,
 ) -> None:
@@ -163,7 +169,11 @@ def realize(
     try:
         with talking(session.console, progress):
             selected = realize_closure(
-                closure, force_rebuild=force, keep_failed=keep_failed, observer=progress
+                closure,
+                force_rebuild=force,
+                keep_failed=keep_failed,
+                observer=progress,
+                sandbox=sandbox,
             )
     except (PlxnixError, OSError) as error:
         again = _command_line(targets, arguments)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from plxnix.builders.sandbox import Sandboxing
 from plxnix.errors import (
     BuildFailed,
     InvalidValue,
@@ -40,6 +41,7 @@ def realize(
     dry_run: Literal[False] = ...,
     keep_failed: bool = ...,
     observer: Observer | None = ...,
+    sandbox: str | None = ...,
 ) -> Any: ...
 
 
@@ -53,6 +55,7 @@ def realize(
     dry_run: Literal[True],
     keep_failed: bool = ...,
     observer: Observer | None = ...,
+    sandbox: str | None = ...,
 ) -> Plan: ...
 
 
@@ -64,6 +67,7 @@ def realize(
     dry_run: bool = False,
     keep_failed: bool = False,
     observer: Observer | None = None,
+    sandbox: str | None = None,
 ) -> Any:
     """Realize a closure; return its result with each reference replaced by what was selected.
 
@@ -71,7 +75,8 @@ def realize(
     names derivations that are run even if their matchers are content (True: the targets);
     `assert_realized` names those that must not run; `realize_args` passes arguments to realizers.
     With `dry_run` nothing runs and a `Plan` comes back. With `keep_failed` the folder of a failed
-    realizer is kept below `failed/` in the store.
+    realizer is kept below `failed/` in the store. `sandbox` is `on` or `off` for
+    commands, or `auto`: on if it works here; the default is `$PLXNIX_SANDBOX`, else `auto`.
 
     Raises `BuildFailed` (with the original exception as its cause), `PromiseMissing`,
     `NotRealized`, `MatcherUnsatisfied`, and what matchers and recipes raise. What was realized
@@ -87,6 +92,7 @@ def realize(
         dict(realize_args or {}),
         keep_failed,
         observer or Observer(),
+        Sandboxing.parse(sandbox),
     )
     _named(closure, work.arguments, "realize_args")
     return _replace(closure.result, work.select())
@@ -132,7 +138,9 @@ class Work:
         arguments: dict[DRef, RealizeArguments],
         keep_failed: bool,
         observer: Observer,
+        sandboxing: Sandboxing,
     ) -> None:
+        self.sandboxing = sandboxing
         self.closure = closure
         self.store: Store = closure.store
         self.forced = forced

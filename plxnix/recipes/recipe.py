@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from plxnix.builders.process import run_process
+from plxnix.builders.sandbox import (
+    Sandboxing,
+    available,
+    find_references,
+    is_exact,
+    run_sandboxed,
+    why_not,
+)
 from plxnix.config import Config
-from plxnix.errors import BuildFailed, Unexportable
+from plxnix.errors import BuildFailed, ToolMissing, Unexportable
 from plxnix.model import Context, DRef, RRef
 from plxnix.nix.derivation import placeholder
-from plxnix.nix.graph import Node, Package, Reference, Source, Text
+from plxnix.nix.graph import Node, Package, Reference, Source, Text, references
 from plxnix.realize.registry import RealizeArguments
 from plxnix.realize.run import Artifact, Log, Observer, current_run
 from plxnix.recipes.lowering import Lowered, Lowering
@@ -105,21 +113,32 @@ class Job:
 
     def _native_path(self, reference: Reference, sources: Path) -> str:
         if isinstance(reference.node, Source):
-            path = sources / reference.node.name
-            if not path.exists():
-                path.write_text(reference.node.contents, newline="")
-            return os.fspath(path)
-        if isinstance(reference.node, Package):
-            raise Unexportable(f"{reference.node.name} is a package of Nix", dref=self.dref)
-        for dref, rrefs in self.context.items():
-            for number, lowered in enumerate(self.lowering.of(dref)):
-                if lowered.node is reference.node:
-                    return self._realized(lowered, lowered.rref or rrefs[number])
+            return self._source(reference.node, sources)
+        return self._realized(*self._dependency(reference.node))
+
+    def _source(self, source: Source, sources: Path) -> str:
+        path = sources / source.name
+        if not path.exists():
+            path.write_text(source.contents, newline="")
+        return os.fspath(path)
+
+    def _dependency(self, node: Node | Package) -> tuple[Lowered, RRef]:
+        if isinstance(node, Package):
+            raise Unexportable(f"{node.name} is a package of Nix", dref=self.dref)
+        for lowered, rref in self._dependencies():
+            if lowered.node is node:
+                return lowered, rref
         raise Unexportable(
-            f"{self.dref} refers to {reference.node.name}, which it does not depend on directly",
+            f"{self.dref} refers to {node.name}, which it does not depend on directly",
             "this is a defect of its recipe",
             self.dref,
         )
+
+    def _dependencies(self) -> Iterator[tuple[Lowered, RRef]]:
+        """Yield the direct dependencies as Nix sees them, with what was selected for each."""
+        for dref, rrefs in self.context.items():
+            for number, lowered in enumerate(self.lowering.of(dref)):
+                yield lowered, lowered.rref or rrefs[number]
 
     def _realized(self, lowered: Lowered, rref: RRef) -> str:
         path = self.store.path(rref)
@@ -131,17 +150,84 @@ class Job:
         return f"{path}/{rref.name}" if self.store.record(rref).flat else path
 
     def build(self, lowered: Lowered) -> Artifact:
-        """Run the derivation's own builder as a plain process and adopt what it made.
+        """Run the derivation's own builder and adopt what it made.
 
-        What Nix would refuse is refused before anything runs.
+        It runs in the sandbox where that works and is wanted (`realize(sandbox=...)`), else as a
+        plain process. What Nix would refuse is refused before anything runs.
         """
         place = self.nix(lowered)
+        bubblewrap = self._bubblewrap()
+        if bubblewrap is None:
+            return self._adopt(self._plain(lowered.node), {**place, "identical": False})
+        work, sources = self.folder(), self.folder()
+        inputs, origins = self._inputs(lowered.node, sources)
+        derivation = self.lowering.instantiation.derivation(lowered.node)
+        output, strays = run_sandboxed(
+            self.dref, bubblewrap, derivation, inputs, work, self.log.write
+        )
+        if strays:
+            self.observer.said(
+                self.dref, f"{', '.join(strays)!r:.200} in the store folder is left out: not $out"
+            )
+        found = sorted(find_references(output, origins))
+        refers = {path: str(origins[path]) for path in found}
+        identical = place["identical"] and is_exact(bubblewrap, derivation)
+        said = {"sandboxed": True, "identical": identical, "references": refers}
+        return self._adopt(output, {**place, **said})
+
+    def _bubblewrap(self) -> str | None:
+        """Return the bubblewrap to use, if any; it is decided, and said, once in a realization.
+
+        Raises `ToolMissing` if the sandbox was asked for and does not work here.
+        """
+        work = self.run.work
+        if "bubblewrap" not in work.memo:
+            found = None if work.sandboxing is Sandboxing.OFF else available()
+            if found is None and work.sandboxing is Sandboxing.ON:
+                raise ToolMissing(
+                    f"there is no sandbox here: {why_not()}",
+                    "install bubblewrap and allow user namespaces, or use --sandbox auto",
+                )
+            if found is None and work.sandboxing is Sandboxing.AUTO:
+                self.observer.said(
+                    self.dref,
+                    f"builders run without a sandbox, as {why_not()}: "
+                    "their results are not claimed to be those of Nix",
+                )
+            work.memo["bubblewrap"] = found
+        path: str | None = work.memo["bubblewrap"]
+        return path
+
+    def _inputs(self, node: Node, sources: Path) -> tuple[dict[str, str], dict[str, RRef]]:
+        """Return what a builder may see: native paths, and realizations, by store paths.
+
+        That is what the node refers to, and what is referred to in that, as for Nix.
+        """
+        inputs: dict[str, str] = {}
+        origins: dict[str, RRef] = {}
+        for reference in references(node):
+            path = self.lowering.instantiation.path(reference.node, reference.output)
+            if isinstance(reference.node, Source):
+                inputs[path] = self._source(reference.node, sources)
+                continue
+            lowered, rref = self._dependency(reference.node)
+            inputs[path], origins[path] = self._realized(lowered, rref), rref
+            # A pin refers to nothing: Nix does not let it.
+            below = {} if lowered.rref else self.store.record(rref).nix.get("references", {})
+            for other, text_of_rref in below.items():
+                origin = RRef.parse(text_of_rref)
+                for form in self.lowering.of(origin.dref):
+                    if other not in inputs and form.rref in (None, origin):
+                        inputs[other], origins[other] = self._realized(form, origin), origin
+        return inputs, origins
+
+    def _plain(self, node: Node) -> Path:
+        """Run a builder as a plain process, with native paths, and return where its output is."""
         work = self.folder()
         top, sources = work / "build", work / "sources"
         top.mkdir()
         sources.mkdir()
         output = work / "out"
-        node: Node = lowered.node
 
         def fill(value: Text) -> str:
             return self.native(value, sources).replace(placeholder("out"), str(output))
@@ -153,7 +239,7 @@ class Job:
         run_process(
             self.dref, environment["builder"], arguments, environment, str(top), self.log.write
         )
-        return self._adopt(output, place)
+        return output
 
     def _adopt(self, output: Path, place: Mapping[str, Any]) -> Artifact:
         if output.is_symlink() or not output.exists():
@@ -170,12 +256,21 @@ class Job:
         return Artifact(folder, flat=True, nix=place)
 
     def nix(self, lowered: Lowered) -> Mapping[str, Any]:
-        """Return what the record says of the stage's place in a Nix store."""
+        """Return what the record says of the stage's place in a Nix store.
+
+        `identical`: the bytes are claimed to be those that Nix gives, as no result of a plain
+        process is among what it was made from.
+        """
         instantiation = self.lowering.instantiation
+        identical = lowered.node.fixed is not None or all(
+            below.node.fixed is not None or self.store.record(rref).nix.get("identical") is True
+            for below, rref in self._dependencies()
+        )
         return {
             "derivation": instantiation.drv_path(lowered.node),
             "path": instantiation.path(lowered.node),
             "sandboxed": False,
+            "identical": identical,
         }
 
 

@@ -1,0 +1,178 @@
+"""The sandbox's setting, its trial, and what a command sees in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plxnix import DRef, execute, mkfile
+from plxnix.builders import sandbox
+from plxnix.builders.sandbox import Sandboxing, find_references, run_sandboxed
+from plxnix.errors import BuildFailed, InvalidSetting, ToolMissing
+from plxnix.nix.derivation import Derivation, Output, placeholder
+from plxnix.realize.run import Observer
+from tests.stage_samples import Lab
+
+OUT = "/nix/store/" + "a" * 32 + "-x"
+
+
+class Listening(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def said(self, dref: DRef, message: str) -> None:
+        """Keep a message."""
+        del dref
+        self.told.append(message)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A store and a registry."""
+    return Lab(tmp_path / "store")
+
+
+class TestSetting:
+    """Where builders run."""
+
+    def test_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is given counts, then the variable, then `auto`."""
+        assert Sandboxing.parse(None) is Sandboxing.AUTO
+        monkeypatch.setenv("PLXNIX_SANDBOX", "off")
+        assert Sandboxing.parse(None) is Sandboxing.OFF
+        assert Sandboxing.parse("on") is Sandboxing.ON
+
+    def test_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An unknown word is refused, with what it is of."""
+        with pytest.raises(InvalidSetting, match="sandbox is 'yes'"):
+            Sandboxing.parse("yes")
+        monkeypatch.setenv("PLXNIX_SANDBOX", "1")
+        with pytest.raises(InvalidSetting, match="PLXNIX_SANDBOX is '1'"):
+            Sandboxing.parse(None)
+
+    def test_none_here(self, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without bubblewrap `on` fails, and `auto` says so once and goes on without the claim."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        one = execute('echo 1 > "$out"', name="one", registry=lab.registry)
+        two = execute('cat "$one" > "$out"', name="two", one=one, registry=lab.registry)
+        assert "not installed" in sandbox.why_not()
+        with pytest.raises(ToolMissing, match="not installed"):
+            lab.realize(two, sandbox="on")
+        listening = Listening()
+        rref = lab.realize(two, observer=listening)
+        assert [message[:35] for message in listening.told] == [
+            "builders run without a sandbox, as "
+        ]
+        nix = lab.store.record(rref).nix
+        assert (nix["sandboxed"], nix["identical"]) == (False, False)
+
+    def test_one_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bubblewrap that cannot make namespaces does not count; what it says is the reason."""
+        program = tmp_path / "bwrap"
+        program.write_text("#!/bin/sh\necho no namespaces >&2; exit 1\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert sandbox.available() is None
+        assert "no namespaces" in sandbox.why_not()
+
+
+@pytest.mark.usefixtures("bubblewrap")
+class TestRecord:
+    """What is claimed of results."""
+
+    def realized(self, lab: Lab, dref: DRef, **options: Any) -> Any:
+        """Realize a stage and return what its record says of Nix."""
+        return lab.store.record(lab.realize(dref, **options)).nix
+
+    def test_sandboxed(self, lab: Lab) -> None:
+        """A sandboxed result of such inputs is claimed; it knows which of them it refers to."""
+        data = mkfile("data", "x", registry=lab.registry)
+        other = mkfile("other", "y", registry=lab.registry)
+        dref = execute(
+            'echo "$data" > "$out"; : $other', data=data, other=other, registry=lab.registry
+        )
+        nix = self.realized(lab, dref, sandbox="on")
+        (rref,) = lab.store.realizations(data)
+        assert (nix["sandboxed"], nix["identical"]) == (True, True)
+        assert list(nix["references"].values()) == [rref]
+
+    def test_over_a_plain_result(self, lab: Lab) -> None:
+        """What was made from the result of a plain process is not claimed."""
+        one = execute('echo 1 > "$out"', name="one", registry=lab.registry)
+        two = execute('cat "$one" > "$out"', name="two", one=one, registry=lab.registry)
+        self.realized(lab, one, sandbox="off")
+        nix = self.realized(lab, two, sandbox="on")
+        assert (nix["sandboxed"], nix["identical"]) == (True, False)
+
+
+class TestRunning:
+    """`run_sandboxed`, without a store."""
+
+    def run(self, bubblewrap: str, work: Path, script: str, **env: str) -> str:
+        """Run a script as a derivation and return its output."""
+        derivation = Derivation(
+            name="x",
+            system="x86_64-linux",
+            builder=env.pop("builder", "/bin/sh"),
+            args=("-c", script),
+            env={"PATH": "/usr/bin:/bin", "out": OUT, **env},
+            outputs={"out": Output(OUT)},
+            input_derivations={},
+            input_sources=frozenset(),
+        )
+        output, strays = run_sandboxed("x", bubblewrap, derivation, {}, work, bytearray().extend)
+        assert strays == []
+        return output.read_text()
+
+    def test_pass_as_file(self, bubblewrap: str, tmp_path: Path) -> None:
+        """A variable that is passed as a file has the path that Nix gives it."""
+        said = self.run(
+            bubblewrap,
+            tmp_path,
+            'echo "$fooPath${foo-}" > $out; cat $fooPath >> $out',
+            passAsFile="foo",
+            foo=f"in {placeholder('out')}\n",
+        )
+        name = ".attr-1bp7cri8hplaz6hbz0v4f0nl44rl84q1sg25kgwqzipzd1mv89ic"
+        assert said == f"/build/{name}\nin {OUT}\n"
+
+    def test_the_builders_name(self, bubblewrap: str, tmp_path: Path) -> None:
+        """A builder is called by its bare name, as by Nix."""
+        assert self.run(bubblewrap, tmp_path, 'echo "$0" > $out') == "sh\n"
+
+    def test_variables_do_not_reach_bubblewrap(self, bubblewrap: str, tmp_path: Path) -> None:
+        """Odd names and values arrive as they are."""
+        odd = {"a b": "1\n2", "LD_PRELOAD": "/no/such", "é": "ü", "x": "--bind"}
+        said = self.run(bubblewrap, tmp_path, 'tr "\\0" "\\n" < /proc/self/environ > $out', **odd)
+        assert {"a b=1", "2", "LD_PRELOAD=/no/such", "é=ü", "x=--bind"} <= set(said.split("\n"))
+
+    @pytest.mark.parametrize(
+        ("builder", "message"),
+        [("/usr/bin/no-such", "cannot start"), ("/opt/x", "not in the sandbox"), ("sh", "not in")],
+    )
+    def test_no_builder(self, bubblewrap: str, tmp_path: Path, builder: str, message: str) -> None:
+        """A builder that is not there is named before anything runs."""
+        with pytest.raises(BuildFailed, match=message):
+            self.run(bubblewrap, tmp_path, "", builder=builder)
+
+    def test_structured_attributes(self, bubblewrap: str, tmp_path: Path) -> None:
+        """They are refused."""
+        with pytest.raises(BuildFailed, match="structured attributes"):
+            self.run(bubblewrap, tmp_path, "", __structuredAttrs="1")
+
+
+def test_references(tmp_path: Path) -> None:
+    """They are found in contents, also across pieces, in names and in targets of links."""
+    paths = ["/nix/store/" + letter * 32 + "-n" for letter in "abcdf"]
+    digits = [path[11:43] for path in paths]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "big").write_bytes(b"-" * ((1 << 20) - 7) + digits[0].encode() + b"-" * (1 << 20))
+    (tree / digits[1]).write_text("")
+    (tree / "link").symlink_to(f"x{digits[2]}")
+    (tree / "part").write_text(digits[3][1:])
+    assert find_references(tree, paths) == set(paths[:3])
