@@ -87,6 +87,7 @@ from plxnix.store.query import (
 from plxnix.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from plxnix.fetching import fetch
     from plxnix.locking.stage import fetchlock
     from plxnix.recipes import execute, fetchlocal, fetchtree, fetchurl, mkfile, mknode, unpack
 
@@ -135,6 +136,7 @@ __all__ = [
     "drefrrefs",
     "evaluate",
     "execute",
+    "fetch",
     "fetchlocal",
     "fetchlock",
     "fetchtree",
@@ -184,6 +186,10 @@ def __getattr__(name: str) -> Any:
         from plxnix import recipes
 
         return getattr(recipes, name)
+    if name == "fetch":
+        from plxnix.fetching import fetch
+
+        return fetch
     if name == "fetchlock":
         from plxnix.locking.stage import fetchlock
 
@@ -192,4 +198,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_RECIPES, "fetchlock"})
+    return sorted({*globals(), *_RECIPES, "fetch", "fetchlock"})

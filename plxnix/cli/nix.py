@@ -11,7 +11,8 @@ from plxnix.cli.realize import arguments_option
 from plxnix.cli.session import Command, Session, json_option, pass_session
 from plxnix.errors import NotInStore
 from plxnix.export.graph import ExportGraph
-from plxnix.export.handover import Handed, add_graph, add_pin
+from plxnix.export.handover import Handed, add_graph
+from plxnix.export.handover import add as add_realization
 from plxnix.model import RRef
 from plxnix.references import resolve_reference
 
@@ -41,7 +42,9 @@ def add(
     arguments: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Put realizations into the Nix store, at the paths that the pins of an export have.
+    """Put realizations into the Nix store, at the paths where an export looks for them.
+
+    That is the path of the fetch for a fetched file, and the path of its pin for all else.
 
     With --target, that is all pins which the export of TARGET needs, and its fetches as far as they
     are realized. Prints the store paths.
@@ -56,7 +59,7 @@ def add(
                 raise NotInStore(
                     f"{found} is a derivation, not a realization", "`plxnix ls` lists realizations"
                 )
-            handed.append(add_pin(store, found))
+            handed.append(add_realization(store, found))
     if targets:
         handed += add_graph(ExportGraph(load_closure(session, targets, arguments)))
     if as_json:

@@ -7,7 +7,8 @@ file under the same name and hash, here or there, has it at the same path.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,7 @@ from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.shared import take_file
 from plxnix.recipes.unpack import unpack_node
 from plxnix.store import tree
 
@@ -55,24 +57,14 @@ class Fetch(Recipe):
         return Lowered(config.dref, node, "derivation")
 
     def make(self, job: Job) -> Artifact:
-        """Download the file, or resume its download, and unpack it where the mode says so."""
-        from plxnix.builders import download
-
+        """Take the file from the Nix store or download it, and unpack it where the mode says so."""
         config = job.config
         folder = job.folder()
         file = folder / config["filename"]
-        download.download(
-            sources(config),
-            file,
-            Hash.parse(config["hash"]),
-            name=sanitise_name(config["filename"]),
-            partial=Path(job.store.layout.download(job.dref)),
-            progress=Told(job),
-        )
+        obtain(job, file, Hash.parse(config["hash"]))
         if "unpack" in config["mode"]:
             folder = self._unpack(job, file)
-        (lowered,) = job.lowering.of(job.dref)
-        return Artifact(folder, nix=job.nix(lowered))
+        return Artifact(folder, nix=job.nix(self.lower(config, job.lowering)))
 
     def _unpack(self, job: Job, file: Path) -> Path:
         from plxnix.builders import archive
@@ -83,6 +75,31 @@ class Fetch(Recipe):
             file.rename(output / file.name)
         tree.remove(os.fspath(file.parent))
         return output
+
+
+def note(job: Job) -> Callable[[str], None]:
+    """Return what tells the observer of a realization something worth a line."""
+    return partial(job.observer.said, job.dref)
+
+
+def obtain(job: Job, file: Path, digest: Hash | None) -> None:
+    """Copy a file out of the Nix store if that has it, else download it or resume its download.
+
+    `digest` is the file's hash, None if it is not known. Raises what `download` raises.
+    """
+    from plxnix.builders import download
+
+    name = sanitise_name(job.config["filename"])
+    growing = Path(job.store.layout.download(job.dref))
+    if digest is not None and take_file(name, digest, file, note(job)):
+        # What was downloaded of it before is of no more use; this stage is locked, so nobody
+        # is at it.
+        for left in (growing, growing.with_name(f"{growing.name}.json")):
+            left.unlink(missing_ok=True)
+        return
+    download.download(
+        sources(job.config), file, digest, name=name, partial=growing, progress=Told(job)
+    )
 
 
 class Told:

@@ -22,9 +22,10 @@ from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.fetch import Told, check_urls, fetch_node, sources
+from plxnix.recipes.fetch import check_urls, fetch_node, note, obtain
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.shared import take_tree
 from plxnix.recipes.unpack import TOOLS
 
 #: What Nix calls the tree of an archive.
@@ -80,33 +81,33 @@ class Tree(Recipe):
         return Lowered(config.dref, node, "fixed-output")
 
     def make(self, job: Job) -> Artifact:
-        """Download the archive, unpack it, and compare the tree's hash."""
-        from plxnix.builders import download
+        """Take the tree from the Nix store, or download the archive, unpack it and compare."""
+        folder = job.folder()
+        tree = folder / "tree"
+        if not take_tree(job.config.name, Hash.parse(job.config["hash"]), tree, note(job)):
+            tree = self._unpack(job, folder)
+        (lowered,) = job.lowering.of(job.dref)
+        return Artifact(tree, nix=job.nix(lowered))
+
+    def _unpack(self, job: Job, folder: Path) -> Path:
+        """Download and unpack the archive, and return the tree that has the hash."""
+        from plxnix.builders.sources import redact
         from plxnix.nix.nar import nar_hash
 
         config = job.config
-        folder = job.folder()
         archive = folder / config["filename"]
-        digest = Hash.parse(config["archive"]) if "archive" in config else None
-        download.download(
-            sources(config),
-            archive,
-            digest,
-            partial=Path(job.store.layout.download(job.dref)),
-            progress=Told(job),
-        )
+        obtain(job, archive, Hash.parse(config["archive"]) if "archive" in config else None)
         tree = unpack_tree(archive, folder / "unpacked")
         found, _ = nar_hash(tree)
         if found.sri != config["hash"]:
             raise HashMismatch(
-                f"the tree of '{archive.name}' from '{download.redact(config['url'])}' has another "
+                f"the tree of '{archive.name}' from '{redact(config['url'])}' has another "
                 f"hash than specified\n  specified: {config['hash']}\n  got:       {found.sri}",
                 "if the new contents are right, set the new hash",
                 expected=config["hash"],
                 found=found.sri,
             )
-        (lowered,) = job.lowering.of(job.dref)
-        return Artifact(tree, nix=job.nix(lowered))
+        return tree
 
 
 def _command(config: Config) -> str:
