@@ -169,10 +169,13 @@ def test_a_library(sandboxed_nix: NixEnv, lab: Lab, run: Run, tmp_path: Path) ->
 def graph(random: Random, lab: Lab, folder: Path) -> list[DRef]:
     """Register a few stages that refer to those before them; return the commands among them."""
     registry, stages, commands = lab.registry, list[DRef](), list[DRef]()
-    for number in range(random.randrange(2, 7)):
+    count = random.randrange(2, 7)
+    for number in range(count):
         name = random.choice(("a", "b.c", "x+y", "_", "q=1", "lib", "0"))
         kind = random.choice(("file", "node", "fetch", "pin", "command", "command", "command"))
         salt = f"{random.random()} {folder}"
+        if number == count - 1:
+            kind = "command"
         if kind == "file":
             stages.append(mkfile(name, random.randbytes(random.randrange(50)), registry=registry))
         elif kind == "node":
