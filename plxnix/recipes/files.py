@@ -58,7 +58,8 @@ class Files(Recipe):
             path = output / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        (lowered,) = job.lowering.of(job.dref)
+        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
+        lowered = self.lower(job.config, job.lowering)
         return Artifact(output, nix=job.nix(lowered))
 
 

@@ -153,10 +153,14 @@ class Job:
         """Run the derivation's own builder and adopt what it made.
 
         It runs in the sandbox where that works and is wanted (`realize(sandbox=...)`), else as a
-        plain process. What Nix would refuse is refused before anything runs.
+        plain process: so does what was declared not deterministic, which may need the network and
+        which Nix does not build, unless the sandbox was asked for. What Nix would refuse is refused
+        before anything runs.
         """
         place = self.nix(lowered)
-        bubblewrap = self._bubblewrap()
+        free = self.config.get("deterministic") is False
+        wanted = self.run.work.sandboxing is Sandboxing.ON or not free
+        bubblewrap = self._bubblewrap() if wanted else None
         if bubblewrap is None:
             return self._adopt(self._plain(lowered.node), {**place, "identical": False})
         work, sources = self.folder(), self.folder()

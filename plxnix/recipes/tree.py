@@ -86,7 +86,8 @@ class Tree(Recipe):
         tree = folder / "tree"
         if not take_tree(job.config.name, Hash.parse(job.config["hash"]), tree, note(job)):
             tree = self._unpack(job, folder)
-        (lowered,) = job.lowering.of(job.dref)
+        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
+        lowered = self.lower(job.config, job.lowering)
         return Artifact(tree, nix=job.nix(lowered))
 
     def _unpack(self, job: Job, folder: Path) -> Path:

@@ -54,7 +54,8 @@ class Unpack(Recipe):
         archive.unpack(
             build_path(build, list(job.config["source"])), output, strip=job.config.get("strip", 0)
         )
-        (lowered,) = job.lowering.of(job.dref)
+        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
+        lowered = self.lower(job.config, job.lowering)
         return Artifact(output, nix=job.nix(lowered))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,19 @@ from typing import Any
 
 import pytest
 
-from plxnix import DRef, RRef, execute, fetchlocal, match_latest, mkfile, mknode, unpack
+from plxnix import (
+    DRef,
+    RRef,
+    current_registry,
+    execute,
+    fetchlocal,
+    instantiate,
+    match_latest,
+    mkfile,
+    mknode,
+    realize1,
+    unpack,
+)
 from plxnix.errors import (
     ArchiveError,
     HostileArchive,
@@ -200,3 +214,16 @@ class TestRefusing:
         assert lab.store.realizations(dref) == []
         assert lab.leftovers() == []
         assert not list(tmp_path.rglob("evil"))
+
+
+def test_declared_not_deterministic(lab: Lab, tmp_path: Path) -> None:
+    """A recipe that was declared not deterministic is realized all the same, to be a pin."""
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("empty"))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with current_registry(lab.registry):
+        source = fetchlocal(sha256=digest, path=archive, mode="")
+        dref = unpack(source, deterministic=False)
+        rref = realize1(instantiate(dref))
+    assert Path(lab.store.path(rref), "empty").exists()

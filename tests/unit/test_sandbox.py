@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plxnix import DRef, execute, mkfile
+from plxnix import DRef, Registry, Store, current_registry, execute, instantiate, mkfile, realize1
 from plxnix.builders import sandbox
 from plxnix.builders.sandbox import Sandboxing, find_references, run_sandboxed
 from plxnix.errors import BuildFailed, InvalidSetting, ToolMissing
@@ -176,3 +176,17 @@ def test_references(tmp_path: Path) -> None:
     (tree / "link").symlink_to(f"x{digits[2]}")
     (tree / "part").write_text(digits[3][1:])
     assert find_references(tree, paths) == set(paths[:3])
+
+
+def test_what_is_not_deterministic_runs_free(tmp_path: Path, bubblewrap: str) -> None:
+    """A command that was declared not deterministic may see the machine, and is claimed nothing."""
+    del bubblewrap
+    outside = tmp_path / "outside"
+    outside.write_text("here")
+    with current_registry(Registry(Store.init(tmp_path / "store"))) as registry:
+        free = execute(f"cat {outside} > $out", name="free", deterministic=False)
+        rref = realize1(instantiate(free))
+        assert registry.store.record(rref).nix["sandboxed"] is False
+        bound = execute(f"cat {outside} > $out", name="bound")
+        with pytest.raises(BuildFailed):
+            realize1(instantiate(bound))
