@@ -131,6 +131,9 @@ def execute(
     1, stays in the Python realizer and is exported as a pin; its default `matcher` is
     `match_latest(nouts)`, else `match_only()`.
 
+    Where the sandbox works (`realize(sandbox=...)`), a deterministic command sees its inputs, the
+    machine's programs and nothing else.
+
     Raises `InvalidValue` for fields that Nix reserves, and what `mkdrv` raises.
     """
     del registry  # `takes_registry` has made it the current one.
