@@ -238,6 +238,9 @@ class _Talk(io.TextIOBase):
         if self._stream is not None:
             self._stream.flush()
 
+    def close(self) -> None:
+        """Do nothing: the stream behind is the process's own, and may be closed by now."""
+
     def fileno(self) -> int:
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
