@@ -146,8 +146,8 @@ class _Job:
             # Two sources that agree settle what the file is now.
             if len({found for _, found in self._mismatches}) < len(self._mismatches):
                 break
-        if self._mismatches:
-            raise self._mismatch()
+        if self._mismatches and self.hash is not None:
+            raise self._mismatch(self.hash)
         lines = "".join(f"\n  {line}" for line in self.attempts)
         raise DownloadFailed(
             f"'{self.name}' could not be downloaded:{lines}",
@@ -269,15 +269,14 @@ class _Job:
         pause: float = self.settings.backoff * 2 ** (tries - 1) * (1 - chance / 2)
         return min(max(pause, after), self.settings.longest_wait)
 
-    def _mismatch(self) -> HashMismatch:
+    def _mismatch(self, expected: Hash) -> HashMismatch:
         url, found = self._mismatches[-1]
-        assert self.hash is not None
         return HashMismatch(
             f"'{self.name}' from '{redact(url)}' has another hash than specified\n"
-            f"  specified: {self.hash.sri}\n"
+            f"  specified: {expected.sri}\n"
             f"  got:       {found.sri}",
             f"if the new contents are right, set {found.algorithm} to '{found.sri}'",
-            expected=self.hash.sri,
+            expected=expected.sri,
             found=found.sri,
         )
 
