@@ -43,6 +43,8 @@ class Progress(Observer):
         self._began = self._started = time.monotonic()
         self.realized: list[DRef] = []
         self.satisfied: list[DRef] = []
+        #: How many runs gave what is not in the store: `plxnix check`.
+        self.trials = 0
         #: The derivation whose realizer has failed.
         self.broken: DRef | None = None
 
@@ -72,9 +74,12 @@ class Progress(Observer):
         self._show()
 
     def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
-        """Count a stage that was realized."""
-        self.realized.append(dref)
-        line = f"realized {dref.name} in {duration_text(seconds)}"
+        """Count a stage that was realized, or built on trial if there are no realizations."""
+        if rrefs:
+            self.realized.append(dref)
+        else:
+            self.trials += 1
+        line = f"{'realized' if rrefs else 'built'} {dref.name} in {duration_text(seconds)}"
         if len(rrefs) > 1:
             line += f" ({counted(len(rrefs), 'realization')})"
         with self._lock:
@@ -149,7 +154,7 @@ class Progress(Observer):
     def _show(self) -> None:
         with self._lock:
             if self._display is not None:
-                done = len(self.realized) + len(self.satisfied)
+                done = len(self.realized) + len(self.satisfied) + self.trials
                 name, since = "stages", self._began
                 if self._running is not None:
                     name, since = self._running.name, self._started

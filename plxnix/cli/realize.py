@@ -176,8 +176,8 @@ def realize(
                 sandbox=sandbox,
             )
     except (PlxnixError, OSError) as error:
-        again = _command_line(targets, arguments)
-        _report_failure(session, closure.store, progress, error, again)
+        again = command_line(targets, arguments)
+        report_failure(session, closure.store, progress, error, again)
         raise click.exceptions.Exit(1) from None
     results = {dref: _list(found) for dref, found in selected.items()}
     rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
@@ -288,7 +288,8 @@ def _check_link(link: str | None) -> None:
         )
 
 
-def _command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
+def command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
+    """Return the command that realizes the targets and keeps the folder of a stage that fails."""
     given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
     pairs = [word for pair in given for word in ("-a", pair)]
     return shlex.join(["plxnix", "realize", *targets, *pairs, "--keep-failed"])
@@ -297,7 +298,7 @@ def _command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
 # -- failures --------------------------------------------------------------------------------------
 
 
-def _report_failure(
+def report_failure(
     session: Session, store: Store, progress: Progress, error: Exception, again: str
 ) -> None:
     """Print what failed: where in the user's code, the last of what it printed, what to do."""
