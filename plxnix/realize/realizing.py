@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, overload
 
 from plxnix.builders.sandbox import Sandboxing
 from plxnix.errors import (
@@ -82,20 +84,35 @@ def realize(
     `NotRealized`, `MatcherUnsatisfied`, and what matchers and recipes raise. What was realized
     before a failure stays.
     """
-    forced = _named(closure, force_rebuild, "force_rebuild")
     if dry_run:
-        return make_plan(closure, forced)
+        return make_plan(closure, named(closure, force_rebuild, "force_rebuild"))
+    work = prepare(
+        closure, force_rebuild, assert_realized, realize_args, keep_failed, observer, sandbox
+    )
+    return replace_references(closure.result, work.select())
+
+
+def prepare(
+    closure: Closure,
+    force_rebuild: bool | Collection[DRef] = False,
+    assert_realized: Collection[DRef] = (),
+    realize_args: Mapping[DRef, RealizeArguments] | None = None,
+    keep_failed: bool = False,
+    observer: Observer | None = None,
+    sandbox: str | None = None,
+) -> Work:
+    """Check the arguments of `realize` and return the work that they ask for, not begun."""
     work = Work(
         closure,
-        forced,
-        _named(closure, assert_realized, "assert_realized"),
+        named(closure, force_rebuild, "force_rebuild"),
+        named(closure, assert_realized, "assert_realized"),
         dict(realize_args or {}),
         keep_failed,
         observer or Observer(),
         Sandboxing.parse(sandbox),
     )
-    _named(closure, work.arguments, "realize_args")
-    return _replace(closure.result, work.select())
+    named(closure, work.arguments, "realize_args")
+    return work
 
 
 def realizeMany(closure: Closure, *args: Any, **kwargs: Any) -> list[RRef]:  # noqa: N802
@@ -127,6 +144,24 @@ def evaluate(stage: Any, *args: Any, **kwargs: Any) -> RRef:
     return realize1(instantiate(stage, *args, **kwargs))
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Where a realization stands still: at a derivation, before it runs or after it has failed.
+
+    `error` is the failure, and `folders` are those that the failed realizer worked in.
+    """
+
+    derivation: Derivation
+    context: dict[DRef, list[RRef]]
+    error: PlxnixError | None = None
+    folders: tuple[Path, ...] = ()
+
+
+#: Stands still at each `Pause`; is sent what to select there, or None to run the realizer; gives
+#: what was selected for each derivation in the end.
+Steps: TypeAlias = Generator[Pause, "list[RRef] | None", dict[DRef, list[RRef]]]
+
+
 class Work:
     """One call of `realize`: what was asked for, and what has been selected so far."""
 
@@ -151,29 +186,71 @@ class Work:
         self.selected: dict[DRef, list[RRef]] = {}
         #: What recipes compute once for the whole realization; its keys and values are theirs.
         self.memo: dict[str, Any] = {}
+        #: Where `steps` stands still: before these derivations, and at failures if so wanted.
+        self.pauses: frozenset[DRef] = frozenset()
+        self.pauses_at_failures = False
+        self._left: tuple[Path, ...] = ()
 
     def select(self) -> dict[DRef, list[RRef]]:
         """Realize all derivations of the closure and return what was selected for each."""
+        steps = self.steps()
+        try:
+            while True:
+                next(steps)
+        except StopIteration as stop:
+            selected: dict[DRef, list[RRef]] = stop.value
+            return selected
+
+    def steps(self) -> Steps:
+        """Do what `select` does, and stand still at the pauses.
+
+        Garbage collection is held off until the generator ends or is closed; at a pause no
+        derivation is locked.
+        """
         selected = self.selected
         self.observer.planned(len(self.closure.derivations))
         with self.store.building(self._waiting(self.closure.targets[0])):
             for dref, derivation in self.closure.derivations.items():
                 context = {dep: selected[dep] for dep in derivation.config.dependencies}
                 chosen = None
-                if dref not in self.forced:
+                forced = dref in self.forced
+                if dref in self.pauses:
+                    forced = True
+                    chosen = yield Pause(derivation, context)
+                elif not forced:
                     chosen = derivation.matcher(self.store, self.store.realizations(dref, context))
-                if chosen is None:
-                    chosen = self._make(derivation, context)
-                else:
-                    self.observer.cached(dref, chosen)
+                    if chosen is not None:
+                        self.observer.cached(dref, chosen)
+                while chosen is None:
+                    self._left = ()
+                    try:
+                        chosen = self._make(derivation, context, forced)
+                    except PlxnixError as error:
+                        if not self.pauses_at_failures:
+                            raise
+                        forced = True
+                        chosen = yield Pause(derivation, context, error, self._left)
                 selected[dref] = chosen
         return selected
 
-    def _make(self, derivation: Derivation, context: Context) -> list[RRef]:
+    def adopt(self, pause: Pause, folders: Iterable[Path], started: float) -> list[RRef]:
+        """Publish folders that were made by hand for the stage at a pause.
+
+        `started` is when that began, in seconds since the epoch. Raises `PromiseMissing` and what
+        `publish` does; the folders stay where they are then.
+        """
+        derivation = pause.derivation
+        artifacts = [Artifact(Path(folder)) for folder in folders]
+        _check_promises(derivation, artifacts)
+        self.store.restore(derivation.config)
+        with self.store.realizing(derivation.dref, self._waiting(derivation.dref)):
+            return self._publish(derivation, pause.context, artifacts, started, time.time())
+
+    def _make(self, derivation: Derivation, context: Context, forced: bool) -> list[RRef]:
         """Run a realizer, unless another process did so while this one waited for the lock."""
         dref, store = derivation.dref, self.store
         with store.realizing(dref, self._waiting(dref)):
-            if dref not in self.forced:
+            if not forced:
                 chosen = derivation.matcher(store, store.realizations(dref, context))
                 if chosen is not None:
                     self.observer.cached(dref, chosen)
@@ -207,25 +284,7 @@ class Work:
                 artifacts = self._artifacts(derivation, context)
                 _check_promises(derivation, artifacts)
             stopped = time.time()
-            rrefs = [
-                publish(
-                    self.store,
-                    run.dref,
-                    os.fspath(artifact.path),
-                    Record(
-                        context={dep: tuple(rrefs) for dep, rrefs in context.items()},
-                        nar_hash="",
-                        nar_size=0,
-                        started=started,
-                        stopped=stopped,
-                        index=index,
-                        flat=artifact.flat,
-                        nix=artifact.nix,
-                    ),
-                    run.log.value(),
-                )
-                for index, artifact in enumerate(artifacts)
-            ]
+            rrefs = self._publish(derivation, context, artifacts, started, stopped, run.log.value())
         except BaseException as error:
             self._clean(run, error)
             raise
@@ -234,6 +293,65 @@ class Work:
             tree.remove(os.fspath(folder))
         self.observer.finished(run.dref, rrefs, stopped - started)
         return rrefs
+
+    def _publish(
+        self,
+        derivation: Derivation,
+        context: Context,
+        artifacts: list[Artifact],
+        started: float,
+        stopped: float,
+        log: bytes = b"",
+    ) -> list[RRef]:
+        return [
+            publish(
+                self.store,
+                derivation.dref,
+                os.fspath(artifact.path),
+                Record(
+                    context={dep: tuple(rrefs) for dep, rrefs in context.items()},
+                    nar_hash="",
+                    nar_size=0,
+                    started=started,
+                    stopped=stopped,
+                    index=index,
+                    flat=artifact.flat,
+                    nix=artifact.nix,
+                ),
+                log,
+            )
+            for index, artifact in enumerate(artifacts)
+        ]
+
+    @contextmanager
+    def trial(self, derivation: Derivation) -> Iterator[list[Artifact]]:
+        """Run a realizer, and give what it made while the block lasts; nothing is published.
+
+        What it depends on has to be selected, and garbage collection held off (`Store.building`).
+        Raises what `realize` raises of a realizer that fails.
+        """
+        dref = derivation.dref
+        context = {dep: self.selected[dep] for dep in derivation.config.dependencies}
+        run = Run(dref, self.observer, self)
+        self.observer.started(dref)
+        started = time.time()
+        try:
+            with (
+                self.store.realizing(dref, self._waiting(dref)),
+                run.current(),
+                run.recording(),
+            ):
+                artifacts = self._artifacts(derivation, context)
+                _check_promises(derivation, artifacts)
+            self.observer.finished(dref, [], time.time() - started)
+        except BaseException as error:
+            self._clean(run, error)
+            raise
+        try:
+            yield artifacts
+        finally:
+            for folder in run.folders:
+                tree.remove(os.fspath(folder))
 
     def _artifacts(self, derivation: Derivation, context: Context) -> list[Artifact]:
         dref = derivation.dref
@@ -271,6 +389,9 @@ class Work:
             kept = keep_log(self.store, run.dref, run.log.value())
             if isinstance(error, BuildFailed) and not error.log:
                 error.log = kept
+            if self.pauses_at_failures and isinstance(error, PlxnixError):
+                self._left = tuple(run.folders)
+                return
             for number, folder in enumerate(run.folders):
                 if self.keep_failed and folder.is_dir():
                     place = f"{self.store.layout.failed}/{run.dref[5:]}-{number}"
@@ -294,6 +415,7 @@ def _check_promises(derivation: Derivation, artifacts: list[Artifact]) -> None:
         {
             "/".join(parts)
             for artifact in artifacts
+            if not artifact.failed
             for parts in derivation.config.promises
             if not os.path.lexists(artifact.path.joinpath(*parts))
         }
@@ -307,12 +429,14 @@ def _check_promises(derivation: Derivation, artifacts: list[Artifact]) -> None:
         )
 
 
-def _named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> frozenset[DRef]:
+def named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> frozenset[DRef]:
     """Return the derivations that an argument names; raise `InvalidValue` for strangers."""
     if isinstance(drefs, bool):
         return frozenset(closure.targets) if drefs else frozenset()
     if isinstance(drefs, str):
         drefs = [DRef(drefs)]
+    if not isinstance(drefs, Collection):
+        raise InvalidValue(f"{argument} is {drefs!r:.80}", "it is a list of references, or a bool")
     for dref in drefs:
         if dref not in closure.derivations:
             raise InvalidValue(
@@ -323,13 +447,14 @@ def _named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> f
     return frozenset(drefs)
 
 
-def _replace(result: Any, selected: Mapping[DRef, list[RRef]]) -> Any:
+def replace_references(result: Any, selected: Mapping[DRef, list[RRef]]) -> Any:
+    """Replace each reference in what a stage returned by what was selected for it."""
     if isinstance(result, str) and isdref(result):
         rrefs = selected[DRef(result)]
         return rrefs[0] if len(rrefs) == 1 else list(rrefs)
     if isinstance(result, Mapping):
-        return {key: _replace(item, selected) for key, item in result.items()}
+        return {key: replace_references(item, selected) for key, item in result.items()}
     if isinstance(result, (list, tuple, set, frozenset)):
-        items = [_replace(item, selected) for item in result]
+        items = [replace_references(item, selected) for item in result]
         return tuple(items) if isinstance(result, tuple) else items
     return result

@@ -20,11 +20,15 @@ LOG_LIMIT = 16 << 20
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a recipe returns for one realization: a folder, and what goes into its record."""
+    """What a recipe returns for one realization: a folder, and what goes into its record.
+
+    `failed` says that it tells of a failure, so that the promises of the config need not be kept.
+    """
 
     path: Path
     flat: bool = False
     nix: Mapping[str, Any] = field(default_factory=dict)
+    failed: bool = False
 
 
 class Observer:
