@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from plxnix.builders.archive_tar import Readable
     from plxnix.builders.archive_writer import TreeWriter
 
-__all__ = ["Limits", "is_archive", "unpack"]
+__all__ = ["Limits", "is_archive", "opened", "unpack"]
 
 _SUFFIXES = (
     ".tar",
@@ -83,7 +83,7 @@ def unpack(
     try:
         os.chmod(destination, 0o755)
         budget = Budget(limits, size)
-        with _members(archive, head, limits, budget) as members:
+        with opened(archive, head, limits, budget) as members:
             _write(archive, members, destination, strip, limits, budget)
     except BaseException:
         import shutil
@@ -137,10 +137,10 @@ def _write_member(
 
 
 @contextmanager
-def _members(
+def opened(
     archive: Path, head: bytes, limits: Limits, budget: Budget
 ) -> Iterator[Iterable[Member]]:
-    """Open an archive of whatever format."""
+    """Open an archive of whatever format, which its first 512 bytes tell, member by member."""
     from plxnix.builders.archive_tar import Source, tar_members
     from plxnix.builders.archive_zip import zip_members
 
@@ -149,8 +149,8 @@ def _members(
             yield members
         return
     inner = _decompressor(archive, head)
-    with closing(inner or archive.open("rb")) as opened:
-        source = Source(archive, opened, budget)
+    with closing(inner or archive.open("rb")) as stream:
+        source = Source(archive, stream, budget)
         yield tar_members(archive, source, limits, budget, compressed=inner is not None)
 
 

@@ -196,7 +196,10 @@ def _unsupported(path: bytes) -> NixFormatError:
 
 
 def restore(
-    stream: BinaryIO, destination: str | bytes | os.PathLike[str], limit: int | None = None
+    stream: BinaryIO,
+    destination: str | bytes | os.PathLike[str],
+    limit: int | None = None,
+    entries: int | None = None,
 ) -> int:
     """Unpack one archive from `stream` to `destination` and return the archive's size in bytes.
 
@@ -204,16 +207,16 @@ def restore(
     twice and none that leads elsewhere, padding of zeros. No link is followed, nothing outside of
     `destination` is touched. The stream is left right behind the archive.
 
-    Raises `NixFormatError` for anything else, for more than `limit` bytes and for folders deeper
-    than 256; `InvalidValue` if `destination` exists. After any error what was written is removed.
-    Memory: 1 MiB.
+    Raises `NixFormatError` for anything else, for more than `limit` bytes or `entries` files, links
+    and folders, and for folders deeper than 256; `InvalidValue` if `destination` exists. After any
+    error what was written is removed. Memory: 1 MiB.
     """
     top = os.fsencode(destination)
     if os.path.lexists(top):
         raise InvalidValue(
             f"cannot unpack to {os.fsdecode(top)}: it exists", "give a path that is free"
         )
-    reader = _Reader(stream, limit)
+    reader = _Reader(stream, limit, entries)
     reader.expect(_MAGIC)
     try:
         _restore(reader, top)
@@ -228,17 +231,25 @@ def restore(
 class _Reader:
     """Reads the words of an archive and knows how far it is."""
 
-    __slots__ = ("limit", "offset", "stream")
+    __slots__ = ("entries", "limit", "offset", "stream")
 
-    def __init__(self, stream: BinaryIO, limit: int | None) -> None:
+    def __init__(self, stream: BinaryIO, limit: int | None, entries: int | None) -> None:
         self.stream = stream
         self.offset = 0
         self.limit = limit
+        self.entries = entries
 
     def wrong(self, what: str) -> NixFormatError:
         return NixFormatError(
             f"not a NAR archive: {what} at byte {self.offset}", "is it damaged, or compressed?"
         )
+
+    def count(self) -> None:
+        """Take note of one entry more."""
+        if self.entries is not None:
+            self.entries -= 1
+            if self.entries < 0:
+                raise self.wrong("more files, links and folders than are allowed")
 
     def take(self, size: int) -> bytes:
         """Return exactly `size` bytes; keep `size` small."""
@@ -312,6 +323,7 @@ def _restore(reader: _Reader, top: bytes) -> None:
             continue
         if word != _ENTRY:
             raise reader.wrong(f"found {word!r} in a folder")
+        reader.count()
         reader.expect(_NAME)
         name = reader.string(NAME_LIMIT, "a name")
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:

@@ -50,7 +50,7 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
         if os.path.isdir(store.layout.realization(rref)):
             tree.remove(folder)
             return rref
-        _commit(store, rref, folder, record, log)
+        commit(store, rref, folder, record.text(), _compress(log) if log else b"")
     except NixFormatError as error:
         _give_back(folder, given)
         raise BuildFailed(
@@ -67,10 +67,15 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
     return rref
 
 
-def _commit(store: Store, rref: RRef, folder: str, record: Record, log: bytes) -> None:
+def commit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b"") -> None:
+    """Give a frozen folder of this process the place of `rref`, with its record and packed log.
+
+    The caller knows that they belong together. If the realization is there already, `folder` is
+    removed. Raises `OSError`.
+    """
     layout, level = store.layout, store.fsync
-    beside = {layout.log(rref): _write(store, _compress(log))} if log else {}
-    beside[layout.record(rref)] = _write(store, record.text())
+    beside = {layout.log(rref): _write(store, log)} if log else {}
+    beside[layout.record(rref)] = _write(store, record)
     if level is not Fsync.NONE:
         tree.flush(folder, layout.config(rref.dref), *beside.values())
     for path, temporary in beside.items():

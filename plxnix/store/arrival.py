@@ -1,0 +1,118 @@
+"""Arrival: realizations that were made in another store, checked before they are published here.
+
+A reference says what it stands for: the config, the context and the artifacts are hashed in it. So
+whatever brought a realization here, a copy or an archive, it is the one that was made there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Iterable
+
+from plxnix.errors import CorruptEntry
+from plxnix.model import DRef, RRef
+from plxnix.nix.nar import nar_hash
+from plxnix.store.publication import commit
+from plxnix.store.record import Record, rhash
+from plxnix.store.store import Store
+
+_PIECE = 1 << 20
+
+
+def closure(store: Store, rrefs: Iterable[str]) -> list[RRef]:
+    """Return realizations and all that they were made from, dependencies first.
+
+    The order depends on the references alone. Raises `NotInStore` and `CorruptEntry`. Cost: one
+    small read for each realization, linear in the edges.
+    """
+    order: list[RRef] = []
+    seen: set[RRef] = set()
+    waiting = [(rref, False) for rref in sorted(set(map(RRef.parse, rrefs)), reverse=True)]
+    while waiting:
+        rref, finished = waiting.pop()
+        if finished:
+            order.append(rref)
+            continue
+        if rref in seen:
+            continue
+        seen.add(rref)
+        store.path(rref)
+        waiting.append((rref, True))
+        below = {one for some in store.record(rref).context.values() for one in some}
+        waiting.extend((one, False) for one in sorted(below - seen, reverse=True))
+    return order
+
+
+def derivations(store: Store, rrefs: Iterable[RRef]) -> list[DRef]:
+    """Return the derivations of realizations and all that their configs refer to, sorted."""
+    seen = {rref.dref for rref in rrefs}
+    waiting = list(seen)
+    while waiting:
+        for one in store.config(waiting.pop()).dependencies:
+            if one not in seen:
+                seen.add(one)
+                waiting.append(one)
+    return sorted(seen)
+
+
+def expect(store: Store, rref: RRef, record: bytes) -> Record:
+    """Return the record of a realization that is to arrive, if it is that.
+
+    Raises `CorruptEntry` for a record that is none or another's, and for a context that does not
+    fit the config or has what is not in the store; `NotInStore` if the config is not here.
+    """
+    parsed = Record.parse(record, f"of {rref}")
+    found = rhash(rref.dref, parsed.context, parsed.nar_hash)
+    if found != rref.rhash:
+        raise _refused(rref, f"its record is that of a realization {found}")
+    if set(parsed.context) != set(store.config(rref.dref).dependencies):
+        raise _refused(rref, "its context does not fit its config")
+    for dependency, used in parsed.context.items():
+        for one in used:
+            if one.dref != dependency:
+                raise _refused(rref, f"its context lists {one} under {dependency}")
+            if not os.path.isdir(store.layout.realization(one)):
+                raise _refused(rref, f"it was made from {one}, which is not here")
+    return parsed
+
+
+def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b"") -> None:
+    """Publish `folder` as the realization `rref`, with its record and packed log; atomic.
+
+    `folder` is one of this process in the store (`Session.folder`), with the permissions of
+    `tree.freeze`; it is consumed. The caller holds `building`. Raises what `expect` raises,
+    `CorruptEntry` if the artifacts or the log are not what the record says, `OSError`.
+    """
+    expected = expect(store, rref, record)
+    digest, size = nar_hash(folder)
+    if digest.sri != expected.nar_hash:
+        raise _refused(rref, f"its artifacts have the hash {digest.sri}, not {expected.nar_hash}")
+    if size != expected.nar_size:
+        raise _refused(rref, f"its artifacts are {size} bytes, not {expected.nar_size}")
+    _check_log(rref, log)
+    commit(store, rref, folder, record, log)
+
+
+def _check_log(rref: RRef, log: bytes) -> None:
+    if not log:
+        return
+    import gzip
+
+    try:
+        with gzip.open(io.BytesIO(log)) as file:
+            while file.read(_PIECE):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise _refused(rref, f"its log is damaged: {error}") from None
+
+
+def _refused(rref: RRef, reason: str) -> CorruptEntry:
+    return CorruptEntry(
+        f"{rref} did not arrive: {reason}",
+        "`plxnix verify` in the store that it comes from finds damage",
+    )
+
+
+__all__ = ["admit", "closure", "derivations", "expect"]

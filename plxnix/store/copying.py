@@ -1,0 +1,185 @@
+"""Copying between native stores: closures of realizations, cheaply on one file system.
+
+Files are cloned where the file system can, else hard-linked where both stores are this user's,
+else copied. Either way every realization is hashed in its new place before it is published.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from plxnix.errors import CorruptEntry, NixFormatError, StoreError
+from plxnix.model import RRef
+from plxnix.store import tree
+from plxnix.store.arrival import admit, closure, derivations, expect
+from plxnix.store.current import current_store
+from plxnix.store.locks import Waiting
+from plxnix.store.store import Store
+
+#: Called before each realization with how many are done, how many there are, and its reference.
+Progress = Callable[[int, int, str], None]
+
+#: The request to share a file's blocks until one is written (ioctl_ficlone(2)).
+_FICLONE = 0x40049409
+
+
+def copyclosure(
+    rrefs: Iterable[str],
+    store_from: Store,
+    store_to: Store | None = None,
+    *,
+    share: bool = True,
+    progress: Progress | None = None,
+    waiting: Waiting | None = None,
+) -> list[RRef]:
+    """Copy realizations, and all that they were made from, into another store.
+
+    Configs, contexts, records and logs go along. Each realization appears by one rename, after
+    those that it was made from; what is there already is passed over, so that a copy that was
+    interrupted is resumed. `share=False` copies every byte. Returns what was copied, dependencies
+    first. Garbage collection of both stores waits meanwhile; the copies have no roots.
+
+    Raises `NotInStore`; `CorruptEntry` for what is damaged in `store_from`, which is not
+    published; `StoreError` if `store_to` cannot be written. Cost: one read of all that is copied.
+    """
+    store_to = current_store(store_to)
+    with reading(store_from, waiting), store_to.building(waiting):
+        order = closure(store_from, rrefs)
+        if os.path.realpath(store_from.root) == os.path.realpath(store_to.root):
+            return []
+        for dref in derivations(store_from, order):
+            store_to.restore(store_from.config(dref))
+        copied = []
+        copier = _Copier(share)
+        for number, rref in enumerate(order):
+            if progress is not None:
+                progress(number, len(order), rref)
+            if not os.path.isdir(store_to.layout.realization(rref)):
+                _copy(store_from, store_to, rref, copier)
+                copied.append(rref)
+        if progress is not None:
+            progress(len(order), len(order), "")
+    return copied
+
+
+@contextmanager
+def reading(store: Store, waiting: Waiting | None = None) -> Iterator[None]:
+    """Hold off garbage collection of a store that is read; one that is read-only has none."""
+    held = store.building(waiting)
+    try:
+        held.__enter__()
+    except StoreError as error:
+        cause = error.__cause__
+        unwritable = (errno.EROFS, errno.EACCES, errno.EPERM)
+        if not isinstance(cause, OSError) or cause.errno not in unwritable:
+            raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+def _copy(store_from: Store, store_to: Store, rref: RRef, copier: _Copier) -> None:
+    layout = store_from.layout
+    folder = store_to.session().file("copied")
+    try:
+        record = _read(layout.record(rref))
+        expect(store_to, rref, record)
+        log = _read(layout.log(rref)) if os.path.lexists(layout.log(rref)) else b""
+        copier.tree(layout.realization(rref), folder)
+        admit(store_to, rref, folder, record, log)
+    except BaseException as error:
+        tree.remove(folder)
+        if isinstance(error, NixFormatError):
+            raise CorruptEntry(error.message, error.hint, layout.realization(rref)) from error
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"cannot copy {rref} to {store_to.root}: {error}",
+                "is that store full or read-only, or the first one another user's?",
+            ) from error
+        raise
+
+
+def _read(path: str) -> bytes:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        return file.read()
+
+
+class _Copier:
+    """Copies frozen trees and remembers which ways the file systems allow."""
+
+    def __init__(self, share: bool) -> None:
+        self._clones = share
+        self._links = share
+
+    def tree(self, source: str, target: str) -> None:
+        """Copy a tree with the permissions and times of a frozen one; the top stays writable."""
+        os.mkdir(target, 0o700)
+        folders = []
+        for folder, below, files in os.walk(source, onerror=_raise):
+            there = target + folder[len(source) :]
+            for name in (*below, *files):
+                path, copy = f"{folder}/{name}", f"{there}/{name}"
+                found = os.lstat(path)
+                if stat.S_ISLNK(found.st_mode):
+                    os.symlink(os.readlink(path), copy)
+                    os.utime(copy, (1, 1), follow_symlinks=False)
+                elif stat.S_ISDIR(found.st_mode):
+                    os.mkdir(copy, 0o700)
+                    folders.append(copy)
+                elif stat.S_ISREG(found.st_mode):
+                    self._file(path, copy, found)
+                else:
+                    raise NixFormatError(f"{path} is no file, folder or symbolic link")
+        for folder in reversed(folders):
+            tree.seal(folder)
+
+    def _file(self, source: str, target: str, found: os.stat_result) -> None:
+        mode = stat.S_IMODE(found.st_mode)
+        # What another user can still write, or change the permissions of, is not shared by a link.
+        frozen = mode in (tree.FILE, tree.EXECUTABLE) and found.st_uid == os.geteuid()
+        if self._links and not self._clones and frozen:
+            try:
+                os.link(source, target, follow_symlinks=False)
+            except OSError as error:
+                self._links = error.errno == errno.EMLINK
+            else:
+                return
+        reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            writing = os.open(target, flags, 0o600)
+            try:
+                if not self._clone(reading, writing):
+                    while piece := os.read(reading, tree.SMALL):
+                        while piece:
+                            piece = piece[os.write(writing, piece) :]
+                os.fchmod(writing, tree.EXECUTABLE if mode & 0o100 else tree.FILE)
+                os.utime(writing, (1, 1))
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    def _clone(self, source: int, target: int) -> bool:
+        if not self._clones:
+            return False
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError:
+            self._clones = False
+        return self._clones
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+__all__ = ["Progress", "copyclosure", "reading"]
