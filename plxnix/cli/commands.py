@@ -19,6 +19,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("about", "Make a store."),
         "instantiate": ("realize", "Register stages and print their references."),
         "realize": ("realize", "Make what does not exist yet and print the results."),
+        "mdrun": ("mdrun", "Evaluate the code in a Markdown document."),
     },
     "Look": {
         "ls": ("listing", "List derivations, realizations or files."),

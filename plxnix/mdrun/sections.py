@@ -1,0 +1,175 @@
+"""The sections of a Markdown document: fenced code that is to be run, and where its output goes.
+
+What a section gives is written below it, between two comments that no reader sees. So a document
+with outputs can be evaluated again, in place: old outputs are replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from markdown_it import MarkdownIt  # comes with rich
+from markdown_it.token import Token
+
+#: Names of languages on fences, and what they are run by.
+LANGUAGES: Final = {
+    **dict.fromkeys(("py", "python", "python3"), "python"),
+    **dict.fromkeys(("bash", "sh", "shell"), "shell"),
+}
+
+#: What a comment above a section may say: leave it alone; it has to fail.
+DIRECTIVES: Final = ("norun", "raises")
+
+BEGIN: Final = "<!-- mdrun: output -->"
+END: Final = "<!-- mdrun: end -->"
+
+_DIRECTIVE: Final = re.compile(r"<!--\s*mdrun:\s*(.*?)\s*-->")
+
+#: What a terminal would act on: escape sequences, and other control characters.
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One piece of code: lines `start` to `end` (exclusive, from 0) of the document.
+
+    `number` counts from 1. `language` is `python` or `shell`. `prefix` stands before each line, as
+    in lists and quotations. `raises` says that the section has to fail. `old` are the lines of its
+    old output, which begin at `end`.
+    """
+
+    number: int
+    language: str
+    code: str
+    start: int
+    end: int
+    prefix: str
+    raises: bool
+    old: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a section gave: what it printed, and pictures as pairs of a title and a place."""
+
+    output: str = ""
+    images: tuple[tuple[str, str], ...] = field(default=())
+
+
+class Document:
+    """A Markdown document, read once; `lines` keep their ends."""
+
+    def __init__(self, text: str) -> None:
+        """Read a document (CommonMark); time is linear in its length."""
+        self.lines = text.splitlines(keepends=True)
+        fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
+        inside = {line for token in fences for line in range(*_place(token))}
+        self.sections: list[Section] = []
+        for token in fences:
+            language = LANGUAGES.get(_language(token.info))
+            start, end = _place(token)
+            directives = self._directives(start)
+            if language is None or "norun" in directives:
+                continue
+            prefix = self._prefix(start, token.markup)
+            self.sections.append(
+                Section(
+                    number=len(self.sections) + 1,
+                    language=language,
+                    code=token.content,
+                    start=start,
+                    end=end,
+                    prefix=prefix,
+                    raises="raises" in directives,
+                    old=self._old(end, prefix, inside),
+                )
+            )
+
+    def render(self, outcomes: Mapping[int, Outcome]) -> str:
+        """Return the document with the outcomes of its sections, by number, below them.
+
+        Old outputs of all sections are left out. Rendering what was rendered gives the same.
+        """
+        return "".join(self._rendered(outcomes))
+
+    def _rendered(self, outcomes: Mapping[int, Outcome]) -> Iterator[str]:
+        done = 0
+        for section in self.sections:
+            yield from self.lines[done : section.end]
+            done = section.end + section.old
+            shown = _shown(outcomes.get(section.number, Outcome()))
+            if shown and not self.lines[section.end - 1].endswith("\n"):
+                yield "\n"
+            for line in shown:
+                yield f"{section.prefix}{line}".rstrip() + "\n"
+        yield from self.lines[done:]
+
+    def _directives(self, start: int) -> list[str]:
+        """Return what the comment above a fence says."""
+        above = self.lines[start - 1] if start else ""
+        found = _DIRECTIVE.search(above)
+        return found[1].split() if found else []
+
+    def _prefix(self, start: int, markup: str) -> str:
+        before = self.lines[start].partition(markup)[0]
+        return re.sub(r"[^>\s]", " ", before)
+
+    def _old(self, end: int, prefix: str, inside: set[int]) -> int:
+        """Return how many lines below a section are its old output."""
+        first = end
+        while first < len(self.lines) and not self._bare(first, prefix):
+            first += 1
+        if first == len(self.lines) or self._bare(first, prefix) != BEGIN:
+            return 0
+        for line in range(first + 1, len(self.lines)):
+            if line not in inside and self._bare(line, prefix) == END:
+                return line + 1 - end
+        return 0
+
+    def _bare(self, line: int, prefix: str) -> str:
+        return self.lines[line].removeprefix(prefix.rstrip()).strip()
+
+
+def _place(token: Token) -> tuple[int, int]:
+    start, end = token.map or (0, 0)
+    return start, end
+
+
+def _language(info: str) -> str:
+    """Return the language of a fence: `python`, `{.python .cell}` and the like."""
+    words = info.replace("{", " ").replace("}", " ").split()
+    return words[0].lstrip(".").lower() if words else ""
+
+
+def _shown(outcome: Outcome) -> list[str]:
+    """Return the lines in which a document shows an outcome; none if there is nothing to show."""
+    output = printable(outcome.output).rstrip()
+    if not output and not outcome.images:
+        return []
+    lines = [BEGIN]
+    if output:
+        longest = max((len(run) for run in re.findall("`{3,}", output)), default=2)
+        fence = "`" * (longest + 1)
+        lines += [f"{fence}text", *output.split("\n"), fence]
+    for title, place in outcome.images:
+        lines += ["", f"![{title}](<{place}>)" if " " in place else f"![{title}]({place})"]
+    if outcome.images:
+        lines.append("")
+    return [*lines, END]
+
+
+def printable(text: str) -> str:
+    """Return output as it can stand in a document: without colours and control characters.
+
+    Of a line that was written over, as progress bars do it, the last state remains.
+    """
+    lines = _ESCAPES.sub("", text.replace("\r\n", "\n")).split("\n")
+    return "\n".join(_CONTROL.sub("\ufffd", _last(line)).rstrip() for line in lines)
+
+
+def _last(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]

@@ -1,0 +1,229 @@
+"""Tests for `plxnix mdrun` and plxnix.mdrun.document."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plxnix.mdrun import evaluate_document
+from plxnix.mdrun.sections import BEGIN, END
+from plxnix.store import Store
+from tests.command_line import CommandLine
+
+DOCUMENT = """\
+# Squares
+
+```python
+import math
+print("once")
+a = 3
+```
+
+```sh
+echo "from a shell" >&2; echo "$PWD" >place
+```
+
+```python
+def square(x):
+    return x * x
+
+square(a)
+```
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store for the results of sections."""
+    return Store.init(tmp_path / "cache")
+
+
+def outputs(text: str) -> list[str]:
+    """Return the outputs in a document."""
+    return re.findall(f"{BEGIN}\n```text\n(.*?)\n```\n{END}", text, re.DOTALL)
+
+
+def test_sections_share_an_interpreter(store: Store, tmp_path: Path) -> None:
+    """Names live on from section to section; the last value is shown; shells run in the folder."""
+    result = evaluate_document(DOCUMENT, store, tmp_path)
+    assert outputs(result.text) == ["once", "from a shell", "9"]
+    assert (result.ran, result.kept, result.failure) == (3, 0, None)
+    assert (tmp_path / "place").read_text() == f"{tmp_path}\n"
+
+
+def test_what_follows_a_change_runs_again(store: Store, tmp_path: Path) -> None:
+    """Unchanged, nothing runs; after a change, that section and those below it, with the state."""
+    first = evaluate_document(DOCUMENT, store, tmp_path)
+    again = evaluate_document(first.text, store, tmp_path)
+    assert (again.ran, again.kept, again.text) == (0, 3, first.text)
+    changed = evaluate_document(DOCUMENT.replace("x * x", "x ** 3"), store, tmp_path)
+    assert (changed.ran, changed.kept) == (1, 2)
+    assert outputs(changed.text) == ["once", "from a shell", "27"]
+    early = evaluate_document(DOCUMENT.replace("a = 3", "a = 4"), store, tmp_path)
+    assert (early.ran, early.kept, outputs(early.text)[-1]) == (3, 0, "16")
+
+
+def test_restart_runs_all(store: Store, tmp_path: Path) -> None:
+    """With `restart`, sections run whatever is kept, and the new results are shown."""
+    counter = (
+        '```python\nfrom pathlib import Path\np = Path("n")\np.write_text(p.read_text() + "i")'
+    )
+    text = f"{counter}\nprint(p.read_text())\n```\n"
+    (tmp_path / "n").write_text("")
+    assert outputs(evaluate_document(text, store, tmp_path).text) == ["i"]
+    assert outputs(evaluate_document(text, store, tmp_path).text) == ["i"]
+    assert outputs(evaluate_document(text, store, tmp_path, restart=True).text) == ["ii"]
+
+
+def test_a_failure_lands_in_the_document(store: Store, tmp_path: Path) -> None:
+    """The traceback begins in the section; sections below have no output; nothing of it is kept."""
+    text = "```python\nx = 1\nx\n```\n\n```python\nx / 0\n```\n\n```python\nprint(3)\n```\n"
+    result = evaluate_document(text, store, tmp_path)
+    assert result.failure is not None
+    assert "section 2 (line 6) failed" in result.failure.message
+    one, two = outputs(result.text)
+    assert one == "1"
+    assert two.splitlines()[:3] == [
+        "Traceback (most recent call last):",
+        '  File "<section 2>", line 1, in <module>',
+        "    x / 0",
+    ]
+    assert two.endswith("ZeroDivisionError: division by zero")
+    assert evaluate_document(result.text, store, tmp_path).kept == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("if", "SyntaxError"), ("raise SystemExit('bye')", "bye"), ("raise SystemExit(3)", "")],
+)
+def test_code_that_cannot_run_or_exits_fails(
+    store: Store, tmp_path: Path, code: str, said: str
+) -> None:
+    """A syntax error and an exit with a status are failures of their section."""
+    result = evaluate_document(f"```py\n{code}\n```\n", store, tmp_path)
+    assert result.failure is not None
+    assert said in "".join(outputs(result.text))
+
+
+def test_raises_turns_the_meaning_of_failure(store: Store, tmp_path: Path) -> None:
+    """A section that has to fail is fine if it fails, and an error if it does not."""
+    mark = "<!-- mdrun: raises -->\n"
+    fine = evaluate_document(f"{mark}```sh\nls /nowhere/at/all\n```\n", store, tmp_path)
+    assert fine.failure is None
+    assert "/nowhere/at/all" in outputs(fine.text)[0]
+    result = evaluate_document(f"{mark}```py\nprint(1)\n```\n", store, tmp_path)
+    assert result.failure is not None
+    assert "was to fail and did not" in result.failure.message
+
+
+def test_an_interpreter_that_dies_is_a_failure(store: Store, tmp_path: Path) -> None:
+    """A section that ends the process is named, with what it had printed."""
+    text = "```py\nimport os\nprint('last words', flush=True)\nos._exit(5)\n```\n"
+    result = evaluate_document(text, store, tmp_path)
+    assert result.failure is not None
+    assert "exit status 5" in result.failure.message
+    assert outputs(result.text) == ["last words"]
+
+
+def test_stages_work_in_sections(store: Store, tmp_path: Path) -> None:
+    """The code of stages is found in sections, and a change in another section counts."""
+    text = (
+        "```python\nfrom plxnix import *\nfsinit('s')\nfactor = 2\n```\n\n"
+        "```python\n@autostage(out=[selfref, 'x'])\ndef one(out):\n"
+        "    out.write_text(str(factor))\n\n"
+        "rref = realize(instantiate(one))\nprint(mklens(rref).out.syspath.read_text())\n```\n"
+    )
+    result = evaluate_document(text, store, tmp_path)
+    assert result.failure is None, result.text
+    assert outputs(result.text) == ["2"]
+    changed = evaluate_document(text.replace("factor = 2", "factor = 3"), store, tmp_path)
+    assert outputs(changed.text) == ["3"]
+
+
+def test_figures_and_pictures_are_shown(store: Store, tmp_path: Path) -> None:
+    """Open figures, objects with a picture of their own and paths of pictures become files."""
+    text = (
+        "```python\nimport matplotlib.pyplot as plt\nplt.figure()\nplt.plot([1, 2])\nplt.show()\n"
+        "```\n\n```python\nclass Red:\n  def _repr_svg_(self):\n    return '<svg/>'\nRed()\n"
+        "```\n\n```python\nfrom pathlib import Path\nPath('old.png').write_bytes(b'x')\n"
+        "Path('old.png')\n```\n"
+    )
+    pictures = tmp_path / "doc_files"
+    result = evaluate_document(text, store, tmp_path, pictures)
+    assert outputs(result.text) == [], result.text
+    assert re.findall(r"!\[(.*?)\]\((.*?)\)", result.text) == [
+        ("section 1", "doc_files/section-1-001.png"),
+        ("section 2", "doc_files/section-2-001.svg"),
+        ("section 3", "doc_files/section-3-001.png"),
+    ]
+    assert (pictures / "section-1-001.png").read_bytes().startswith(b"\x89PNG")
+    assert (pictures / "section-2-001.svg").read_text() == "<svg/>"
+    assert (pictures / "section-3-001.png").read_bytes() == b"x"
+    (pictures / "section-2-001.svg").unlink()
+    evaluate_document(text, store, tmp_path, pictures)
+    assert (pictures / "section-2-001.svg").read_text() == "<svg/>"
+
+
+def test_long_output_is_cut(store: Store, tmp_path: Path) -> None:
+    """Of a long output the head and the tail are shown."""
+    text = "```py\nfor i in range(100000):\n    print(i)\n```\n"
+    (shown,) = outputs(evaluate_document(text, store, tmp_path).text)
+    assert shown.startswith("0\n1\n")
+    assert shown.endswith("99998\n99999")
+    assert "bytes left out" in shown
+    assert len(shown) < 100_000
+
+
+@pytest.fixture
+def plxnix(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line, in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capfdbinary)
+
+
+def test_the_command_writes_a_document(plxnix: CommandLine) -> None:
+    """OUT.md is written; the second time nothing runs; IN.md changes only in place."""
+    plxnix.file(DOCUMENT, "in.md")
+    first = plxnix.ok("mdrun", "in.md", "out.md")
+    assert outputs(Path("out.md").read_text())[-1] == "9"
+    assert "3 sections ran, 0 results kept" in first.err
+    assert "0 sections ran, 3 results kept" in plxnix.ok("mdrun", "in.md", "out.md").err
+    assert Path("in.md").read_text() == DOCUMENT
+    plxnix.ok("mdrun", "--in-place", "in.md")
+    assert Path("in.md").read_text() == Path("out.md").read_text()
+
+
+def test_the_command_fails_with_the_document_written(plxnix: CommandLine) -> None:
+    """The exit status is 1 after a failure, and OUT.md holds the traceback."""
+    plxnix.file("```py\nboom\n```\n", "in.md")
+    assert "section 1 (line 1) failed" in plxnix.fails("mdrun", "in.md", "out.md")
+    assert "NameError" in Path("out.md").read_text()
+
+
+def test_bad_input_is_refused(plxnix: CommandLine, tmp_path: Path) -> None:
+    """No output, a missing or undecodable document and a missing folder are clear errors."""
+    plxnix.file("text", "in.md")
+    assert plxnix("mdrun", "in.md").status == 2
+    assert "missing.md" in plxnix.fails("mdrun", "missing.md", "out.md")
+    assert "no folder" in plxnix.fails("mdrun", "in.md", "out.md", "-C", "missing")
+    (tmp_path / "bad.md").write_bytes(b"\xff")
+    assert "not UTF-8" in plxnix.fails("mdrun", "bad.md", "out.md")
+    assert not (tmp_path / "out.md").exists()
+
+
+def test_streams_are_read_and_written(tmp_path: Path) -> None:
+    """With - the document comes from standard input and goes to standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "plxnix", "-q", "mdrun", "-", "-"],
+        input=b"```py\n6 * 7\n```\n",
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert outputs(done.stdout.decode()) == ["42"]
