@@ -15,9 +15,8 @@ from typing import Any
 from plxnix.errors import ExportError
 from plxnix.export.graph import ExportGraph
 from plxnix.nix import tools
-from plxnix.nix.aterm import parse
-from plxnix.nix.derivation import Derivation, Hasher
 from plxnix.nix.graph import Package, Reference
+from plxnix.nix.instantiated import hashes_modulo
 from plxnix.nix.paths import split
 from plxnix.nix.text import attribute, string
 from plxnix.realize.registry import Closure
@@ -102,31 +101,10 @@ def evaluate(attributes: Iterable[str], nixpkgs: str) -> dict[str, Any]:
         + "}",
     )
     packages: dict[str, Any] = json.loads(found)
-    hasher = Hasher()
-    _remember(hasher, [package["drv"] for package in packages.values()])
+    hashes = hashes_modulo([package["drv"] for package in packages.values()])
     for package in packages.values():
-        package["modulo"] = hasher.modulo_of(package["drv"])
+        package["modulo"] = hashes[package["drv"]]
     return packages
-
-
-def _remember(hasher: Hasher, paths: list[str]) -> None:
-    """Add derivations of the Nix store and all below them, dependencies first; iterative."""
-    known: set[str] = set()
-    parsed: dict[str, Derivation] = {}
-    waiting = list(paths)
-    while waiting:
-        path = waiting[-1]
-        if path in known:
-            waiting.pop()
-            continue
-        if path not in parsed:
-            name = split(path)[1].removesuffix(".drv")
-            parsed[path] = parse(Path(path).read_bytes(), name)
-        below = [one for one in parsed[path].input_derivations if one not in known]
-        waiting.extend(below)
-        if not below:
-            hasher.add(parsed.pop(path))
-            known.add(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,16 +15,15 @@ from pathlib import Path
 from plxnix.builders.download import Progress, download
 from plxnix.builders.partial import leave
 from plxnix.config import Config
-from plxnix.errors import ExportError, HashMismatch
+from plxnix.errors import HashMismatch
 from plxnix.model import RRef
-from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
-from plxnix.nix.paths import fixed_path
 from plxnix.realize.matchers import match_only
 from plxnix.realize.realizing import realize1
 from plxnix.realize.registry import Realizer, Registry, instantiate, mkdrv
 from plxnix.realize.run import Observer
+from plxnix.recipes.shared import add
 from plxnix.recipes.tree import unpack_tree
 from plxnix.store import Store
 
@@ -88,14 +87,7 @@ def add_to_nix(name: str, fetched: Fetched) -> tuple[str, bool]:
     Raises `ExportError` if Nix puts it elsewhere, `ToolMissing`, `ToolFailed`.
     """
     recursive = fetched.tree is not None
-    predicted = fixed_path(name, fetched.hash, recursive)
-    if predicted in tools.valid([predicted]):
-        return predicted, False
-    place = fetched.tree or fetched.file
-    path = tools.add_fixed(place, fetched.hash.algorithm, recursive, name)
-    if path != predicted:
-        raise ExportError(f"Nix put {place} at {path}, not at {predicted}", "report this defect")
-    return path, True
+    return add(fetched.tree or fetched.file, name, fetched.hash, recursive)
 
 
 def check_contents(path: str, digest: Hash, recursive: bool) -> None:

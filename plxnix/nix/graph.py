@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from plxnix.errors import NixFormatError
@@ -77,6 +78,18 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class Existing:
+    """One output of a derivation that Nix has made itself, and the expression that it made it of.
+
+    Of the parts of `expression`, each is text, or a file or folder whose path stands there.
+    """
+
+    package: Package
+    output: str
+    expression: tuple[str | Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """A hole for the store path of one output of a node or package, or of a source.
 
@@ -132,6 +145,9 @@ class Node:
     `tools` are packages that a `runCommand` of nixpkgs puts on PATH; a node that has them (even
     none, but not None) is a command, whose derivation depends on that `runCommand`, so that its
     path cannot be computed here. Its script is the last of its `args`.
+
+    A node that is `existing` stands for a derivation that Nix has made: only its name and system
+    count beside, and its one output `out` is the output that was chosen.
     """
 
     name: str
@@ -143,6 +159,7 @@ class Node:
     fixed: FixedOutput | None = None
     comment: str = ""
     tools: tuple[Package, ...] | None = None
+    existing: Existing | None = None
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -274,11 +291,16 @@ class Instantiation:
         """Return what `nix-instantiate` gives for the node.
 
         Raises `InvalidName` and `NixFormatError` where Nix would refuse the node or one that it
-        refers to.
+        refers to, and for an existing derivation, of which only paths are known.
         """
+        if node.existing is not None:
+            raise NixFormatError(
+                f"the derivation {node.name} is Nix's own, and not computed here",
+                f"nix-store --query --binding can tell of {node.existing.package.drv_path}",
+            )
         if node not in self._derivations:
             for one in topological([node], self._derivations):
-                if isinstance(one, Node):
+                if isinstance(one, Node) and one.existing is None:
                     self._derivations[one] = self._fill(one)
         return self._derivations[node]
 
@@ -293,6 +315,8 @@ class Instantiation:
             if node not in self._sources:
                 self._sources[node] = text_path(node.name, encode(node.contents))
             return self._sources[node]
+        if node.existing is not None and output == "out":
+            return self._package_path(node.existing.package, node.existing.output)
         found = self.derivation(node).outputs.get(output)
         if found is None:
             raise NixFormatError(
@@ -302,6 +326,8 @@ class Instantiation:
 
     def drv_path(self, node: Node) -> str:
         """Return the path of the node's `.drv` file."""
+        if node.existing is not None:
+            return node.existing.package.drv_path
         return self.derivation(node).path
 
     def _package_path(self, package: Package, output: str) -> str:
@@ -336,6 +362,10 @@ class Instantiation:
             elif isinstance(reference.node, Package):
                 self.path(reference.node, reference.output)
                 inputs.setdefault(reference.node.drv_path, set()).add(reference.output)
+            elif reference.node.existing is not None:
+                self.path(reference.node, reference.output)
+                existing = reference.node.existing
+                inputs.setdefault(existing.package.drv_path, set()).add(existing.output)
             else:
                 drv_path = self._derivations[reference.node].path
                 inputs.setdefault(drv_path, set()).add(reference.output)

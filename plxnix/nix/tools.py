@@ -222,6 +222,20 @@ def build(
     return [os.readlink(one) if out_link is not None else one for one in found]
 
 
+def add_root(path: str, link: str | os.PathLike[str]) -> None:
+    """Make `link` a link to a valid store path, and a root that keeps it from Nix's collection.
+
+    A link that is there is replaced. Who removes the link gives the root up. Raises `ToolFailed`.
+    """
+    place = os.path.abspath(link)
+    run("nix-store", "--realise", path, "--add-root", place, "--indirect")
+
+
+def closure(paths: Iterable[str]) -> list[str]:
+    """Return valid store paths with all that they refer to, sorted; raise `ToolFailed`."""
+    return sorted(set(run("nix-store", "--query", "--requisites", *paths).split()))
+
+
 def valid(paths: Iterable[str]) -> set[str]:
     """Return those of the store paths that the Nix store has. Cost: one call for 500 paths."""
     wanted = list(dict.fromkeys(paths))

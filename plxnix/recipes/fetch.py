@@ -25,9 +25,9 @@ from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
-from plxnix.recipes.shared import take_file
+from plxnix.recipes.shared import give, setting, take_file, take_known
 from plxnix.recipes.unpack import unpack_node
-from plxnix.store import tree
+from plxnix.store import fixed, tree
 
 SCHEMES = ("http", "https", "file", "mirror")
 
@@ -61,10 +61,12 @@ class Fetch(Recipe):
         config = job.config
         folder = job.folder()
         file = folder / config["filename"]
-        obtain(job, file, Hash.parse(config["hash"]))
+        digest = Hash.parse(config["hash"])
+        root = obtain(job, file, digest)
+        nix = {**job.nix(self.lower(config, job.lowering)), **root}
         if "unpack" in config["mode"]:
-            folder = self._unpack(job, file)
-        return Artifact(folder, nix=job.nix(self.lower(config, job.lowering)))
+            return Artifact(self._unpack(job, file), nix=nix)
+        return Artifact(folder, nix={**nix, "fixed": fixed.said(digest, file=file.name)})
 
     def _unpack(self, job: Job, file: Path) -> Path:
         from plxnix.builders import archive
@@ -82,24 +84,38 @@ def note(job: Job) -> Callable[[str], None]:
     return partial(job.observer.said, job.dref)
 
 
-def obtain(job: Job, file: Path, digest: Hash | None) -> None:
-    """Copy a file out of the Nix store if that has it, else download it or resume its download.
+def obtain(job: Job, file: Path, digest: Hash | None) -> dict[str, str]:
+    """Take a file from this store or Nix's if they have it, else download or resume its download.
 
-    `digest` is the file's hash, None if it is not known. Raises what `download` raises.
+    `digest` is the file's hash, None if it is not known. Returns what the record says of it: the
+    `root` that keeps it in the Nix store, if it was put there. Raises what `download` raises.
     """
     from plxnix.builders import download
 
     name = sanitise_name(job.config["filename"])
     growing = Path(job.store.layout.download(job.dref))
-    if digest is not None and take_file(name, digest, file, note(job)):
+    if digest is not None and (
+        take_known(job.store, digest, file, note(job)) or take_file(name, digest, file, note(job))
+    ):
         # What was downloaded of it before is of no more use; this stage is locked, so nobody
         # is at it.
         for left in (growing, growing.with_name(f"{growing.name}.json")):
             left.unlink(missing_ok=True)
-        return
+        return {}
     download.download(
         sources(job.config), file, digest, name=name, partial=growing, progress=Told(job)
     )
+    return {} if digest is None else added(job, file, name, digest)
+
+
+def added(
+    job: Job, place: Path, name: str, digest: Hash, recursive: bool = False
+) -> dict[str, str]:
+    """Put what was downloaded into the Nix store if that is wanted; return the record's `root`."""
+    if setting() != "add":
+        return {}
+    path = give(place, name, digest, recursive, job.folder(), note(job))
+    return {"root": path} if path else {}
 
 
 class Told:

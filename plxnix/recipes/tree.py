@@ -22,11 +22,12 @@ from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.fetch import check_urls, fetch_node, note, obtain
+from plxnix.recipes.fetch import added, check_urls, fetch_node, note, obtain
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
-from plxnix.recipes.shared import take_tree
+from plxnix.recipes.shared import take_known, take_tree
 from plxnix.recipes.unpack import TOOLS
+from plxnix.store import fixed
 
 #: What Nix calls the tree of an archive.
 NAME = "source"
@@ -82,13 +83,16 @@ class Tree(Recipe):
 
     def make(self, job: Job) -> Artifact:
         """Take the tree from the Nix store, or download the archive, unpack it and compare."""
-        folder = job.folder()
-        tree = folder / "tree"
-        if not take_tree(job.config.name, Hash.parse(job.config["hash"]), tree, note(job)):
+        folder, name, digest = job.folder(), job.config.name, Hash.parse(job.config["hash"])
+        tree, root = folder / "tree", {}
+        if not take_known(job.store, digest, tree, note(job), recursive=True) and not take_tree(
+            name, digest, tree, note(job)
+        ):
             tree = self._unpack(job, folder)
+            root = added(job, tree, name, digest, recursive=True)
         # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
-        lowered = self.lower(job.config, job.lowering)
-        return Artifact(tree, nix=job.nix(lowered))
+        nix = job.nix(self.lower(job.config, job.lowering))
+        return Artifact(tree, nix={**nix, **root, "fixed": fixed.said(digest, recursive=True)})
 
     def _unpack(self, job: Job, folder: Path) -> Path:
         """Download and unpack the archive, and return the tree that has the hash."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
+from plxnix.store import fixed, nixroots
 from plxnix.store.locks import Waiting
 from plxnix.store.roots import remove_stale, roots
 from plxnix.store.store import Store
@@ -84,7 +85,8 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
 
     Waits until nobody builds, then plans again: what was rooted or used since `plan` was made
     stays, and what is new stays. Each realization disappears by one rename, dependents first, so
-    an interruption leaves a whole store. Registrations of roots whose links are gone are removed.
+    an interruption leaves a whole store. Registrations of roots whose links are gone are removed,
+    and so are roots in Nix and links by hash of realizations that are gone.
     Raises what `plan_gc` raises, and `StoreError` if the store cannot be written.
     """
     with store.deleting(waiting):
@@ -92,6 +94,8 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             remove_stale(store)
             done = _plan(store, _Graph(store), plan.limits, plan)
             store.remove([garbage.rref for garbage in done.deleted], done.drefs)
+            nixroots.remove_stale(store)
+            fixed.remove_stale(store)
         except OSError as error:
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"

@@ -11,6 +11,8 @@ ROOT/locks/     a file for each derivation that is being realized, and `store` f
 ROOT/gcroots/   links that keep realizations
 ROOT/failed/    logs, and on request folders, of realizers that failed
 ROOT/downloads/ downloads that were interrupted, to be resumed
+ROOT/nixroots/<rhash>-<dhash>-<name>  link that keeps what it needs of the Nix store
+ROOT/fixed/<algorithm>-<hex>          link to the contents with this hash, if fetched
 ```
 
 A realization exists if and only if its folder does: the record is written before the folder gets
@@ -23,7 +25,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from plxnix.model import HASH_LENGTH, DRef, RRef, isdref
+from plxnix.model import HASH_LENGTH, DRef, RRef, isdref, isrref
 
 #: The number of the format that this plxnix writes.
 FORMAT = 1
@@ -34,7 +36,18 @@ _RHASH = re.compile(rf"[0-9a-f]{{{HASH_LENGTH}}}")
 class Layout:
     """The paths of one store; all are strings, so that a plan over many stages stays cheap."""
 
-    __slots__ = ("downloads", "failed", "gcroots", "locks", "root", "store", "tmp", "version")
+    __slots__ = (
+        "downloads",
+        "failed",
+        "fixed",
+        "gcroots",
+        "locks",
+        "nixroots",
+        "root",
+        "store",
+        "tmp",
+        "version",
+    )
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -45,10 +58,16 @@ class Layout:
         self.gcroots = f"{root}/gcroots"
         self.failed = f"{root}/failed"
         self.downloads = f"{root}/downloads"
+        self.nixroots = f"{root}/nixroots"
+        self.fixed = f"{root}/fixed"
 
     def folders(self) -> tuple[str, ...]:
         """Return the folders of an empty store, in the order in which they are made."""
         return (self.store, self.tmp, self.locks, self.gcroots, self.failed, self.downloads)
+
+    def later_folders(self) -> tuple[str, ...]:
+        """Return the folders that are made when something is put there."""
+        return (self.nixroots, self.fixed)
 
     def derivation(self, dref: DRef) -> str:
         """Return the folder of a derivation."""
@@ -69,6 +88,14 @@ class Layout:
     def log(self, rref: RRef) -> str:
         """Return the file with what the realizer printed; it exists only if it printed."""
         return self.realization(rref) + ".log.gz"
+
+    def nix_root(self, rref: RRef) -> str:
+        """Return the link that keeps a path of the Nix store for a realization."""
+        return f"{self.nixroots}/{rref.rhash}-{rref[6 + HASH_LENGTH :]}"
+
+    def rref_of_root(self, name: str) -> RRef | None:
+        """Return the realization that a link below `nixroots/` is for, None for a stray name."""
+        return RRef("rref:" + name) if isrref("rref:" + name) else None
 
     def failed_log(self, dref: DRef) -> str:
         """Return the file with what the last failing realizer of a derivation printed."""

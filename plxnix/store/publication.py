@@ -13,10 +13,10 @@ import stat
 import sys
 from dataclasses import replace
 
-from plxnix.errors import BuildFailed, NixFormatError, StoreError
+from plxnix.errors import BuildFailed, NixFormatError, StoreError, ToolFailed, ToolMissing
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
-from plxnix.store import tree
+from plxnix.store import fixed, nixroots, tree
 from plxnix.store.record import Record, rhash
 from plxnix.store.settings import Fsync
 from plxnix.store.store import Store
@@ -30,13 +30,13 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
     are filled in here. If the store already has the same artifacts in the same context, that
     realization is returned. Raises `BuildFailed` if there is no folder, it is published already or
     holds the store, or it holds what cannot be archived; `StoreError` if the store cannot be
-    written.
+    written; `ToolMissing` or `ToolFailed` if Nix does not keep what the record has as its `root`.
     """
     _check_folder(store, dref, folder)
     given = folder
     try:
         folder = _bring(store, folder)
-        tree.freeze(folder)
+        tree.freeze(folder, str(record.nix.get("path", "")))
         found, size = nar_hash(folder)
         record = replace(
             record,
@@ -47,10 +47,16 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
             python=sys.version.split()[0],
         )
         rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
+        nixroots.add(store, rref, record)
         if os.path.isdir(store.layout.realization(rref)):
             tree.remove(folder)
+            fixed.note(store, rref, record)
             return rref
         commit(store, rref, folder, record.text(), _compress(log) if log else b"")
+        fixed.note(store, rref, record)
+    except (ToolMissing, ToolFailed):  # Nix gives no root for what the folder links to.
+        _give_back(folder, given)
+        raise
     except NixFormatError as error:
         _give_back(folder, given)
         raise BuildFailed(

@@ -286,6 +286,7 @@ class Store:
             for beside in (self.layout.log(rref), self.layout.record(rref)):
                 tree.remove(beside)
             tree.remove(moved)
+            tree.remove(self.layout.nix_root(rref))
             self._records.pop(rref, None)
         for dref in drefs:
             moved = work.file("deleted")

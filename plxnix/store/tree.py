@@ -18,12 +18,14 @@ EXECUTABLE = 0o555
 SMALL = 1 << 20
 
 
-def freeze(path: str) -> None:
+def freeze(path: str, twin: str = "") -> None:
     """Make everything below `path` read-only: files 0444 or 0555, folders 0555, times 1 s.
 
     The top folder itself stays writable, since a folder that is not cannot be moved to another
     parent; `seal` closes it after the move. A file with other hard links becomes a copy, so that
-    nothing outside shares its bytes. Cost: three system calls a file.
+    nothing outside shares its bytes. Only one that is the same file as that below `twin`, a path of
+    the Nix store, and is frozen already, stays as it is: what shares its bytes is as immutable as
+    this store. Cost: three system calls a file.
     """
     for folder, folders, files, descriptor in os.fwalk(path, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):
@@ -32,6 +34,9 @@ def freeze(path: str) -> None:
                 os.utime(name, (1, 1), dir_fd=descriptor, follow_symlinks=False)
             elif stat.S_ISREG(found.st_mode):
                 if found.st_nlink > 1:
+                    below = os.path.relpath(os.path.join(folder, name), path)
+                    if twin and is_frozen(found) and _is_one_of(found, twin, f"{twin}/{below}"):
+                        continue
                     _unlink_twins(name, descriptor)
                 mode = EXECUTABLE if found.st_mode & 0o100 else FILE
                 os.chmod(name, mode, dir_fd=descriptor)
@@ -39,6 +44,21 @@ def freeze(path: str) -> None:
         if folder != path:
             os.fchmod(descriptor, FOLDER)
             os.utime(descriptor, (1, 1))
+
+
+def is_frozen(found: os.stat_result) -> bool:
+    """Tell whether a file has the permissions and the time of one that is published."""
+    return stat.S_IMODE(found.st_mode) in (FILE, EXECUTABLE) and found.st_mtime_ns == 10**9
+
+
+def _is_one_of(found: os.stat_result, *paths: str) -> bool:
+    for path in paths:
+        try:
+            if os.path.samestat(found, os.lstat(path)):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+    return False
 
 
 def _unlink_twins(name: str, folder: int) -> None:

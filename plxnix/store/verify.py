@@ -19,7 +19,7 @@ from plxnix.config import Config
 from plxnix.errors import CorruptEntry, InvalidValue, NixFormatError
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
-from plxnix.store import tree
+from plxnix.store import nixroots, tree
 from plxnix.store.layout import FORMAT, dref_of
 from plxnix.store.record import Record, rhash
 from plxnix.store.store import Store
@@ -44,6 +44,7 @@ class Damage:
     `mode`        a file or folder is not read-only, or has other permissions than published
     `context`     a context does not fit the config, or a realization in it is gone
     `log`         a log cannot be unpacked
+    `nix`         what it links to is gone from the Nix store, or nothing keeps it there
     `leftover`    a record or log without a realization, as a crash may leave it: harmless
     ============= ==============================================================================
     """
@@ -134,7 +135,7 @@ def _surroundings(store: Store) -> Iterator[Damage]:
     for folder in layout.folders():
         if not os.path.isdir(folder):
             yield Damage("missing", folder, f"the folder {folder} of the store is missing")
-    known = {layout.version, *layout.folders()}
+    known = {layout.version, *layout.folders(), *layout.later_folders()}
     for entry in sorted(os.listdir(layout.root)):
         if f"{layout.root}/{entry}" not in known:
             yield _stray(f"{layout.root}/{entry}")
@@ -217,6 +218,8 @@ def _realization(store: Store, rref: RRef, config: Config | None) -> Iterator[Da
             message = f"the record {path} is that of a realization {found}, not {rref.rhash}"
             yield Damage("record", path, message, dref, rref)
         yield from _context(store, rref, record, config)
+        for place, message in nixroots.faults(store, rref, record):
+            yield Damage("nix", place, message, dref, rref)
     yield from _artifacts(store, rref, record)
     yield from _log(store, rref)
 

@@ -285,11 +285,13 @@ class TestNotFromNix:
         add_to_nix(tmp_path, body, "data")
         monkeypatch.setenv("PATH", os.fspath(tmp_path))
         url = server.answer("/data", Answer(body))
-        other = server.answer("/other", Answer(body))
+        more = b"more " + body
+        other = server.answer("/other", Answer(more))
         notes = Notes()
         digest = hashlib.sha256(body).hexdigest()
         lab.realize(fetchurl(url, digest, registry=lab.registry), observer=notes)
         assert "nix-store is not installed" in notes.lines[0]
+        digest = hashlib.sha256(more).hexdigest()
         lab.realize(fetchurl(other, digest, registry=lab.registry), observer=notes)
         assert len(notes.lines) == 1
         assert len(server.requests) == 2

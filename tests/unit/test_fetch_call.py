@@ -24,7 +24,7 @@ from plxnix.errors import (
 )
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
-from plxnix.recipes.shared import wanted
+from plxnix.recipes.shared import setting
 from tests.archive_trees import file, folder, tar_bytes
 from tests.http_server import Answer, Server
 
@@ -179,10 +179,10 @@ def test_processes_at_once(server: Server, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_setting_that_is_none() -> None:
-    """`PLXNIX_NIX_STORE` is `auto`, `off` or nothing."""
-    assert wanted({})
-    assert wanted({"PLXNIX_NIX_STORE": ""})
-    assert wanted({"PLXNIX_NIX_STORE": "auto"})
-    assert not wanted({"PLXNIX_NIX_STORE": "off"})
+    """`PLXNIX_NIX_STORE` is `auto`, `off`, `add` or nothing."""
+    assert setting({}) == "auto"
+    assert setting({"PLXNIX_NIX_STORE": ""}) == "auto"
+    assert setting({"PLXNIX_NIX_STORE": "add"}) == "add"
+    assert setting({"PLXNIX_NIX_STORE": "off"}) == "off"
     with pytest.raises(InvalidSetting, match="'no'"):
-        wanted({"PLXNIX_NIX_STORE": "no"})
+        setting({"PLXNIX_NIX_STORE": "no"})
