@@ -90,6 +90,19 @@ if TYPE_CHECKING:
     from plxnix.fetching import fetch
     from plxnix.locking.stage import fetchlock
     from plxnix.recipes import execute, fetchlocal, fetchtree, fetchurl, mkfile, mknode, unpack
+    from plxnix.repl import (
+        ReplHelper,
+        repl_build,
+        repl_cancel,
+        repl_continue,
+        repl_continue1,
+        repl_continueBuild,
+        repl_continueMany,
+        repl_realize,
+        repl_result,
+        repl_rref,
+        repl_rrefs,
+    )
 
 __all__ = [
     "Attrs",
@@ -108,6 +121,7 @@ __all__ = [
     "Realizer",
     "RefPath",
     "Registry",
+    "ReplHelper",
     "Store",
     "__version__",
     "alldrefs",
@@ -165,6 +179,16 @@ __all__ = [
     "realize",
     "realize1",
     "realizeMany",
+    "repl_build",
+    "repl_cancel",
+    "repl_continue",
+    "repl_continue1",
+    "repl_continueBuild",
+    "repl_continueMany",
+    "repl_realize",
+    "repl_result",
+    "repl_rref",
+    "repl_rrefs",
     "rref2dref",
     "rref2path",
     "rrefbdelta",
@@ -177,25 +201,43 @@ __all__ = [
     "unpack",
 ]
 
-#: Recipes are loaded when they are asked for: a script without them starts in half the time.
-_RECIPES = ("execute", "fetchlocal", "fetchtree", "fetchurl", "mkfile", "mknode", "unpack")
+#: These are loaded when they are asked for: a script without them starts in half the time.
+_LATER = {
+    "plxnix.fetching": ("fetch",),
+    "plxnix.locking.stage": ("fetchlock",),
+    "plxnix.recipes": (
+        "execute",
+        "fetchlocal",
+        "fetchtree",
+        "fetchurl",
+        "mkfile",
+        "mknode",
+        "unpack",
+    ),
+    "plxnix.repl": (
+        "ReplHelper",
+        "repl_build",
+        "repl_cancel",
+        "repl_continue",
+        "repl_continue1",
+        "repl_continueBuild",
+        "repl_continueMany",
+        "repl_realize",
+        "repl_result",
+        "repl_rref",
+        "repl_rrefs",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RECIPES:
-        from plxnix import recipes
+    from importlib import import_module
 
-        return getattr(recipes, name)
-    if name == "fetch":
-        from plxnix.fetching import fetch
-
-        return fetch
-    if name == "fetchlock":
-        from plxnix.locking.stage import fetchlock
-
-        return fetchlock
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'plxnix' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_RECIPES, "fetch", "fetchlock"})
+    return sorted({*globals(), *(name for names in _LATER.values() for name in names)})
