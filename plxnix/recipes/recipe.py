@@ -142,6 +142,8 @@ class Job:
 
     def _realized(self, lowered: Lowered, rref: RRef) -> str:
         path = self.store.path(rref)
+        if lowered.node.existing is not None:
+            return self.lowering.instantiation.path(lowered.node)
         if lowered.rref is not None:
             # The text goes on to the file where there is only one.
             return path
@@ -215,15 +217,41 @@ class Job:
                 inputs[path] = self._source(reference.node, sources)
                 continue
             lowered, rref = self._dependency(reference.node)
-            inputs[path], origins[path] = self._realized(lowered, rref), rref
+            self._show(path, lowered, rref, inputs, origins)
             # A pin refers to nothing: Nix does not let it.
             below = {} if lowered.rref else self.store.record(rref).nix.get("references", {})
             for other, text_of_rref in below.items():
                 origin = RRef.parse(text_of_rref)
                 for form in self.lowering.of(origin.dref):
                     if other not in inputs and form.rref in (None, origin):
-                        inputs[other], origins[other] = self._realized(form, origin), origin
+                        self._show(other, form, origin, inputs, origins)
         return inputs, origins
+
+    def _show(
+        self,
+        path: str,
+        lowered: Lowered,
+        rref: RRef,
+        inputs: dict[str, str],
+        origins: dict[str, RRef],
+    ) -> None:
+        """Let a builder see a realization at its store path; of Nix's own, the closure."""
+        if lowered.node.existing is None:
+            inputs[path], origins[path] = self._realized(lowered, rref), rref
+            return
+        for one in self._closure(path):
+            inputs[one] = one
+            origins.setdefault(one, rref)
+
+    def _closure(self, path: str) -> list[str]:
+        """Return what a path of the Nix store refers to, itself too; Nix is asked once for each."""
+        from plxnix.nix import tools
+
+        memo, key = self.run.work.memo, f"closure of {path}"
+        if key not in memo:
+            memo[key] = tools.closure([path])
+        found: list[str] = memo[key]
+        return found
 
     def _plain(self, node: Node) -> Path:
         """Run a builder as a plain process, with native paths, and return where its output is."""
