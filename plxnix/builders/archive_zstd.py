@@ -1,34 +1,28 @@
-"""Read Zstandard: by the standard library from Python 3.14 on, by the program zstd(1) before."""
+"""Read and write Zstandard: by the standard library from Python 3.14 on, before by zstd(1)."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, cast
 
 from plxnix.builders.archive_tar import Readable
 from plxnix.errors import ArchiveError
 
-__all__ = ["open_zstd"]
+__all__ = ["open_zstd", "write_zstd"]
 
 
 def open_zstd(archive: Path) -> Readable:
     """Open a `.zst` file for reading; `ArchiveError` if nothing here can decompress it."""
-    from importlib import import_module
-
     try:
         return cast(Readable, import_module("compression.zstd").open(archive))
     except ModuleNotFoundError:
         pass
-    program = shutil.which("zstd")
-    if program is None:
-        raise ArchiveError(
-            f"archive '{archive}' is compressed with Zstandard, which needs Python 3.14 or the "
-            "program zstd, and neither is here",
-            "install zstd, or use another compression",
-        )
-    return _Program(program, archive)
+    return _Program(_program(f"archive '{archive}' is compressed with Zstandard: it"), archive)
 
 
 class _Program:
@@ -57,3 +51,42 @@ class _Program:
         """End the program, whether or not it has written everything."""
         self._process.kill()
         self._process.communicate()
+
+
+@contextmanager
+def write_zstd(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Compress into `stream` for the block; `ArchiveError` if nothing here can compress."""
+    try:
+        opened = cast("IO[bytes]", import_module("compression.zstd").open(stream, "wb"))
+    except ModuleNotFoundError:
+        pass
+    else:
+        with opened:
+            yield opened
+        return
+    process = subprocess.Popen(
+        [_program("writing an archive with Zstandard"), "--compress", "--stdout", "--quiet"],
+        stdin=subprocess.PIPE,
+        stdout=stream,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield cast("IO[bytes]", process.stdin)
+        _, messages = process.communicate()
+        if process.returncode != 0:
+            raise ArchiveError(
+                f"zstd failed: {messages.decode('utf-8', 'replace').strip()}", "is the disk full?"
+            )
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _program(what: str) -> str:
+    program = shutil.which("zstd")
+    if program is None:
+        raise ArchiveError(
+            f"{what} needs Python 3.14 or the program zstd, and neither is here",
+            "install zstd, or use another compression",
+        )
+    return program

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zlib
 from collections.abc import Iterable
 
@@ -86,6 +87,8 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
     `CorruptEntry` if the artifacts or the log are not what the record says, `OSError`.
     """
     expected = expect(store, rref, record)
+    if not stat.S_ISDIR(os.lstat(folder).st_mode):
+        raise _refused(rref, "its artifacts are no folder")
     digest, size = nar_hash(folder)
     if digest.sri != expected.nar_hash:
         raise _refused(rref, f"its artifacts have the hash {digest.sri}, not {expected.nar_hash}")

@@ -1,0 +1,330 @@
+"""Archives of closures: packed to one file and unpacked into another store."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from plxnix.archives import LIMITS, spack, sunpack
+from plxnix.builders.archive_members import Limits
+from plxnix.errors import ArchiveError, CorruptEntry, HostileArchive, InvalidValue, StoreError
+from plxnix.model import RRef
+from plxnix.store import Fsync, Store
+from plxnix.store.verify import verify
+from tests.stage_samples import Lab
+from tests.store_samples import build
+from tests.unit.test_store_copying import ENTRIES, diamond, files
+
+FORMS = ["tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "tar.lzma", "zip"]
+if shutil.which("zstd"):
+    FORMS.append("tar.zst")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Store:
+    """A store to pack from."""
+    return Store.init(tmp_path / "source", Fsync.NONE)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Store:
+    """An empty store to unpack into."""
+    return Store.init(tmp_path / "target", Fsync.NONE)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_there_and_back(source: Store, target: Store, tmp_path: Path, form: str) -> None:
+    """A closure arrives whole, in each form, and packed again it is the same file."""
+    made = diamond(source)
+    file = tmp_path / f"closure.{form}"
+    assert sorted(spack(made[3], file, source)) == sorted(made)
+    assert sunpack(file, target) == [made[3]]
+    fresh = Store(target.root)
+    assert list(verify(fresh)) == []
+    for rref in made:
+        assert files(fresh, rref) == files(source, rref)
+        assert fresh.record(rref) == source.record(rref)
+        assert fresh.log(rref) == source.log(rref)
+    assert os.listdir(target.session().path) == []
+    again = tmp_path / f"again.{form}"
+    spack([made[3]], again, fresh)
+    assert again.read_bytes() == file.read_bytes()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_other_programs_can_list_it(source: Store, tmp_path: Path) -> None:
+    """The members are those of the documentation, dependencies first."""
+    made = diamond(source)
+    spack(made[3], tmp_path / "c.tar", source)
+    with tarfile.open(tmp_path / "c.tar") as archive:
+        names = archive.getnames()
+        assert {member.mtime for member in archive} == {1}
+    assert names[0] == "plxnix-closure.json"
+    assert sum(name.endswith("/config.json") for name in names) == 4
+    nars = [name for name in names if name.endswith(".nar")]
+    assert nars[0] == f"{made[0].dref[5:]}/{made[0].rhash}.nar"
+    assert nars[-1] == f"{made[3].dref[5:]}/{made[3].rhash}.nar"
+    assert f"{made[0].dref[5:]}/{made[0].rhash}.log.gz" in names
+
+
+def test_a_closure_is_realized_and_packed(tmp_path: Path, target: Store) -> None:
+    """A closure of stages can be packed as it is; so can a derivation that is realized once."""
+    lab = Lab(tmp_path / "lab")
+    top = lab.stage("top", lab.stage("below"))
+    closure = lab.closure(top)
+    spack(closure, tmp_path / "c.tar", lab.store)
+    assert lab.runs == ["below", "top"]
+    (rref,) = sunpack(tmp_path / "c.tar", target)
+    assert rref.dref == top
+    spack(top, tmp_path / "d.tar", lab.store)
+    assert (tmp_path / "d.tar").read_bytes() == (tmp_path / "c.tar").read_bytes()
+
+
+def test_unpacking_again_changes_nothing(source: Store, target: Store, tmp_path: Path) -> None:
+    """What is there is passed over, and part of a closure is completed."""
+    made = diamond(source)
+    spack(made[1], tmp_path / "left.tar", source)
+    spack([made[3], made[0]], tmp_path / "all.tar", source)
+    assert sunpack(tmp_path / "left.tar", target) == [made[1]]
+    before = os.stat(target.path(made[0])).st_ino
+    for _ in range(2):
+        assert sunpack(tmp_path / "all.tar", target) == sorted([made[0], made[3]])
+    assert os.stat(target.path(made[0])).st_ino == before
+    assert list(verify(target)) == []
+
+
+def test_an_unknown_name(source: Store, tmp_path: Path) -> None:
+    """A file name that tells no form is refused with those that do."""
+    rref = build(source, "one")
+    with pytest.raises(InvalidValue, match=r"tar\.zst"):
+        spack(rref, tmp_path / "closure.rar", source)
+    with pytest.raises(StoreError, match="cannot write"):
+        spack(rref, tmp_path / "no" / "closure.tar", source)
+
+
+def test_damage_is_not_packed(source: Store, tmp_path: Path) -> None:
+    """A realization that was changed is refused, and a former archive stays as it is."""
+    rref = build(source, "one", entries=ENTRIES)
+    file = tmp_path / "c.tar"
+    file.write_bytes(b"former")
+    path = Path(source.path(rref), "data/file")
+    path.chmod(0o644)
+    path.write_bytes(b"BYTES")
+    with pytest.raises(CorruptEntry, match="have the hash"):
+        spack(rref, file, source)
+    path.write_bytes(b"BYTES and more")
+    with pytest.raises(ArchiveError, match="bytes that it should have"):
+        spack(rref, file, source)
+    assert file.read_bytes() == b"former"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+# -- what is not trusted -----------------------------------------------------------------------
+
+
+def members(file: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """Return the members of an archive."""
+    with tarfile.open(file) as archive:
+        return [(one, archive.extractfile(one).read()) for one in archive]  # type: ignore[union-attr]
+
+
+def rewrite(file: Path, found: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    """Write an archive of these members."""
+    with tarfile.open(file, "w") as archive:
+        for member, data in found:
+            member.size = len(data) if member.isreg() else 0
+            archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture
+def packed(source: Store, tmp_path: Path) -> Path:
+    """The archive of a realization with files, a link and a log, made from another."""
+    bottom = build(source, "bottom", entries=ENTRIES, log=b"said\n")
+    spack(build(source, "top", [bottom]), tmp_path / "c.tar", source)
+    return tmp_path / "c.tar"
+
+
+def left(store: Store) -> list[str]:
+    """Return the names of what is realized in a store, which has to be without damage."""
+    assert list(verify(store)) == []
+    assert os.listdir(store.session().path) == []
+    return [dref.name for dref in store.derivations() if store.realizations(dref)]
+
+
+@pytest.mark.parametrize("kind", [".nar", ".json", "config.json"])
+def test_a_changed_byte_is_found(packed: Path, target: Store, kind: str) -> None:
+    """Each member is covered by a hash: what was changed is refused, nothing of it published."""
+    found = members(packed)
+    for number, (member, data) in enumerate(found):
+        if (
+            number
+            and member.name.endswith(kind)
+            and not (kind == ".json" and member.name.endswith("config.json"))
+        ):
+            at = data.find(b"sha256-") + 10 if kind == ".json" else data.find(b"bottom") + 2
+            if kind == ".nar":
+                at = data.find(b"bytes")
+            changed = bytearray(data)
+            changed[at] ^= 1
+            found[number] = member, bytes(changed)
+            break
+    rewrite(packed, found)
+    with pytest.raises(ArchiveError):
+        sunpack(packed, target)
+    assert left(target) == []
+
+
+def test_truncated_archives(packed: Path, target: Store) -> None:
+    """An archive that was cut off anywhere is an error, and what was published is whole."""
+    data = packed.read_bytes()
+    for size in range(0, len(data) - 1024 - tarfile.RECORDSIZE // 2, 700):
+        packed.write_bytes(data[:size])
+        with pytest.raises(ArchiveError):
+            sunpack(packed, target)
+        assert set(left(target)) <= {"bottom", "top"}
+
+
+def test_missing_and_double_members(packed: Path, target: Store) -> None:
+    """Leaving any member out is found, and so is any that is there twice or in another place."""
+    found = members(packed)
+    for number, (member, _) in enumerate(found):
+        if member.name.endswith(".log.gz"):
+            continue  # A realization may have none.
+        rewrite(packed, found[:number] + found[number + 1 :])
+        with pytest.raises(ArchiveError):
+            sunpack(packed, target)
+        assert "top" not in left(target)
+    for one in found:
+        rewrite(packed, [*found, one])
+        with pytest.raises(HostileArchive):
+            sunpack(packed, target)
+    rewrite(packed, found[:1] + found[:0:-1])
+    with pytest.raises(HostileArchive):
+        sunpack(packed, target)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "/evil",
+        "evil",
+        "a/b/c",
+        "a\nb/config.json",
+        "x/config.json",
+        f"{'0' * 32}-x/y.nar",
+    ],
+)
+def test_strange_names(packed: Path, target: Store, tmp_path: Path, name: str) -> None:
+    """A member with any other name is refused; nothing is written outside of the store."""
+    before = sorted(os.listdir(tmp_path))
+    found = members(packed)
+    rewrite(packed, [found[0], (tarfile.TarInfo(name), b"evil"), *found[1:]])
+    with pytest.raises(HostileArchive):
+        sunpack(packed, target)
+    assert left(target) == []
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+)
+def test_strange_kinds(packed: Path, target: Store, kind: bytes) -> None:
+    """Links, folders and pipes have no place in it."""
+    found = members(packed)
+    member = tarfile.TarInfo(found[1][0].name)
+    member.type, member.linkname = kind, "/etc/passwd"
+    rewrite(packed, [found[0], (member, b""), *found[1:]])
+    with pytest.raises(HostileArchive):
+        sunpack(packed, target)
+    assert left(target) == []
+
+
+def test_artifacts_have_to_be_a_folder(source: Store, target: Store, tmp_path: Path) -> None:
+    """A NAR that is a link, with a record to its hash, does not become a realization."""
+    from plxnix.nix.nar import dump, nar_hash
+    from plxnix.store.record import Record, rhash
+
+    rref = build(source, "one")
+    spack(rref, tmp_path / "c.tar", source)
+    (tmp_path / "link").symlink_to("/etc")
+    digest, size = nar_hash(tmp_path / "link")
+    forged = RRef.make(rhash(rref.dref, {}, digest.sri), rref.dref)
+    head, config, record, nar = members(tmp_path / "c.tar")
+    for (member, _), suffix in ((record, "json"), (nar, "nar")):
+        member.name = f"{rref.dref[5:]}/{forged.rhash}.{suffix}"
+    text = json.dumps({"format": 1, "realizations": 1, "roots": [forged]}).encode()
+    rewrite(
+        tmp_path / "c.tar",
+        [
+            (head[0], text),
+            config,
+            (record[0], Record({}, digest.sri, size).text()),
+            (nar[0], b"".join(dump(tmp_path / "link"))),
+        ],
+    )
+    with pytest.raises(ArchiveError, match="no folder"):
+        sunpack(tmp_path / "c.tar", target)
+    assert left(target) == []
+
+
+def test_limits(packed: Path, source: Store, target: Store, tmp_path: Path) -> None:
+    """An archive that unpacks to more than it may is refused before the disk is full."""
+    with pytest.raises(HostileArchive, match="unpacks to more"):
+        sunpack(packed, target, limits=Limits(bytes=2000))
+    with pytest.raises(ArchiveError, match="more files"):
+        sunpack(packed, target, limits=Limits(members=2))
+    rref = build(source, "zeros", entries={"zeros": bytes(1 << 22)})
+    spack(rref, tmp_path / "z.tar.xz", source)
+    with pytest.raises(HostileArchive, match="100 times"):
+        sunpack(tmp_path / "z.tar.xz", target, limits=Limits(ratio=100, ratio_from=1 << 20))
+    assert LIMITS.bytes > Limits().bytes
+    assert left(target) == []
+
+
+def test_other_archives(target: Store, tmp_path: Path) -> None:
+    """What is no archive of a closure is said to be none, whatever it is."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("README", "hello")
+    with pytest.raises(ArchiveError, match="not that of a closure: it starts with 'README'"):
+        sunpack(tmp_path / "a.zip", target)
+    (tmp_path / "text").write_text("hello")
+    for name in ("text", "missing"):
+        with pytest.raises(ArchiveError):
+            sunpack(tmp_path / name, target)
+    for head in (b"{}", b"[]", b'{"format":2,"roots":[],"realizations":0}', b"[" * 100000):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("plxnix-closure.json", head)
+        with pytest.raises(ArchiveError):
+            sunpack(tmp_path / "a.zip", target)
+
+
+def test_a_damaged_log_is_refused(packed: Path, target: Store) -> None:
+    """A log that cannot be unpacked does not get into the store."""
+    found = members(packed)
+    for number, (member, _) in enumerate(found):
+        if member.name.endswith(".log.gz"):
+            found[number] = member, gzip.compress(b"said")[:-4]
+    rewrite(packed, found)
+    with pytest.raises(ArchiveError, match="log is damaged"):
+        sunpack(packed, target)
+    assert left(target) == []
+
+
+def test_progress(source: Store, target: Store, tmp_path: Path) -> None:
+    """Both ways tell how many realizations are done, of how many."""
+    made = diamond(source)
+    seen: list[object] = []
+    spack(made[3], tmp_path / "c.tar", source, progress=lambda *told: seen.append(told[:2]))
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    seen.clear()
+    sunpack(tmp_path / "c.tar", target, progress=lambda *told: seen.append(told[:2]))
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
