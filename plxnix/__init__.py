@@ -89,7 +89,16 @@ from plxnix.version import VERSION as __version__
 if TYPE_CHECKING:
     from plxnix.fetching import fetch
     from plxnix.locking.stage import fetchlock
-    from plxnix.recipes import execute, fetchlocal, fetchtree, fetchurl, mkfile, mknode, unpack
+    from plxnix.recipes import (
+        execute,
+        fetchlocal,
+        fetchtree,
+        fetchurl,
+        mkfile,
+        mknode,
+        nix_build,
+        unpack,
+    )
     from plxnix.repl import (
         ReplHelper,
         repl_build,
@@ -175,6 +184,7 @@ __all__ = [
     "mkname",
     "mknode",
     "mkrefpath",
+    "nix_build",
     "path2rref",
     "realize",
     "realize1",
@@ -212,6 +222,7 @@ _LATER = {
         "fetchurl",
         "mkfile",
         "mknode",
+        "nix_build",
         "unpack",
     ),
     "plxnix.repl": (

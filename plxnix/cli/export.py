@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def export(
         envrc=envrc,
     )
     single = output is None or not is_folder(output)
+    if output is not None:
+        graph.folder = os.path.abspath(output if not single else os.path.dirname(output))
     files = render(form, graph, Request(command, split, envrc, single))
     if output is None:
         if len(files) != 1:

@@ -59,7 +59,9 @@ def write_nix(graph: ExportGraph, request: Request) -> dict[str, str]:
     files = {"default.nix": expression(graph, request.command, split=True)}
     for item in graph.items:
         inputs = "\n".join(f"  {name}," for name in needs(graph, item))
-        lines = [*header(graph, request.command), "{", inputs, "}:", *printed(graph, item)]
+        folder = graph.folder and f"{graph.folder}/stages"
+        body = printed(graph, item, folder)
+        lines = [*header(graph, request.command), "{", inputs, "}:", *body]
         files[f"stages/{item.variable}.nix"] = "\n".join(lines) + "\n"
     return files
 

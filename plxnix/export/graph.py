@@ -65,6 +65,9 @@ class DerivationGraph:
     each target, where the derivations are those of stages. Cost is linear in the edges.
     """
 
+    #: The folder that files are written to, if it is known: paths in them are relative to it.
+    folder = ""
+
     def __init__(
         self,
         roots: Sequence[Node],

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from plxnix.errors import ExportError
 from plxnix.export.forms import Request
 from plxnix.export.graph import DerivationGraph, ExportGraph, Item
 from plxnix.export.printing import kind_of
@@ -86,6 +87,11 @@ def _depth(graph: DerivationGraph) -> int:
 
 def _entry(graph: DerivationGraph, item: Item) -> dict[str, Any]:
     node, lowered = item.node, item.lowered
+    if node.existing is not None:
+        raise ExportError(
+            f"{node.name} is an expression of Nix, which a lock cannot hold",
+            "export it as nix, flake or shell, or register it: --format drv",
+        )
     attributes(node)  # Raises for what is no derivation.
     printed = kind_of(node)
     entry: dict[str, Any] = {"name": node.name, "system": node.system}

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from plxnix.export.graph import DerivationGraph, Item
-from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes, references
+from plxnix.nix.evaluation import absolute, relative
+from plxnix.nix.graph import (
+    Existing,
+    Node,
+    Package,
+    Reference,
+    Source,
+    Text,
+    attributes,
+    references,
+)
 from plxnix.nix.text import attribute, hole, string, template
 
 #: How a reference is written inside a string.
@@ -26,7 +36,13 @@ HELPERS = {
 
 
 def kind_of(node: Node) -> str:
-    """Tell how a derivation is printed: as a `fetch`, a `pin`, a `command` or a `derivation`."""
+    """Tell how a derivation is printed.
+
+    As a `fetch`, a `pin`, a `command` or a `derivation`, or, if Nix has made it of an expression,
+    as `existing`.
+    """
+    if node.existing is not None:
+        return "existing"
     if node.builder == ("builtin:fetchurl",) and node.env.keys() == _FETCH:
         return "fetch"
     if node.fixed is not None and node.comment.startswith("pin of "):
@@ -53,10 +69,12 @@ def package(one: Package) -> str:
     return ".".join(["pkgs", *map(attribute, one.attribute.split("."))])
 
 
-def printed(graph: DerivationGraph, item: Item) -> list[str]:
-    """Return the lines of a derivation's expression."""
+def printed(graph: DerivationGraph, item: Item, folder: str = "") -> list[str]:
+    """Return the lines of a derivation's expression, for a file in `folder` (default: graph's)."""
     node, names = item.node, names_of(graph)
     kind = kind_of(node)
+    if node.existing is not None:
+        return _existing(node.name, node.existing, folder or graph.folder)
     if node.fixed is not None and kind == "fetch":
         return list(_fetch(node, graph.urls(item), names))
     if node.fixed is not None and kind == "pin":
@@ -82,6 +100,8 @@ def needs(graph: DerivationGraph, item: Item) -> list[str]:
         found["fetchurl"] = None
     if kind == "pin":
         return ["pin"]
+    if node.existing is not None:
+        return ["lines"] if _is_laid_out(absolute(node.existing.expression)) else []
     if any(len(split_lines(value)) > 1 for value in (node.builder, *node.args, *node.env.values())):
         found["lines"] = None
     for reference in direct:
@@ -92,6 +112,20 @@ def needs(graph: DerivationGraph, item: Item) -> list[str]:
 
 def _has_package(direct: list[Reference]) -> bool:
     return any(isinstance(reference.node, Package) for reference in direct)
+
+
+def _existing(name: str, existing: Existing, folder: str) -> list[str]:
+    """Return the lines of somebody else's expression, which may have strings over several lines."""
+    said = relative(existing.expression, folder)
+    if not _is_laid_out(said):
+        return said.split("\n")
+    # Indented, it could be another.
+    inner = (f"  {string(line)}" for line in said.split("\n"))
+    return [f"import (builtins.toFile {string(f'{name}.nix')} (lines [", *inner, "]))"]
+
+
+def _is_laid_out(expression: str) -> bool:
+    return "\n" in expression and ('"' in expression or "''" in expression)
 
 
 def _fetch(node: Node, urls: list[str], names: Names) -> Iterator[str]:

@@ -22,7 +22,7 @@ def register(graph: ExportGraph) -> dict[str, str]:
     instantiation = graph.lowering.instantiation
     paths = {item.variable: instantiation.drv_path(item.node) for item in graph.items}
     nodes = topological(item.node for item in graph.items)
-    _check_packages([node for node in nodes if isinstance(node, Package)])
+    _check_packages(_packages(nodes))
     imported = tools.import_paths(export_stream(_files(graph, nodes)))
     missing = set(paths.values()) - tools.valid(paths.values())
     if missing:
@@ -43,10 +43,19 @@ def _files(graph: ExportGraph, nodes: list[Node | Source | Package]) -> Iterator
     for node in nodes:
         if isinstance(node, Source):
             yield StoreFile(instantiation.path(node), encode(node.contents))
-        elif isinstance(node, Node):
+        elif isinstance(node, Node) and node.existing is None:
             derivation = instantiation.derivation(node)
             references = (*derivation.input_derivations, *derivation.input_sources)
             yield StoreFile(derivation.path, derivation.aterm(), tuple(set(references)))
+
+
+def _packages(nodes: list[Node | Source | Package]) -> list[Package]:
+    """Return the derivations that others have made."""
+    existing = [node.existing for node in nodes if isinstance(node, Node)]
+    return [
+        *(node for node in nodes if isinstance(node, Package)),
+        *(one.package for one in existing if one is not None),
+    ]
 
 
 def _check_packages(packages: list[Package]) -> None:

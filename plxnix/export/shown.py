@@ -21,11 +21,15 @@ NEWEST = (2, 34)
 
 
 def write_json(graph: ExportGraph, request: Request) -> dict[str, str]:
-    """Write the derivations in the JSON form of the Nix that is present: `derivations.json`."""
+    """Write the derivations in the JSON form of the Nix that is present: `derivations.json`.
+
+    Those that Nix has made itself are left out: it has them.
+    """
     del request  # JSON has no comments to say it in.
     version = tools.version() if tools.available() else NEWEST
     instantiation = graph.lowering.instantiation
-    derivations = [instantiation.derivation(item.node) for item in graph.items]
+    ours = [item for item in graph.items if item.node.existing is None]
+    derivations = [instantiation.derivation(item.node) for item in ours]
     text = json.dumps(shown(derivations, version), indent=2, sort_keys=True)
     return {"derivations.json": text + "\n"}
 
