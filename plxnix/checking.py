@@ -1,0 +1,289 @@
+"""Checking: build a stage twice, and with Nix, and compare the bytes.
+
+What it depends on is realized as usual. The stage itself is built in new temporary folders and not
+published; the second time it begins in another second than the first, so that a time of day shows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from plxnix.builders.difference import Difference, compare
+from plxnix.errors import BuildFailed, InvalidValue, PlxnixError, StoreError
+from plxnix.export.graph import ExportGraph
+from plxnix.export.rebuilding import Rebuilder
+from plxnix.model import DRef, RRef
+from plxnix.nix import tools
+from plxnix.nix.nar import nar_hash
+from plxnix.realize.realizing import Work, prepare
+from plxnix.realize.registry import Closure, Derivation
+from plxnix.realize.run import Artifact, Observer
+from plxnix.recipes.lowering import why_pinned
+from plxnix.store import tree
+
+FIRST, AGAIN, NIX, STORE = "native", "native again", "nix", "store"
+
+#: The forms that `--nix` may have.
+NIX_CHOICES = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class Built:
+    """One result of a stage, by NAR hash (SRI) and size in bytes.
+
+    `builder` is `native`, `native again`, `nix` or `store` (what was realized before, `rref`);
+    `output` tells the results of one run apart. `seconds` is None for what was not built now.
+    `difference` is how it differs from the first native result, None if it has the same bytes.
+    """
+
+    builder: str
+    hash: str
+    size: int
+    output: int = 0
+    seconds: float | None = None
+    sandboxed: bool = False
+    path: str = ""
+    rref: RRef | None = None
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of one stage.
+
+    `asked`: it is a target. `free` says why nobody promises that it gives the same bytes, empty if
+    it has to. `without_nix` says why Nix did not build it, empty if it did. `fixed`: it was not
+    built, as its hash is given.
+    """
+
+    dref: DRef
+    builds: tuple[Built, ...]
+    asked: bool = True
+    free: str = ""
+    without_nix: str = ""
+    fixed: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs that should not.
+
+        What is free may differ from what is stored, and each time if it is not asked for itself.
+        """
+        return not any(self.matters(one) for one in self.builds)
+
+    def matters(self, one: Built) -> bool:
+        """Tell whether a result differs that should not."""
+        may = self.free and (one.builder == STORE or not self.asked)
+        return one.difference is not None and not may
+
+
+class Check:
+    """One run of the check: what is compared, and by whom."""
+
+    def __init__(
+        self,
+        closure: Closure,
+        everything: bool = False,
+        observer: Observer | None = None,
+        sandbox: str | None = None,
+        nix: str = "auto",
+        keep: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Check the targets of a closure, or with `everything` all of its stages.
+
+        `sandbox` is as for `realize`. `nix` is `auto` (build with Nix where it is present), `on`
+        (fail if it cannot be used) or `off`. Below the folder `keep` the trees are kept.
+
+        Raises `InvalidValue`, and `StoreError` if there is something at a place to keep a tree.
+        """
+        if nix not in NIX_CHOICES:
+            raise InvalidValue(f"nix is {nix!r}", f"it is one of {', '.join(NIX_CHOICES)}")
+        self._closure = closure
+        self._everything = everything
+        self._observer = observer or Observer()
+        self._nix = nix
+        self._keep = None if keep is None else Path(keep)
+        self._rebuilder = Rebuilder()
+        self._sandbox = sandbox
+        wanted = closure.derivations if everything else closure.targets
+        self.stages = [one for dref, one in closure.derivations.items() if dref in wanted]
+        for one in self.stages:
+            place = self._place(one.dref)
+            if place is not None and os.path.lexists(place):
+                raise StoreError(f"{place} is there already", "choose another folder to keep trees")
+
+    def run(self) -> Iterator[Checked]:
+        """Realize what the stages depend on, and yield what comes of each, dependencies first.
+
+        Raises what `realize` raises, also for a stage that fails on trial.
+        """
+        work = self._prepare(self._closure)
+        below = dict.fromkeys(dep for one in self.stages for dep in one.config.dependencies)
+        if below:
+            parts = {dref for dep in below for dref in self._closure.part(dep).derivations}
+            kept = {k: one for k, one in self._closure.derivations.items() if k in parts}
+            closure = Closure(tuple(below), tuple(below), kept, self._closure.store)
+            work.selected.update(self._prepare(closure).select())
+        self._observer.planned(len(work.selected) + 2 * len(self.stages))
+        with self._closure.store.building():
+            for derivation in self.stages:
+                yield self._one(work, derivation)
+
+    def _prepare(self, closure: Closure) -> Work:
+        return prepare(closure, observer=self._observer, sandbox=self._sandbox)
+
+    def _one(self, work: Work, derivation: Derivation) -> Checked:
+        dref = derivation.dref
+        free = why_pinned(derivation)
+        graph = None if free else ExportGraph(self._closure.part(dref))
+        lowered = None if graph is None else graph.targets[dref][0].lowered
+        flat = "" if lowered is None else lowered.flat
+        fixed = lowered is not None and lowered.node.fixed is not None
+        asked = dref in self._closure.targets
+        if fixed and not asked:
+            return Checked(dref, (), asked, fixed=True)
+        with ExitStack() as stack:
+            started = time.time()
+            first, took = self._trial(stack, work, derivation)
+            if asked or not free:
+                _await_next_second(started)
+            again, took_again = self._trial(stack, work, derivation)
+            if len(first) != len(again):
+                raise BuildFailed(
+                    f"{dref} gave {len(first)} results, and then {len(again)}",
+                    "a realizer gives as many folders each time",
+                    dref,
+                )
+            self._keep_trees(dref, {FIRST: first, AGAIN: again})
+            builds = []
+            for index, pair in enumerate(zip(first, again, strict=True)):
+                one, two = (_inner(artifact, dref, flat) for artifact in pair)
+                boxed = [artifact.nix.get("sandboxed") is True for artifact in pair]
+                builds.append(_built(FIRST, one, None, index, took, boxed[0]))
+                builds.append(_built(AGAIN, two, one, index, took_again, boxed[1]))
+            tops = [_inner(artifact, dref, flat) for artifact in first]
+            without = free
+            if graph is not None:
+                without = "its hash is given" if fixed else self._with_nix(graph, tops[0], builds)
+            builds += self._stored(work, derivation, tops, flat)
+        return Checked(dref, tuple(builds), asked, free, without)
+
+    def _trial(
+        self, stack: ExitStack, work: Work, derivation: Derivation
+    ) -> tuple[list[Artifact], float]:
+        started = time.monotonic()
+        artifacts = stack.enter_context(work.trial(derivation))
+        took = time.monotonic() - started
+        own = self._closure.store.session().path
+        for artifact in artifacts:
+            # As it would be published; what a realizer gave of somebody else's is left as it is.
+            if os.fspath(artifact.path).startswith(f"{own}/"):
+                tree.freeze(os.fspath(artifact.path))
+        return artifacts, took
+
+    def _with_nix(self, graph: ExportGraph, top: Path, builds: list[Built]) -> str:
+        """Build with Nix, and add what came of it; return why not, if not."""
+        if self._nix == "off":
+            return "that was not asked for"
+        if self._nix == "auto" and not tools.available():
+            return "Nix is not installed"
+        try:
+            self._rebuilder.prepare(graph)
+        except PlxnixError as error:
+            if self._nix == "on":
+                raise
+            return f"{error.message}{': ' if error.hint else ''}{error.hint}"
+        (dref,) = graph.targets
+        self._observer.started(dref)
+        found = self._rebuilder.build(graph)
+        self._observer.finished(dref, [], found.seconds)
+        for path in filter(None, (found.path, found.other)):
+            builds.append(_built(NIX, Path(path), top, 0, found.seconds, found.sandboxed, path))
+        return ""
+
+    def _stored(
+        self, work: Work, derivation: Derivation, tops: list[Path], flat: str
+    ) -> Iterator[Built]:
+        """Yield what the store has of the stage, made from the same; each beside its own output."""
+        store, dref = self._closure.store, derivation.dref
+        context = {dep: work.selected[dep] for dep in derivation.config.dependencies}
+        for rref in store.realizations(dref, context):
+            record = store.record(rref)
+            place = _inner(Artifact(Path(store.path(rref)), record.flat), dref, flat)
+            index = record.index if record.index < len(tops) else 0
+            boxed = record.nix.get("sandboxed") is True
+            yield _built(STORE, place, tops[index], index, None, boxed, store.path(rref), rref)
+
+    def _place(self, dref: DRef) -> Path | None:
+        return None if self._keep is None else self._keep / f"{dref.name}-{dref.dhash[:12]}"
+
+    def _keep_trees(self, dref: DRef, trees: dict[str, list[Artifact]]) -> None:
+        place = self._place(dref)
+        if place is None:
+            return
+        try:
+            for name, artifacts in trees.items():
+                for index, artifact in enumerate(artifacts):
+                    end = f"-{index + 1}" if len(artifacts) > 1 else ""
+                    target = place / f"{name.replace(' ', '-')}{end}"
+                    shutil.copytree(artifact.path, target, symlinks=True)
+                    tree.thaw(os.fspath(target))
+        except (OSError, shutil.Error) as error:
+            raise StoreError(
+                f"cannot keep what was built in {place}: {error}", "is there room?"
+            ) from error
+
+
+def check(
+    closure: Closure,
+    everything: bool = False,
+    observer: Observer | None = None,
+    sandbox: str | None = None,
+    nix: str = "auto",
+    keep: str | os.PathLike[str] | None = None,
+) -> list[Checked]:
+    """Build the targets of a closure twice, and with Nix, and return what came of each.
+
+    Arguments and errors are those of `Check`.
+    """
+    return list(Check(closure, everything, observer, sandbox, nix, keep).run())
+
+
+def _inner(artifact: Artifact, dref: DRef, flat: str) -> Path:
+    """Return what Nix has of an artifact: the file, where it is one."""
+    name = dref.name if artifact.flat else flat
+    return artifact.path / name if name else artifact.path
+
+
+def _built(
+    builder: str,
+    place: Path,
+    first: Path | None,
+    output: int = 0,
+    seconds: float | None = None,
+    sandboxed: bool = False,
+    path: str = "",
+    rref: RRef | None = None,
+) -> Built:
+    digest, size = nar_hash(place)
+    difference = None
+    if first is not None and nar_hash(first)[0] != digest:
+        difference = compare(first, place)
+    return Built(builder, digest.sri, size, output, seconds, sandboxed, path, rref, difference)
+
+
+def _await_next_second(
+    started: float,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Wait until it is another second than at `started`: at most one."""
+    now = clock()
+    if int(now) == int(started):
+        sleep(int(started) + 1.001 - now)

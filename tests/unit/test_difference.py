@@ -1,0 +1,205 @@
+"""What differs between two trees: which path is first, and what is shown of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plxnix.builders.difference import AFTER, BEFORE, SHOWN_LINES, Difference, compare
+from plxnix.nix.nar import PIECE, nar_hash
+
+Tree = dict[str, bytes]
+
+
+def make(folder: Path, tree: Tree) -> Path:
+    """Write files below a new folder."""
+    folder.mkdir()
+    for name, contents in tree.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents)
+    return folder
+
+
+@pytest.fixture
+def differ(tmp_path: Path) -> Callable[[Tree, Tree], Difference]:
+    """Compare two trees, which must differ."""
+
+    def function(one: Tree, two: Tree) -> Difference:
+        found = compare(make(tmp_path / "one", one), make(tmp_path / "two", two))
+        assert found is not None
+        return found
+
+    return function
+
+
+Differ = Callable[[Tree, Tree], Difference]
+
+
+class TestPaths:
+    """Which paths differ, and how."""
+
+    def test_none(self, tmp_path: Path) -> None:
+        """Trees with the same archive do not differ, whatever their times and other modes."""
+        one = make(tmp_path / "one", {"a/b": b"x", "c": b""})
+        two = make(tmp_path / "two", {"a/b": b"x", "c": b""})
+        os.utime(two / "c", (7, 7))
+        (two / "c").chmod(0o600)
+        assert compare(one, two) is None
+
+    def test_the_order_of_an_archive(self, differ: Differ) -> None:
+        """The first path is the first in a NAR, where folders are opened where they are named."""
+        found = differ({"a/z": b"1", "a.b": b"1", "b": b"1"}, {"a/z": b"2", "a.b": b"2", "b": b"2"})
+        assert [one.path for one in found.changes] == ["a/z", "a.b", "b"]
+        assert (found.first.path, found.count) == ("a/z", 3)
+
+    def test_missing_and_extra(self, differ: Differ) -> None:
+        """What only one side has is named once, a folder with all that is in it."""
+        found = differ({"both": b"", "old/x": b"", "old/y": b""}, {"both": b"", "new": b""})
+        assert [(one.path, one.kind) for one in found.changes] == [
+            ("new", "extra"),
+            ("old", "missing"),
+        ]
+        assert found.first.said == "is only in the second: a file"
+        assert found.count == 2
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "said"),
+        [
+            (lambda path: path.chmod(0o755), "executable", "is not executable and then is"),
+            (lambda path: (path.unlink(), path.mkdir()), "kind", "is a file and then a folder"),
+            (lambda path: (path.unlink(), path.symlink_to("x")), "kind", "is a file and then a li"),
+        ],
+    )
+    def test_kinds(
+        self, tmp_path: Path, change: Callable[[Path], object], kind: str, said: str
+    ) -> None:
+        """The x bit and the kind of an entry count."""
+        one, two = make(tmp_path / "one", {"f": b"x"}), make(tmp_path / "two", {"f": b"x"})
+        change(two / "f")
+        found = compare(one, two)
+        assert found is not None
+        assert (found.first.path, found.first.kind) == ("f", kind)
+        assert found.first.said.startswith(said)
+
+    def test_links(self, tmp_path: Path) -> None:
+        """So do the targets of links, which are not followed."""
+        one, two = make(tmp_path / "one", {}), make(tmp_path / "two", {})
+        (one / "link").symlink_to("/no/where")
+        (two / "link").symlink_to("/no/there")
+        found = compare(one, two)
+        assert found is not None
+        assert found.first.said == "is a link to '/no/where' and then to '/no/there'"
+
+    def test_single_files(self, tmp_path: Path) -> None:
+        """Two files may be compared; their path is empty."""
+        (tmp_path / "one").write_text("1\n")
+        (tmp_path / "two").write_text("2\n")
+        found = compare(tmp_path / "one", tmp_path / "two")
+        assert found is not None
+        assert found.first.path == ""
+        assert found.lines == ("@@ -1 +1 @@", "-1", "+2")
+
+    def test_names_that_are_no_text(self, tmp_path: Path) -> None:
+        """Names may be any bytes."""
+        for name, contents in (("one", b"1"), ("two", b"2")):
+            folder = make(tmp_path / name, {})
+            with open(os.fsencode(folder) + b"/\xff\n", "wb") as file:
+                file.write(contents)
+        found = compare(tmp_path / "one", tmp_path / "two")
+        assert found is not None
+        assert os.fsencode(found.first.path) == b"\xff\n"
+
+
+class TestContents:
+    """What is shown of files that differ."""
+
+    def test_text(self, differ: Differ) -> None:
+        """Text is shown as a unified diff, with the true numbers of its lines."""
+        lines = [f"line {number}" for number in range(1, 2001)]
+        old = "\n".join(lines) + "\n"
+        found = differ({"f": old.encode()}, {"f": old.replace("line 1500\n", "else\n").encode()})
+        assert found.lines == (
+            "@@ -1497,7 +1497,7 @@",
+            " line 1497",
+            " line 1498",
+            " line 1499",
+            "-line 1500",
+            "+else",
+            " line 1501",
+            " line 1502",
+            " line 1503",
+        )
+        assert found.offset == old.index("line 1500")
+
+    def test_the_end_of_a_text(self, differ: Differ) -> None:
+        """A line feed at the end that only one has is seen."""
+        assert differ({"f": b"a\nb"}, {"f": b"a\nb\n"}).lines[-2:] == (
+            "-b (and no line feed)",
+            "+b",
+        )
+
+    @pytest.mark.parametrize("offset", [0, 15, 16, 5000, BEFORE, BEFORE + 1, PIECE - 1, PIECE + 5])
+    def test_bytes(self, differ: Differ, offset: int) -> None:
+        """Other contents are shown in hex, from the byte that differs; so is what ends early."""
+        same = bytes(offset)
+        found = differ({"f": same + b"\x01\xff"}, {"f": same})
+        assert found.offset == offset
+        assert found.lines[0] == f"at byte {offset} ({offset:#x}):"
+        (old,) = (line for line in found.lines if " 01" in line and line.startswith("- "))
+        place = offset % 16
+        assert old.split("  ")[1].split()[place : place + 1] == ["01"]
+        ends = f"+ (it ends at byte {offset})"
+        assert (found.lines[-1] == ends) is (place == 0)
+
+    def test_bounds(self, differ: Differ) -> None:
+        """However much differs, little is told; long lines are cut."""
+        old = "".join(f"{number}{'x' * 300}\n" for number in range(100_000))
+        new = "".join(f"{number}{'y' * 300}\n" for number in range(100_000))
+        found = differ({"f": old.encode()}, {"f": new.encode()})
+        assert len(found.lines) == SHOWN_LINES + 1
+        assert found.lines[-1].startswith("... and ")
+        assert max(map(len, found.lines)) < 200
+        assert sum(map(len, found.lines)) < AFTER
+
+    @given(st.binary(max_size=60), st.binary(max_size=60))
+    def test_any_two_files(
+        self, tmp_path_factory: pytest.TempPathFactory, one: bytes, two: bytes
+    ) -> None:
+        """Two files differ exactly if their archives do, and at the byte that says so."""
+        folder = tmp_path_factory.mktemp("pair")
+        (folder / "one").write_bytes(one)
+        (folder / "two").write_bytes(two)
+        found = compare(folder / "one", folder / "two")
+        same = nar_hash(folder / "one") == nar_hash(folder / "two")
+        assert (found is None) is same
+        if found is not None:
+            assert found.offset is not None
+            assert one[: found.offset] == two[: found.offset]
+            assert one[found.offset :][:1] != two[found.offset :][:1]
+            assert found.lines
+
+
+class TestHints:
+    """What is guessed of the cause."""
+
+    @pytest.mark.parametrize(
+        ("name", "old", "new", "word"),
+        [
+            ("x.pyc", b"\0\0\0\1", b"\0\0\0\2", "invalidation-mode"),
+            ("x.gz", b"\x1f\x8b\x08\0\x01\0\0\0", b"\x1f\x8b\x08\0\x02\0\0\0", "gzip -n"),
+            ("x.a", b"!<arch>\nx/  1\0", b"!<arch>\nx/  2\0", "ranlib -D"),
+            ("x.zip", b"PK\3\4\1", b"PK\3\4\2", "times of its files"),
+            ("x", b"at 2026-01-02 10:11:12\n", b"at 2026-01-02 10:11:13\n", "SOURCE_DATE_EPOCH"),
+            ("x", b"in /build/1-x/out\n", b"in /build/2-x/out\n", "--sandbox on"),
+            ("x", b"1\n", b"2\n", "usual causes"),
+        ],
+    )
+    def test_each(self, differ: Differ, name: str, old: bytes, new: bytes, word: str) -> None:
+        """Each common cause is known by the file or by what stands around the place."""
+        assert word in differ({name: old}, {name: new}).hint
