@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "nix": ("nix", "Pass results to the Nix store."),
     },
     "Keep in order": {
+        "check": ("check", "Build stages twice, and with Nix, and compare the bytes."),
         "gc": ("upkeep", "Delete what no root keeps."),
         "rm": ("removal", "Delete realizations or derivations."),
         "verify": ("upkeep", "Find damage in the store."),
