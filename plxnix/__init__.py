@@ -45,6 +45,9 @@ from plxnix.realize.build import (
     build_wrapper,
 )
 from plxnix.realize.matchers import (
+    at_least,
+    exact,
+    latest,
     match,
     match_all,
     match_best,
@@ -52,6 +55,8 @@ from plxnix.realize.matchers import (
     match_latest,
     match_only,
     match_some,
+    number,
+    texthash,
 )
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import evaluate, realize, realize1, realizeMany
@@ -87,6 +92,23 @@ from plxnix.store.query import (
 from plxnix.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from plxnix.either import (
+        Left,
+        Right,
+        either_isLeft,
+        either_isRight,
+        either_loadR,
+        either_matcher,
+        either_paths,
+        either_realizer,
+        either_stage,
+        either_status,
+        mkdrvE,
+        mkleft,
+        mkright,
+        realizeE,
+        realizeManyE,
+    )
     from plxnix.fetching import fetch
     from plxnix.locking.stage import fetchlock
     from plxnix.recipes import (
@@ -99,6 +121,7 @@ if TYPE_CHECKING:
         nix_build,
         unpack,
     )
+    from plxnix.redefinition import realized, redefine
     from plxnix.repl import (
         ReplHelper,
         repl_build,
@@ -121,6 +144,7 @@ __all__ = [
     "Context",
     "DRef",
     "Derivation",
+    "Left",
     "Lens",
     "Matcher",
     "Name",
@@ -131,10 +155,12 @@ __all__ = [
     "RefPath",
     "Registry",
     "ReplHelper",
+    "Right",
     "Store",
     "__version__",
     "alldrefs",
     "allrrefs",
+    "at_least",
     "autostage",
     "build_cattrs",
     "build_config",
@@ -157,7 +183,16 @@ __all__ = [
     "drefdeps",
     "drefdeps1",
     "drefrrefs",
+    "either_isLeft",
+    "either_isRight",
+    "either_loadR",
+    "either_matcher",
+    "either_paths",
+    "either_realizer",
+    "either_stage",
+    "either_status",
     "evaluate",
+    "exact",
     "execute",
     "fetch",
     "fetchlocal",
@@ -170,6 +205,7 @@ __all__ = [
     "isrefpath",
     "isrref",
     "isselfpath",
+    "latest",
     "match",
     "match_all",
     "match_best",
@@ -179,16 +215,24 @@ __all__ = [
     "match_some",
     "mkconfig",
     "mkdrv",
+    "mkdrvE",
     "mkfile",
+    "mkleft",
     "mklens",
     "mkname",
     "mknode",
     "mkrefpath",
+    "mkright",
     "nix_build",
+    "number",
     "path2rref",
     "realize",
     "realize1",
+    "realizeE",
     "realizeMany",
+    "realizeManyE",
+    "realized",
+    "redefine",
     "repl_build",
     "repl_cancel",
     "repl_continue",
@@ -208,11 +252,29 @@ __all__ = [
     "rrefdeps",
     "rrefdeps1",
     "selfref",
+    "texthash",
     "unpack",
 ]
 
 #: These are loaded when they are asked for: a script without them starts in half the time.
 _LATER = {
+    "plxnix.either": (
+        "Left",
+        "Right",
+        "either_isLeft",
+        "either_isRight",
+        "either_loadR",
+        "either_matcher",
+        "either_paths",
+        "either_realizer",
+        "either_stage",
+        "either_status",
+        "mkdrvE",
+        "mkleft",
+        "mkright",
+        "realizeE",
+        "realizeManyE",
+    ),
     "plxnix.fetching": ("fetch",),
     "plxnix.locking.stage": ("fetchlock",),
     "plxnix.recipes": (
@@ -225,6 +287,7 @@ _LATER = {
         "nix_build",
         "unpack",
     ),
+    "plxnix.redefinition": ("realized", "redefine"),
     "plxnix.repl": (
         "ReplHelper",
         "repl_build",

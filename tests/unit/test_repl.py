@@ -178,8 +178,8 @@ def test_process_ends_while_paused(lab: Lab) -> None:
         [
             sys.executable,
             "-c",
-            "from plxnix import *\n"
-            "from plxnix.repl import *\n"
+            "from plxnix import build_wrapper, fsinit, instantiate, match_only, mkdrv\n"
+            "from plxnix import repl_build, repl_realize\n"
             f"fsinit({str(lab.root)!r})\n"
             "def stage(r):\n"
             "    return mkdrv({'name': 'x'}, match_only(), build_wrapper(lambda b: None))\n"
