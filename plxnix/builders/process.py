@@ -34,13 +34,22 @@ _FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
 _PIECE = 1 << 16
 
 
-def builder_environment(environment: Mapping[str, str], folder: str) -> dict[str, str]:
-    """Return all variables of a builder that starts in `folder`; the derivation's own win."""
+def builder_environment(
+    environment: Mapping[str, str], folder: str, fixed: bool = False
+) -> dict[str, str]:
+    """Return all variables of a builder that starts in `folder`; the derivation's own win.
+
+    That of a `fixed` output is told so, and given those of this process that its variable
+    `impureEnvVars` lists, empty where this process has none, as by Nix.
+    """
+    impure = environment.get("impureEnvVars", "").split() if fixed else ()
     return {
         **_FIXED,
         **dict.fromkeys(_FOLDER, folder),
         "NIX_BUILD_CORES": str(os.cpu_count() or 1),
         **environment,
+        **({"NIX_OUTPUT_CHECKED": "1"} if fixed else {}),
+        **{name: os.environ.get(name, "") for name in impure},
     }
 
 

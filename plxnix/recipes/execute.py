@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef, isdref, selfref
-from plxnix.nix.graph import RESERVED, Node, Text
+from plxnix.nix.graph import RESERVED, FixedOutput, Node, Text, attributes, text
+from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.lowering import Lowered, Lowering
+from plxnix.recipes.lowering import Lowered, Lowering, check_output_name
 from plxnix.recipes.recipe import FIELD, Job, Recipe
 
 #: Fields of the config that are not handed to the builder as variables.
@@ -32,6 +34,9 @@ _OWN = frozenset(
         "environment",
         "name",
         "nouts",
+        "outputHash",
+        "outputHashMode",
+        "outputs",
         "tools",
     }
 )
@@ -60,34 +65,38 @@ class Execute(Recipe):
     def lower(self, config: Config, lowering: Lowering) -> Lowered:
         """Return the derivation: builder, arguments and environment as the config says."""
         toolchain, tools = lowering.toolchain, config.get("tools", [])
-        environment: dict[str, Text] = {}
+        outputs = tuple(config.get("outputs", ()))
+
+        def variable(key: str, value: Any) -> Text:
+            return _variable(key, lowering.value(value, outputs), value)
+
         given = {key: value for key, value in config.items() if key not in _OWN}
-        for key, value in [*given.items(), *config.get("environment", {}).items()]:
-            environment[key] = _variable(key, lowering.value(value), value)
+        given.update(config.get("environment", {}))
+        environment = {key: variable(key, value) for key, value in given.items()}
         if "command" in config:
-            script = lowering.text(config["command"])
+            script = lowering.text(config["command"], outputs)
             node = toolchain.command(config.name, script, environment, tools, str(config.dref))
-            return Lowered(config.dref, node, "derivation")
-        node = Node(
-            name=config.name,
-            system=toolchain.system,
-            builder=_variable("builder", lowering.value(config["builder"]), config["builder"]),
-            args=tuple(
-                _variable("arguments", lowering.value(one), one) for one in config["arguments"]
-            ),
-            env={"PATH": toolchain.path(tools), **environment},
-            comment=str(config.dref),
-        )
-        return Lowered(config.dref, node, "derivation")
+        else:
+            node = Node(
+                name=config.name,
+                system=toolchain.system,
+                builder=variable("builder", config["builder"]),
+                args=tuple(variable("arguments", one) for one in config["arguments"]),
+                env={"PATH": toolchain.path(tools), **environment},
+                comment=str(config.dref),
+            )
+        if "outputHash" in config:
+            recursive = config["outputHashMode"] == "recursive"
+            node = replace(node, fixed=FixedOutput(Hash.parse(config["outputHash"]), recursive))
+            return Lowered(config.dref, node, "fixed-output")
+        if outputs:
+            node = replace(node, outputs=outputs)
+        return Lowered(config.dref, node, "derivation", outputs=outputs)
 
     def make(self, job: Job) -> Artifact:
-        """Run the command as a plain process."""
-        (lowered,) = self._lowered(job)
-        return job.build(lowered)
-
-    def _lowered(self, job: Job) -> tuple[Lowered, ...]:
-        # A command that is pinned in Nix is run here by the same derivation all the same.
-        return (self.lower(job.config, job.lowering),)
+        """Run the command, in the sandbox where it works."""
+        # Not `lowering.of`: a command that is pinned in Nix is run by the same derivation here.
+        return job.build(self.lower(job.config, job.lowering))
 
 
 def _variable(key: str, found: Text | None, value: Any) -> Text:
@@ -108,6 +117,9 @@ def execute(
     arguments: Sequence[Any] = (),
     environment: Mapping[str, Any] | None = None,
     tools: Sequence[str] = (),
+    outputs: Sequence[str] = ("out",),
+    hash: str | None = None,  # noqa: A002
+    hash_mode: str = "recursive",
     deterministic: bool = True,
     nouts: int = 1,
     matcher: Matcher | None = None,
@@ -134,7 +146,17 @@ def execute(
     Where the sandbox works (`realize(sandbox=...)`), a deterministic command sees its inputs, the
     machine's programs and nothing else.
 
-    Raises `InvalidValue` for fields that Nix reserves, and what `mkdrv` raises.
+    With several `outputs`, the command makes each at the path in the variable of its name, and the
+    realization holds an entry for each. Refpaths, promises and mentions then name one first:
+    `stage / "dev" / "include"`, `[selfref, "dev", "include"]`. In Nix each is a path of its own.
+
+    A command with a `hash` (as Nix writes it, `sha256-...`) may use the network, as Nix's fetchers
+    may: its result is checked against the hash, that of the NAR of what it makes (`hash_mode`
+    "recursive") or of the bytes of the file (`flat`). Its path in Nix follows from name and hash
+    alone. Variables that the field `impureEnvVars` lists are taken from the user's environment.
+
+    Raises `InvalidValue` for fields that Nix reserves, `InvalidHash`, and what `mkdrv` raises;
+    while realizing `BuildFailed`, and `HashMismatch` for a result with another hash.
     """
     del registry  # `takes_registry` has made it the current one.
     if (command is None) == (builder is None):
@@ -160,10 +182,21 @@ def execute(
         config["deterministic"] = False
     if nouts != 1:
         config["nouts"] = nouts
+    if list(outputs) != ["out"]:
+        config["outputs"] = _outputs(outputs, config)
+    if hash is not None:
+        if not deterministic or nouts != 1 or "outputs" in config:
+            raise InvalidValue(
+                f"the command {config['name']} has a hash",
+                "then it has one output, `out`, one result, and is deterministic",
+            )
+        config.update(outputHash=_sri(hash), outputHashMode=_mode(hash_mode))
     if matcher is None:
         matcher = match_only() if deterministic and nouts == 1 else match_latest(nouts)
     checked = Config(config)
     _check_references(checked)
+    for promise in checked.promises if "outputs" in config else ():
+        check_output_name(selfref, "/".join(promise).partition("/")[0], config["outputs"])
     return mkdrv(checked, matcher, Execute())
 
 
@@ -173,6 +206,32 @@ def _listed(arguments: Sequence[Any]) -> list[Any]:
     if listed and (isdref(listed[0]) or listed[0] == selfref):
         listed[0] = [listed[0]]
     return listed
+
+
+def _outputs(outputs: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """Return the names of outputs; raise `InvalidValue` for those that Nix would not have."""
+    names = list(outputs)
+    if isinstance(outputs, str) or not all(isinstance(one, str) for one in names):
+        raise InvalidValue(f"outputs is {outputs!r:.80}", "give a list of names")
+    variables = {*config, *config.get("environment", ())} - _OWN | RESERVED | _MEANT
+    for name in variables.intersection(names):
+        raise InvalidValue(
+            f"an output cannot be called {name!r}", "a variable has that name; choose another"
+        )
+    attributes(Node(config["name"], "builtin", text("/"), outputs=tuple(names)))  # It checks them.
+    return names
+
+
+def _sri(given: object) -> str:
+    if not isinstance(given, str):
+        raise InvalidValue(f"the hash is {given!r:.80}", "write it as text: sha256-...")
+    return Hash.parse(given).sri
+
+
+def _mode(given: object) -> str:
+    if given not in ("recursive", "flat"):
+        raise InvalidValue(f"hash_mode is {given!r:.80}", "it is 'recursive' or 'flat'")
+    return str(given)
 
 
 def _check_kinds(command: object, tools: object, arguments: object, nouts: object) -> None:

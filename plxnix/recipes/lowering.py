@@ -26,6 +26,9 @@ from plxnix.store import Store
 #: A mention of a dependency or of the derivation itself, as f-strings leave it.
 _HOLE = re.compile(rf"{MENTION.pattern}|{selfref}")
 
+#: The name of an output after a mention of its stage; like a stage's, it runs as far as it can.
+_OUTPUT = re.compile(r"/([0-9A-Za-z+._?=-]+)")
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -33,7 +36,9 @@ class Lowered:
 
     `kind` is `fixed-output`, `derivation` or `pin`. `flat` is the name of the only file of the
     native realization if references to it mean that file; the Nix store path is then the file
-    itself, except for a pin, which is always the whole folder. `rref` is set for pins.
+    itself, except for a pin, which is always the whole folder. `rref` is set for pins. `outputs`
+    are the names of several outputs, which are entries of the realization and of its pin, and
+    derivation outputs otherwise; it is empty where there is only `out`.
     """
 
     dref: DRef
@@ -41,9 +46,15 @@ class Lowered:
     kind: str
     flat: str = ""
     rref: RRef | None = None
+    outputs: tuple[str, ...] = ()
 
     def at(self, parts: Sequence[str]) -> Text:
         """Return the text of a path below the realization; raise `InvalidRefpath`."""
+        if self.outputs:
+            output, *below = "/".join(parts).split("/")
+            check_output_name(self.dref, output, self.outputs)
+            if self.rref is None:
+                return text(Reference(self.node, output), *("/" + part for part in below))
         if not self.flat:
             return text(Reference(self.node), *("/" + part for part in parts))
         if parts and "/".join(parts) != self.flat:
@@ -117,15 +128,17 @@ class Lowering:
             fixed=FixedOutput(digest, recursive=True),
             comment=f"pin of {rref}",
         )
-        return Lowered(rref.dref, node, "pin", rref.name if record.flat else "", rref)
+        outputs = tuple(record.nix.get("outputs", ()))
+        return Lowered(rref.dref, node, "pin", rref.name if record.flat else "", rref, outputs)
 
     # -- strings and values with references in them --------------------------------------------
 
-    def text(self, value: str) -> Text:
+    def text(self, value: str, outputs: Sequence[str] = ()) -> Text:
         """Turn a string into text, with a hole for each mention of a dependency.
 
-        `selfref` stands for the output's own path, by Nix's placeholder for it. Raises
-        `InvalidValue` where a refpath was printed as a list.
+        `selfref` stands for the output's own path, by Nix's placeholder for it; if the stage that
+        is being lowered has several `outputs`, the name of one follows. Raises `InvalidValue` where
+        a refpath was printed as a list, `InvalidRefpath` where an output is not named.
         """
         parts: list[str | Reference] = []
         end = 0
@@ -133,7 +146,8 @@ class Lowering:
             parts.append(value[end : found.start()])
             end = found.end()
             if found.group() == selfref:
-                parts.append(placeholder("out"))
+                output, end = _named_output(selfref, value, end, outputs)
+                parts.append(placeholder(output))
             else:
                 _check_printed(value, found.start(), end)
                 below, end = self._mention(DRef.parse(found.group()), value, end)
@@ -144,6 +158,9 @@ class Lowering:
     def _mention(self, dref: DRef, value: str, end: int) -> tuple[Text, int]:
         """Return the text for a mention that ends at `end`, and where the rest begins."""
         forms = self.of(dref)
+        if len(forms) == 1 and forms[0].outputs:
+            output, end = _named_output(dref, value, end, forms[0].outputs)
+            return forms[0].at([output]), end
         flat = forms[0].flat if len(forms) == 1 else ""
         if flat and value[end : end + 1 + len(flat)] == "/" + flat:
             end += 1 + len(flat)
@@ -153,22 +170,25 @@ class Lowering:
             return _blank_separated([form.at([below]) for form in forms]), end + 1 + len(below)
         return _blank_separated([form.at([]) for form in forms]), end
 
-    def value(self, value: Any) -> Text | None:
+    def value(self, value: Any, outputs: Sequence[str] = ()) -> Text | None:
         """Turn a config's value into the text of an environment variable, as Nix coerces it.
 
-        Refpaths and references become paths; lists of texts are joined by blanks; true is `1`,
-        false and null are empty. Raises `InvalidValue` for floats, whose text differs between
-        versions of Nix, and returns None for objects.
+        `outputs` are those of the stage that is being lowered, if it has several. Refpaths and
+        references become paths; lists of texts are joined by blanks; true is `1`, false and null
+        are empty. Raises `InvalidValue` for floats, whose text differs between versions of Nix, and
+        returns None for objects.
         """
         if isrefpath(value):
             forms = self.of(DRef(value[0]))
             return _blank_separated([form.at(value[1:]) for form in forms])
         if isselfpath(value):
-            return text("/".join([placeholder("out"), *value[1:]]))
+            below = "/".join(value[1:]).split("/") if outputs else ["out", *value[1:]]
+            check_output_name(selfref, below[0], outputs or ("out",))
+            return text("/".join([placeholder(below[0]), *below[1:]]))
         if isinstance(value, str):
             if isdref(value):
                 return _blank_separated([form.at([]) for form in self.of(DRef(value))])
-            return self.text(value)
+            return self.text(value, outputs)
         if value is None or value is False:
             return text("")
         if value is True:
@@ -181,14 +201,14 @@ class Lowering:
                 "pass it as a string",
             )
         if isinstance(value, list):
-            return self._list(value)
+            return self._list(value, outputs)
         return None
 
-    def _list(self, value: list[Any]) -> Text | None:
+    def _list(self, value: list[Any], outputs: Sequence[str]) -> Text | None:
         """Join a list as Nix does: a blank after each item but the last, and none after `[ ]`."""
         joined: list[str | Reference] = []
         for number, item in enumerate(value, start=1):
-            found = self.value(item)
+            found = self.value(item, outputs)
             if found is None:
                 return None
             joined.extend(found)
@@ -203,6 +223,27 @@ def _check_printed(value: str, start: int, end: int) -> None:
         raise InvalidValue(
             f"{value!r:.200} holds a refpath that was printed as a list",
             "write dref / 'file', or mkrefpath(dref, ['file']): these print as paths",
+        )
+
+
+def _named_output(what: str, value: str, end: int, outputs: Sequence[str]) -> tuple[str, int]:
+    """Return the output that a mention which ends at `end` names, and where the rest begins."""
+    if not outputs:
+        return "out", end
+    found = _OUTPUT.match(value, end)
+    output = found.group(1) if found else ""
+    check_output_name(what, output, outputs)
+    return output, end + 1 + len(output)
+
+
+def check_output_name(what: str, output: str, outputs: Sequence[str]) -> None:
+    """Refuse what names none of several outputs; `what` is the stage, or `selfref`."""
+    if output not in outputs:
+        who = "the stage itself" if what == selfref else what
+        raise InvalidRefpath(
+            f"{who} has the outputs {', '.join(outputs)}, of which "
+            + (f"{output!r} is none" if output else "none is named"),
+            f"name one first, as in stage / {outputs[-1]!r} / 'file'",
         )
 
 

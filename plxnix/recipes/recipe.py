@@ -10,26 +10,30 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from plxnix.builders.process import run_process
-from plxnix.builders.sandbox import (
-    Sandboxing,
-    available,
+from plxnix.builders.namespaces import shown_paths
+from plxnix.builders.outputs import (
+    check_fixed,
+    check_free,
+    check_order,
+    check_output,
+    copied,
     find_references,
-    is_exact,
-    run_sandboxed,
-    why_not,
 )
+from plxnix.builders.process import builder_environment, run_process
+from plxnix.builders.sandbox import Sandboxing, available, is_exact, run_sandboxed, why_not
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, ToolMissing, Unexportable
 from plxnix.model import Context, DRef, RRef
-from plxnix.nix.derivation import placeholder
-from plxnix.nix.graph import Node, Package, Reference, Source, Text, references
+from plxnix.nix.derivation import Derivation, placeholder
+from plxnix.nix.graph import FixedOutput, Node, Package, Reference, Source, Text, references
 from plxnix.realize.registry import RealizeArguments
 from plxnix.realize.run import Artifact, Log, Observer, current_run
 from plxnix.recipes.lowering import Lowered, Lowering
+from plxnix.recipes.shared import take_file, take_tree
 from plxnix.store import Store
 
 #: The field of a config that names the recipe: its kind and version, such as `fetch-1`.
@@ -114,7 +118,7 @@ class Job:
     def _native_path(self, reference: Reference, sources: Path) -> str:
         if isinstance(reference.node, Source):
             return self._source(reference.node, sources)
-        return self._realized(*self._dependency(reference.node))
+        return self._realized(*self._dependency(reference.node), reference.output)
 
     def _source(self, source: Source, sources: Path) -> str:
         path = sources / source.name
@@ -140,13 +144,15 @@ class Job:
             for number, lowered in enumerate(self.lowering.of(dref)):
                 yield lowered, lowered.rref or rrefs[number]
 
-    def _realized(self, lowered: Lowered, rref: RRef) -> str:
+    def _realized(self, lowered: Lowered, rref: RRef, output: str) -> str:
         path = self.store.path(rref)
         if lowered.node.existing is not None:
             return self.lowering.instantiation.path(lowered.node)
         if lowered.rref is not None:
             # The text goes on to the file where there is only one.
             return path
+        if lowered.outputs:
+            return f"{path}/{output}"
         if lowered.flat:
             return f"{path}/{lowered.flat}"
         return f"{path}/{rref.name}" if self.store.record(rref).flat else path
@@ -159,27 +165,76 @@ class Job:
         which Nix does not build, unless the sandbox was asked for. What Nix would refuse is refused
         before anything runs.
         """
-        place = self.nix(lowered)
+        node, place = lowered.node, self.nix(lowered)
+        if node.fixed is not None and (taken := self._taken(node, node.fixed)) is not None:
+            return self._adopt({"out": taken}, lowered, place)
         free = self.config.get("deterministic") is False
         wanted = self.run.work.sandboxing is Sandboxing.ON or not free
         bubblewrap = self._bubblewrap() if wanted else None
         if bubblewrap is None:
-            return self._adopt(self._plain(lowered.node), {**place, "identical": False})
+            return self._adopt(self._plain(node), lowered, {**place, "identical": bool(node.fixed)})
+        shown = self._shown()
         work, sources = self.folder(), self.folder()
-        inputs, origins = self._inputs(lowered.node, sources)
-        derivation = self.lowering.instantiation.derivation(lowered.node)
-        output, strays = run_sandboxed(
-            self.dref, bubblewrap, derivation, inputs, work, self.log.write
+        inputs, origins = self._inputs(node, sources)
+        derivation = self.lowering.instantiation.derivation(node)
+        outputs, strays = run_sandboxed(
+            self.dref, bubblewrap, derivation, inputs, work, self.log.write, shown
         )
         if strays:
             self.observer.said(
                 self.dref, f"{', '.join(strays)!r:.200} in the store folder is left out: not $out"
             )
-        found = sorted(find_references(output, origins))
-        refers = {path: str(origins[path]) for path in found}
+        if node.fixed is not None:
+            # It had the network, by which others may have got hold of its files (CVE-2024-27297).
+            outputs["out"] = copied(outputs["out"], work / "copy")
         identical = place["identical"] and is_exact(bubblewrap, derivation)
-        said = {"sandboxed": True, "identical": identical, "references": refers}
-        return self._adopt(output, {**place, **said})
+        said: dict[str, Any] = {"sandboxed": True, "identical": identical}
+        if shown:
+            said["sandbox_paths"] = [f"{inside}={outside}" for inside, outside in shown.items()]
+        said.update(self._references(derivation, outputs, origins))
+        return self._adopt(outputs, lowered, {**place, **said})
+
+    def _shown(self) -> dict[str, str]:
+        """Return what else of this machine the sandbox shows; it is read once in a realization."""
+        memo = self.run.work.memo
+        if "shown" not in memo:
+            memo["shown"] = shown_paths()
+        found: dict[str, str] = memo["shown"]
+        return found
+
+    def _taken(self, node: Node, fixed: FixedOutput) -> Path | None:
+        """Take a fixed output out of the Nix store, if that has it."""
+        if fixed.recursive and fixed.hash.algorithm != "sha256":
+            return None  # Only such trees are looked for.
+        place = self.folder() / "taken"
+        take = take_tree if fixed.recursive else take_file
+        told = partial(self.observer.said, self.dref)
+        return place if take(node.name, fixed.hash, place, told) else None
+
+    def _references(
+        self, derivation: Derivation, outputs: Mapping[str, Path], origins: Mapping[str, RRef]
+    ) -> dict[str, Any]:
+        """Return what the outputs refer to, for the record; raise `BuildFailed` as Nix does.
+
+        `references` are the realizations by store path; if there are several outputs,
+        `output_references` are the store paths for each, its fellows among them.
+        """
+        own = {one.path: name for name, one in derivation.outputs.items()}
+        fixed = derivation.fixed is not None
+        beside = own if fixed or len(own) > 1 else {}
+        found = {
+            name: sorted(find_references(output, [*origins, *beside]))
+            for name, output in outputs.items()
+        }
+        if fixed:
+            check_free(self.dref, found["out"])
+        check_order(
+            self.dref,
+            {name: [own[one] for one in paths if one in own] for name, paths in found.items()},
+        )
+        union = {path for paths in found.values() for path in paths if path in origins}
+        said: dict[str, Any] = {"references": {path: str(origins[path]) for path in sorted(union)}}
+        return {**said, "output_references": found} if len(own) > 1 else said
 
     def _bubblewrap(self) -> str | None:
         """Return the bubblewrap to use, if any; it is decided, and said, once in a realization.
@@ -211,37 +266,34 @@ class Job:
         """
         inputs: dict[str, str] = {}
         origins: dict[str, RRef] = {}
+        waiting: list[tuple[str, Lowered, RRef, str]] = []
+        path_of = self.lowering.instantiation.path
         for reference in references(node):
-            path = self.lowering.instantiation.path(reference.node, reference.output)
+            path = path_of(reference.node, reference.output)
             if isinstance(reference.node, Source):
                 inputs[path] = self._source(reference.node, sources)
+            else:
+                waiting.append((path, *self._dependency(reference.node), reference.output))
+        while waiting:
+            path, lowered, rref, output = waiting.pop()
+            if path in origins:
                 continue
-            lowered, rref = self._dependency(reference.node)
-            self._show(path, lowered, rref, inputs, origins)
+            if lowered.node.existing is not None:
+                for one in self._closure(path):
+                    inputs[one] = one
+                    origins.setdefault(one, rref)
+                continue
+            inputs[path], origins[path] = self._realized(lowered, rref, output), rref
             # A pin refers to nothing: Nix does not let it.
-            below = {} if lowered.rref else self.store.record(rref).nix.get("references", {})
-            for other, text_of_rref in below.items():
-                origin = RRef.parse(text_of_rref)
+            said = {} if lowered.rref else self.store.record(rref).nix
+            below = said.get("references", {})
+            for other in said.get("output_references", {}).get(output, below):
+                origin = RRef.parse(below.get(other, rref))
                 for form in self.lowering.of(origin.dref):
-                    if other not in inputs and form.rref in (None, origin):
-                        self._show(other, form, origin, inputs, origins)
+                    for name in form.node.outputs if form.rref in (None, origin) else ():
+                        if form.node.existing or path_of(form.node, name) == other:
+                            waiting.append((other, form, origin, name))
         return inputs, origins
-
-    def _show(
-        self,
-        path: str,
-        lowered: Lowered,
-        rref: RRef,
-        inputs: dict[str, str],
-        origins: dict[str, RRef],
-    ) -> None:
-        """Let a builder see a realization at its store path; of Nix's own, the closure."""
-        if lowered.node.existing is None:
-            inputs[path], origins[path] = self._realized(lowered, rref), rref
-            return
-        for one in self._closure(path):
-            inputs[one] = one
-            origins.setdefault(one, rref)
 
     def _closure(self, path: str) -> list[str]:
         """Return what a path of the Nix store refers to, itself too; Nix is asked once for each."""
@@ -253,34 +305,48 @@ class Job:
         found: list[str] = memo[key]
         return found
 
-    def _plain(self, node: Node) -> Path:
-        """Run a builder as a plain process, with native paths, and return where its output is."""
+    def _plain(self, node: Node) -> dict[str, Path]:
+        """Run a builder as a plain process, with native paths, and return where its outputs are."""
         work = self.folder()
-        top, sources = work / "build", work / "sources"
-        top.mkdir()
-        sources.mkdir()
-        output = work / "out"
+        top, sources, store = work / "build", work / "sources", work / "store"
+        for folder in (top, sources, store):
+            folder.mkdir()
+        outputs = {name: store / name for name in node.outputs}
 
         def fill(value: Text) -> str:
-            return self.native(value, sources).replace(placeholder("out"), str(output))
+            filled = self.native(value, sources)
+            for name, output in outputs.items():
+                filled = filled.replace(placeholder(name), str(output))
+            return filled
 
         environment = {key: fill(value) for key, value in node.env.items()}
-        environment.update(name=node.name, system=node.system, out=str(output))
+        environment.update(name=node.name, system=node.system)
+        environment.update({name: str(output) for name, output in outputs.items()})
+        if node.outputs != ("out",):
+            environment["outputs"] = " ".join(node.outputs)
         environment["builder"] = fill(node.builder)
+        fixed = node.fixed is not None
+        environment = builder_environment(environment, str(top), fixed)
         arguments = [fill(value) for value in node.args]
         run_process(
             self.dref, environment["builder"], arguments, environment, str(top), self.log.write
         )
-        return output
+        for name, output in outputs.items():
+            check_output(self.dref, output, name)
+        return outputs
 
-    def _adopt(self, output: Path, place: Mapping[str, Any]) -> Artifact:
-        if output.is_symlink() or not output.exists():
-            raise BuildFailed(
-                f"the builder of {self.dref} exited with 0 but made "
-                f"{'a link' if output.is_symlink() else 'nothing'} at $out",
-                'a builder makes a file or a folder at "$out"',
-                self.dref,
-            )
+    def _adopt(
+        self, outputs: Mapping[str, Path], lowered: Lowered, place: Mapping[str, Any]
+    ) -> Artifact:
+        """Make a realization of outputs: a folder of them if there are several."""
+        if lowered.node.fixed is not None:
+            check_fixed(self.dref, outputs["out"], lowered.node.fixed)
+        if lowered.outputs:
+            folder = self.folder()
+            for name, output in outputs.items():
+                output.rename(folder / name)
+            return Artifact(folder, nix=place)
+        (output,) = outputs.values()
         if output.is_dir():
             return Artifact(output, nix=place)
         folder = self.folder()
@@ -298,9 +364,11 @@ class Job:
             below.node.fixed is not None or self.store.record(rref).nix.get("identical") is True
             for below, rref in self._dependencies()
         )
+        paths = {name: instantiation.path(lowered.node, name) for name in lowered.node.outputs}
         return {
             "derivation": instantiation.drv_path(lowered.node),
-            "path": instantiation.path(lowered.node),
+            "path": next(iter(paths.values())),
+            **({"outputs": paths} if lowered.outputs else {}),
             "sandboxed": False,
             "identical": identical,
         }

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from plxnix import DRef, execute, fetchlocal, mkfile, mknode
-from plxnix.builders.sandbox import HOST_PATHS
+from plxnix.builders.namespaces import HOST_PATHS
 from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import add_graph

@@ -9,7 +9,8 @@ import pytest
 
 from plxnix import DRef, Registry, Store, current_registry, execute, instantiate, mkfile, realize1
 from plxnix.builders import sandbox
-from plxnix.builders.sandbox import Sandboxing, find_references, run_sandboxed
+from plxnix.builders.outputs import find_references
+from plxnix.builders.sandbox import Sandboxing, run_sandboxed
 from plxnix.errors import BuildFailed, InvalidSetting, ToolMissing
 from plxnix.nix.derivation import Derivation, Output, placeholder
 from plxnix.realize.run import Observer
@@ -124,9 +125,9 @@ class TestRunning:
             input_derivations={},
             input_sources=frozenset(),
         )
-        output, strays = run_sandboxed("x", bubblewrap, derivation, {}, work, bytearray().extend)
+        outputs, strays = run_sandboxed("x", bubblewrap, derivation, {}, work, bytearray().extend)
         assert strays == []
-        return output.read_text()
+        return outputs["out"].read_text()
 
     def test_pass_as_file(self, bubblewrap: str, tmp_path: Path) -> None:
         """A variable that is passed as a file has the path that Nix gives it."""
