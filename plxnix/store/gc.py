@@ -54,6 +54,7 @@ class Limits:
     before: float | None = None
     max_size: int | None = None
     everything: bool = False
+    drefs: tuple[DRef, ...] = ()
 
 
 def plan_gc(
@@ -62,10 +63,12 @@ def plan_gc(
     older_than: float | None = None,
     max_size: int | None = None,
     everything: bool = False,
+    drefs: Iterable[DRef] = (),
 ) -> GcPlan:
     """Decide what to delete; nothing is changed.
 
-    `keep` names further realizations to keep, with all that they were made from. `older_than` (in
+    `keep` names further realizations to keep, with all that they were made from, and `drefs`
+    derivations, with their dependencies but not their realizations. `older_than` (in
     seconds) spares garbage that was used, and derivations that were written, since then.
     `max_size` (in bytes) deletes the oldest garbage only, until the total is not above it.
 
@@ -76,7 +79,9 @@ def plan_gc(
     read for each realization, then linear in the edges.
     """
     before = None if older_than is None else time.time() - older_than
-    limits = Limits(tuple(map(RRef.parse, keep)), before, max_size, everything)
+    limits = Limits(
+        tuple(map(RRef.parse, keep)), before, max_size, everything, tuple(map(DRef.parse, drefs))
+    )
     return _plan(store, _Graph(store), limits, None)
 
 
@@ -233,7 +238,7 @@ def _derivations(
     graph: _Graph, kept: Iterable[RRef], limits: Limits, agreed: set[DRef] | None
 ) -> list[DRef]:
     """Return the derivations that go, sorted."""
-    stay = {rref.dref for rref in kept}
+    stay = {rref.dref for rref in kept} | set(limits.drefs)
     for dref, rrefs in graph.derivations.items():
         if (agreed is not None and dref not in agreed) or (
             limits.before is not None and not rrefs and _written(graph.store, dref) >= limits.before

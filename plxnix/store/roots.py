@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 
 from plxnix.errors import StoreError
-from plxnix.model import RRef
-from plxnix.store.layout import Layout
+from plxnix.model import DRef, RRef
+from plxnix.store.layout import Layout, dref_of
 from plxnix.store.store import Store
 
 
@@ -51,10 +51,10 @@ def add_root(store: Store, link: str | os.PathLike[str], rref: str) -> Path:
     with store.building():
         target = store.path(reference)
         try:
-            _link(target, place)
+            force_link(target, place)
             if not inside:
                 os.makedirs(f"{store.layout.gcroots}/auto", exist_ok=True)
-                _link(place, _registration(store, place))
+                force_link(place, _registration(store, place))
         except OSError as error:
             raise StoreError(
                 f"cannot make the root {place}: {error.strerror}",
@@ -73,7 +73,7 @@ def remove_root(store: Store, link: str | os.PathLike[str]) -> None:
     direct = _is_below(place, store.layout.gcroots)
     if not (os.path.islink(place) if direct else os.path.islink(registration)):
         raise StoreError(
-            f"{place} is no root of the store {store.root}", "`plxnix gc --dry-run` shows the roots"
+            f"{place} is no root of the store {store.root}", "`plxnix roots` lists the roots"
         )
     try:
         if direct or _into(store, place) is not None:
@@ -101,6 +101,33 @@ def roots(store: Store) -> list[Root]:
     return [Root(path, found[path]) for path in sorted(found)]
 
 
+def linked(store: Store, places: Iterable[str | os.PathLike[str]]) -> tuple[list[DRef], list[RRef]]:
+    """Return what links in folders lead to in the store: derivations and realizations, sorted.
+
+    A place is a link itself, or a folder, in which links are looked for at every depth; none is
+    followed to look further. Links that lead elsewhere, or to what is gone, are passed over.
+    Raises `StoreError` if a place is not there or cannot be listed: it might keep something.
+    """
+    drefs: set[DRef] = set()
+    rrefs: set[RRef] = set()
+    for place in places:
+        path = os.path.abspath(os.fspath(place))
+        if not os.path.islink(path) and not os.path.isdir(path):
+            raise StoreError(f"{path!r} is no folder and no link", "name folders that hold links")
+        for link in [path] if os.path.islink(path) else _links_below(path):
+            rref = _into(store, link)
+            if rref is not None:
+                if os.path.isdir(store.layout.realization(rref)):
+                    rrefs.add(rref)
+                continue
+            real = os.path.realpath(link)
+            folder, entry = os.path.split(real)
+            dref = dref_of(entry) if folder == os.path.realpath(store.layout.store) else None
+            if dref is not None and os.path.isdir(real):
+                drefs.add(dref)
+    return sorted(drefs), sorted(rrefs)
+
+
 def remove_stale(store: Store) -> list[str]:
     """Remove the registrations whose links are gone or lead elsewhere; return those links' paths.
 
@@ -119,8 +146,12 @@ def remove_stale(store: Store) -> list[str]:
 
 
 def _links(store: Store) -> Iterator[str]:
-    """Yield all symbolic links below `gcroots/`, without following any."""
-    for folder, folders, files in os.walk(store.layout.gcroots, onerror=_raise):
+    return _links_below(store.layout.gcroots)
+
+
+def _links_below(top: str) -> Iterator[str]:
+    """Yield all symbolic links below a folder, without following any."""
+    for folder, folders, files in os.walk(top, onerror=_raise):
         for name in (*folders, *files):
             path = f"{folder}/{name}"
             if os.path.islink(path):
@@ -187,8 +218,11 @@ def _registration(store: Store, place: str) -> str:
     return f"{store.layout.gcroots}/auto/{digest}"
 
 
-def _link(target: str, place: str) -> None:
-    """Make a symbolic link, replacing one atomically; raise `StoreError` if it is anything else."""
+def force_link(target: str, place: str) -> None:
+    """Make a symbolic link, replacing one atomically.
+
+    Raises `StoreError` if anything else is there, `OSError`.
+    """
     try:
         os.symlink(target, place)
         return
@@ -207,4 +241,4 @@ def _link(target: str, place: str) -> None:
         raise
 
 
-__all__ = ["Root", "add_root", "remove_root", "remove_stale", "roots"]
+__all__ = ["Root", "add_root", "force_link", "linked", "remove_root", "remove_stale", "roots"]
