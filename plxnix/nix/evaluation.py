@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from plxnix.errors import InvalidValue
+from plxnix.errors import InvalidValue, ToolFailed
 from plxnix.nix import tools
 from plxnix.nix.graph import Package
 from plxnix.nix.instantiated import hashes_modulo
@@ -175,14 +175,19 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _evaluate(question: Question) -> Answer:
     candidates = _one_line([list(path) for path in question.candidates])
     asked = f"({_ASK}) {question.arguments} {candidates} ({absolute(question.value)})"
-    told = json.loads(
-        tools.run(
-            "nix-instantiate",
-            *("--eval", "--strict", "--json", "--read-write-mode", *_FLAKES, "--expr"),
-            asked,
-        )
-    )
     shown = absolute(question.value).strip()
+    options = ("--eval", "--strict", "--json", "--read-write-mode", *_FLAKES, "--expr")
+    try:
+        told = json.loads(tools.run("nix-instantiate", *options, asked))
+    except ToolFailed as error:
+        lines = error.stderr.strip().splitlines()[-tools.SHOWN_LINES :]
+        said = "".join(f"\n    {line}" for line in lines)
+        raise ToolFailed(
+            f"Nix cannot evaluate {shown:.200}:{said or f' {error.message}'}",
+            "the lines above are its own",
+            error.status,
+            error.stderr,
+        ) from None
     if told["kind"] != "derivation":
         names = ".".join(told["path"])
         raise InvalidValue(

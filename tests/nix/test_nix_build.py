@@ -1,0 +1,430 @@
+"""Stages that are builds of Nix: identity, links, roots, dependents here and in exports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plxnix import Build, DRef, RRef, execute, nix_build
+from plxnix.cli import main
+from plxnix.errors import BuildFailed, ExportError, InvalidValue, ToolFailed, ToolMissing
+from plxnix.export.expression import expression
+from plxnix.export.forms import Request, render
+from plxnix.export.graph import ExportGraph
+from plxnix.export.register import register
+from plxnix.model import selfref
+from plxnix.nix import tools
+from plxnix.nix.evaluation import forget
+from plxnix.store.gc import collect, plan_gc
+from plxnix.store.roots import add_root
+from plxnix.store.verify import verify
+from tests.nix_environment import NixEnv
+from tests.stage_samples import Lab
+
+pytestmark = pytest.mark.usefixtures("nix_env")
+
+#: A program, what it needs at run time, and headers; `word` is in all that is built.
+SET = """\
+{ word ? "hello" }:
+let
+  run = name: attributes: script: derivation ({
+    inherit name;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" "PATH=/usr/bin:/bin; set -e; ${script}\n:" ];
+  } // attributes);
+in
+rec {
+  data = run "data" { } "echo '@MARK@ ${word}' > $out";
+  pair.hello = run "hello-1" { outputs = [ "out" "dev" ]; } ''
+    mkdir -p $out/bin $dev/include
+    printf '#!/bin/sh\\ncat ${data}\\n' > $out/bin/hello
+    chmod +x $out/bin/hello
+    echo '#define WORD' > $dev/include/hello.h
+  '';
+  empty = run "empty" { } "mkdir $out";
+  broken = run "broken" { } "echo it fails on purpose >&2; exit 3";
+}
+"""
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> str:
+    """Text that makes the derivations of a test its own."""
+    return f"{tmp_path.name}-{os.urandom(6).hex()}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, mark: str) -> Path:
+    """A folder with a `default.nix`; beside it, `flake` has the same as a flake."""
+    folder = tmp_path / "the set"
+    folder.mkdir()
+    (folder / "default.nix").write_text(SET.replace("@MARK@", mark))
+    system = "builtins.currentSystem"
+    flake = tmp_path / "flake"
+    flake.mkdir()
+    shutil.copy(folder / "default.nix", flake)
+    (flake / "flake.nix").write_text(
+        "{ outputs = { self }: let all = import ./default.nix { }; in {\n"
+        f"  packages.${{{system}}} = {{ inherit (all) data; hello = all.pair.hello; "
+        "default = all.data; };\n  odd.hello = all.pair.hello; }; }\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A store and a registry; nothing is remembered of other tests."""
+    forget()
+    yield Lab(tmp_path / "store")
+    forget()
+
+
+def links(lab: Lab, rref: RRef) -> dict[str, str]:
+    """Return the links that a realization consists of."""
+    folder = Path(lab.store.path(rref))
+    return {one.name: os.readlink(one) for one in folder.iterdir()}
+
+
+class TestForms:
+    """What may be named."""
+
+    def test_a_file(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """A file with an attribute gives links to what `nix-build` gives, and a record of it."""
+        dref = nix_build(file=place / "default.nix", attribute="pair.hello", registry=lab.registry)
+        built = nix_env.build(place / "default.nix", "pair.hello")
+        rref = lab.realize(dref)
+        assert dref.name == "hello-1"
+        assert links(lab, rref) == {"bin": f"{built}/bin"}
+        nix = lab.store.record(rref).nix
+        assert (nix["path"], nix["identical"]) == (str(built), True)
+        assert nix["derivation"] == nix_env.instantiate(place / "default.nix", "pair.hello")
+        assert lab.leftovers() == []
+
+    def test_a_folder_and_arguments(self, lab: Lab, place: Path) -> None:
+        """A folder is its `default.nix`; functions are called with the arguments."""
+        dref = nix_build(
+            file=place, attribute="data", args={"word": 'a "b"\n${c}'}, registry=lab.registry
+        )
+        rref = lab.realize(dref)
+        assert 'a "b"\n' not in dref
+        assert list(links(lab, rref)) == ["data"]
+
+    def test_an_output(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """Another output is another stage of the same derivation."""
+        arguments: dict[str, Any] = {"attribute": "pair.hello", "registry": lab.registry}
+        first = nix_build(file=place, **arguments)
+        dev = nix_build(file=place, output="dev", **arguments)
+        assert first != dev
+        (link,) = links(lab, lab.realize(dev)).values()
+        assert Path(link, "hello.h").read_text() == "#define WORD\n"
+        assert Path(link).parent == nix_env.build(place / "default.nix", "pair.hello.dev")
+        with pytest.raises(InvalidValue, match="has no output 'doc'"):
+            nix_build(file=place, output="doc", **arguments)
+
+    def test_an_expression(self, lab: Lab, place: Path) -> None:
+        """Text may end in a comment, and be a function; a file as the output is one link."""
+        text = f"{{ word }}: (import {place.parent}/link {{ inherit word; }}).data # or so"
+        (place.parent / "link").symlink_to(place)
+        dref = nix_build(text, args={"word": "w"}, name="named", registry=lab.registry)
+        rref = lab.realize(dref)
+        assert Path(lab.store.path(rref), "named").read_text().endswith(" w\n")
+        assert lab.store.record(rref).flat
+
+    @pytest.mark.parametrize("name", ["#hello", "#odd.hello"])
+    def test_a_flake(self, lab: Lab, place: Path, name: str) -> None:
+        """Packages of this system come first, then other outputs."""
+        file = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        flake = nix_build(flake=f"{place.parent}/flake{name}", registry=lab.registry)
+        assert flake == file
+
+    def test_the_default_of_a_flake(self, lab: Lab, place: Path) -> None:
+        """Without an attribute it is the default package."""
+        flake = nix_build(flake=str(place.parent / "flake"), registry=lab.registry)
+        assert flake == nix_build(file=place, attribute="data", registry=lab.registry)
+
+    def test_an_empty_output(self, lab: Lab, place: Path) -> None:
+        """It is an empty folder."""
+        rref = lab.realize(nix_build(file=place, attribute="empty", registry=lab.registry))
+        assert links(lab, rref) == {}
+
+
+class TestIdentity:
+    """The `.drv` alone makes the stage."""
+
+    def test_a_comment(self, lab: Lab, place: Path) -> None:
+        """A comment in the file, or another file of the same value, is the same stage."""
+        file = place / "default.nix"
+        first = nix_build(file=file, attribute="data", registry=lab.registry)
+        lab.realize(first)
+        file.write_text("# a comment\n" + file.read_text())
+        assert nix_build(file=file, attribute="data", registry=lab.registry) == first
+        other = f"(import {place.parent}/'x' {{ }}).data".replace("'x'", "other.nix")
+        shutil.copy(file, place.parent / "other.nix")
+        assert nix_build(other, registry=lab.registry) == first
+
+    def test_a_change(self, lab: Lab, place: Path) -> None:
+        """Another derivation is another stage, also within a process."""
+        file = place / "default.nix"
+        first = nix_build(file=file, attribute="data", registry=lab.registry)
+        file.write_text(file.read_text().replace("echo '", "echo 'more "))
+        second = nix_build(file=file, attribute="data", registry=lab.registry)
+        assert first != second
+        assert "more" in Path(lab.store.path(lab.realize(second)), "data").read_text()
+
+    def test_evaluated_once(
+        self, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The same question is asked once a process: the second time without Nix's programs."""
+        first = nix_build(file=place, attribute="data", registry=lab.registry)
+        monkeypatch.setenv("PATH", os.fspath(tmp_path))
+        assert nix_build(file=place, attribute="data", registry=lab.registry) == first
+        with pytest.raises(ToolMissing, match="nix-instantiate") as caught:
+            nix_build(file=place, attribute="empty", registry=lab.registry)
+        assert "install Nix" in caught.value.hint
+
+
+class TestErrors:
+    """What is wrong is said in Nix's own words."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"expression": "{ }: nothing"}, "undefined variable 'nothing'"),
+            ({"expression": "1 +"}, "syntax error"),
+            ({"expression": "{ a }: a"}, "without required argument 'a'"),
+            ({"expression": "throw ''my words''"}, "my words"),
+        ],
+    )
+    def test_evaluation(self, lab: Lab, arguments: dict[str, str], message: str) -> None:
+        """Nix's last lines are in the message."""
+        with pytest.raises(ToolFailed, match=message):
+            nix_build(**arguments, registry=lab.registry)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({}, "nothing to build"),
+            ({"expression": "1", "file": "x"}, "expression and file"),
+            ({"expression": "1"}, "1 is no derivation but a int"),
+            ({"expression": "{ a = { }; }", "attribute": "a"}, "attribute a of .* but a set"),
+            ({"file": "/no/where.nix"}, "no Nix file '/no/where.nix'"),
+            ({"flake": "/no/where"}, "no flake in '/no/where'"),
+            ({"flake": "x#y", "attribute": "z"}, "got an attribute"),
+            ({"expression": "1", "attribute": "a..b"}, "no attribute path"),
+        ],
+    )
+    def test_arguments(self, lab: Lab, arguments: dict[str, str], message: str) -> None:
+        """What is no derivation, or not asked for in one way, is refused."""
+        with pytest.raises(InvalidValue, match=message):
+            nix_build(**arguments, registry=lab.registry)  # type: ignore[arg-type]
+
+    def test_no_function(self, lab: Lab, place: Path) -> None:
+        """Arguments for what takes none are refused."""
+        with pytest.raises(InvalidValue, match="is no function"):
+            nix_build(f'(import "{place}" {{ }}).data', args={"a": 1}, registry=lab.registry)
+
+    def test_a_build(self, lab: Lab, place: Path) -> None:
+        """A build that fails shows Nix's last lines, and the log has them all."""
+        dref = nix_build(file=place, attribute="broken", registry=lab.registry)
+        with pytest.raises(BuildFailed, match="it fails on purpose") as caught:
+            lab.realize(dref)
+        assert os.path.exists(caught.value.log)
+        assert lab.leftovers() == []
+
+
+def collect_nix(nix_env: NixEnv) -> None:
+    """Collect the garbage of the private Nix store."""
+    if not nix_env.private:
+        pytest.skip("the Nix store is shared")
+    nix_env.run("nix-store", "--gc")
+
+
+class TestRoots:
+    """What is linked is kept in Nix, for as long as it is linked."""
+
+    def test_kept_and_given_up(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """Nix's collection keeps it, until the realization is removed."""
+        rref = lab.realize(nix_build(file=place, attribute="pair.hello", registry=lab.registry))
+        path = Path(lab.store.record(rref).nix["path"])
+        collect_nix(nix_env)
+        assert (path / "bin" / "hello").exists()
+        assert list(verify(lab.store)) == []
+        main_result = _command(lab, "rm", "-y", str(rref))
+        assert main_result == 0
+        assert os.listdir(lab.store.layout.nixroots) == []
+        collect_nix(nix_env)
+        assert not path.exists()
+
+    def test_collected_here(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """Garbage collection of this store takes the roots of what it deletes, and of the gone."""
+        keep, drop = (
+            lab.realize(nix_build(file=place, attribute=name, registry=lab.registry))
+            for name in ("pair.hello", "empty")
+        )
+        add_root(lab.store, place / "keep", keep)
+        stale = Path(lab.store.layout.nix_root(RRef(f"{keep[:-3]}xyz")))
+        stale.symlink_to(place)
+        collect(lab.store, plan_gc(lab.store))
+        assert os.listdir(lab.store.layout.nixroots) == [Path(lab.store.layout.nix_root(keep)).name]
+        collect_nix(nix_env)
+        assert not os.path.exists(lab.store.layout.realization(drop))
+        assert list(verify(lab.store)) == []
+
+    def test_damage(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """Verification tells of a missing root, then of what is gone; realizing anew repairs."""
+        dref = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        rref = lab.realize(dref)
+        root = Path(lab.store.layout.nix_root(rref))
+        root.unlink()
+        (damage,) = verify(lab.store)
+        assert (damage.kind, damage.path) == ("nix", str(root))
+        collect_nix(nix_env)
+        (damage,) = verify(lab.store)
+        assert "is gone from the Nix store" in damage.message
+        lab.realize(dref, force_rebuild=True)
+        assert list(verify(lab.store)) == []
+
+
+def _command(lab: Lab, *words: str) -> int:
+    try:
+        main(["--store", os.fspath(lab.root), *words])
+    except SystemExit as done:
+        return int(done.code or 0)
+    return 0
+
+
+def reading(lab: Lab, hello: DRef) -> DRef:
+    """Register a command that runs a program of Nix, and writes where it is."""
+    return execute(
+        f'mkdir "$out"; {hello}/bin/hello > "$out/said"; echo {hello} "$include" > "$out/where"',
+        name="reading",
+        include=nix_build(
+            file=Path(lab.root).parent / "the set",
+            attribute="pair.hello",
+            output="dev",
+            registry=lab.registry,
+        )
+        / "include",
+        registry=lab.registry,
+    )
+
+
+class TestDependents:
+    """Stages of all kinds see what Nix has built."""
+
+    def test_python(self, lab: Lab, place: Path, mark: str) -> None:
+        """A Python stage runs the program at its refpath."""
+        hello = nix_build(
+            file=place,
+            attribute="pair.hello",
+            program=[selfref, "bin", "hello"],
+            registry=lab.registry,
+        )
+
+        def content(build: Build) -> str:
+            program = Path(build.store.path(build.context[hello][0]), "bin", "hello")
+            return tools.run(os.fspath(program))
+
+        rref = lab.realize(lab.stage("python", hello, content=content))
+        assert lab.text(rref) == f"{mark} hello\n"
+
+    def test_a_promise_not_kept(self, lab: Lab, place: Path) -> None:
+        """A promise is looked for behind the links."""
+        dref = nix_build(
+            file=place,
+            attribute="pair.hello",
+            program=[selfref, "bin", "other"],
+            registry=lab.registry,
+        )
+        with pytest.raises(Exception, match="promised bin/other"):
+            lab.realize(dref)
+
+    @pytest.mark.usefixtures("bubblewrap")
+    @pytest.mark.parametrize("sandbox", ["on", "off"])
+    def test_a_command(
+        self, nix_env: NixEnv, lab: Lab, place: Path, mark: str, sandbox: str
+    ) -> None:
+        """A command gives the bytes of `nix-build` of its export, at the same path."""
+        hello = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        dref = reading(lab, hello)
+        later = execute(
+            f'cat {dref}/where > "$out"; cat $(cut -d" " -f1 "$out")/bin/hello',
+            name="later",
+            registry=lab.registry,
+        )
+        rref = lab.realize(later, sandbox=sandbox)
+        exported = place.parent / "export" / "default.nix"
+        exported.parent.mkdir()
+        graph = ExportGraph(lab.closure(later))
+        graph.folder = os.fspath(exported.parent)
+        exported.write_text(expression(graph, "plxnix export"))
+        assert "../the set" not in exported.read_text().split("the set")[0]
+        built = nix_env.build(exported)
+        record = lab.store.record(rref)
+        assert record.nix["path"] == str(built)
+        assert record.nix["derivation"] == nix_env.instantiate(exported)
+        made = Path(lab.store.path(rref), "later").read_bytes()
+        assert made == built.read_bytes()
+        assert lab.store.record(rref).nix["identical"] is (sandbox == "on")
+        (said,) = lab.store.realizations(dref)
+        assert Path(lab.store.path(said), "said").read_text() == f"{mark} hello\n"
+
+
+class TestExports:
+    """Existing derivations in all forms."""
+
+    def test_expressions(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
+        """Computed, evaluated and registered paths are one, also for strings over several lines."""
+        odd = f"""
+          # With a string that must not be indented.
+          let all = import "{place}" {{ word = "a
+            b"; }}; in all.pair
+        """
+        stages = [
+            nix_build(file=place, attribute="pair.hello", registry=lab.registry),
+            nix_build(flake=f"{place.parent}/flake#hello", name="by-flake", registry=lab.registry),
+            nix_build(odd, attribute="hello", output="dev", registry=lab.registry),
+        ]
+        target = execute(" ".join(["echo", *stages, '> "$out"']), registry=lab.registry)
+        graph = ExportGraph(lab.closure([target, *stages]))
+        expected = [graph.instantiation.drv_path(item.node) for item in graph.roots]
+        for folder in ("", os.fspath(place.parent / "a" / "b")):
+            graph.folder = folder
+            file = Path(folder or place, "export.nix")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(expression(graph, "plxnix export"))
+            found = {
+                nix_env.instantiate(
+                    file, f"stages.{item.variable}", "--extra-experimental-features", "flakes"
+                ): item.variable
+                for item in graph.roots
+            }
+            assert list(dict.fromkeys(expected)) == list(found)
+        split = place.parent / "a" / "split"
+        graph.folder = os.fspath(split)
+        for name, text in render("nix", graph, Request("x", split=True)).items():
+            (split / name).parent.mkdir(parents=True, exist_ok=True)
+            (split / name).write_text(text)
+        options = ("--extra-experimental-features", "flakes")
+        assert (
+            nix_env.instantiate(split, f"stages.{graph.roots[0].variable}", *options)
+            == (expected[0])
+        )
+        assert register(graph)[graph.roots[0].variable] == expected[0]
+        assert nix_env.build(expected[0]).exists()
+
+    def test_other_forms(self, lab: Lab, place: Path) -> None:
+        """A lock says that it cannot; the rest can."""
+        hello = nix_build(file=place, attribute="data", registry=lab.registry)
+        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"', registry=lab.registry)))
+        with pytest.raises(ExportError, match="data is an expression of Nix") as caught:
+            render("lock", graph, Request("x"))
+        assert "nix, flake" in caught.value.hint
+        for form in ("flake", "shell", "json", "dot", "mermaid"):
+            assert render(form, graph, Request("x", single=True))
