@@ -19,12 +19,14 @@ from plxnix.model import (
     Name,
     RefPath,
     RRef,
+    claim,
     isdref,
     isrefpath,
     isrref,
     isselfpath,
     mkname,
     mkrefpath,
+    promise,
     rref2dref,
     selfref,
 )
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
         realizeManyE,
     )
     from plxnix.fetching import fetch
+    from plxnix.folders import dirrw, mklogdir
     from plxnix.locking.stage import fetchlock
     from plxnix.recipes import (
         execute,
@@ -175,9 +178,11 @@ __all__ = [
     "build_paths",
     "build_setoutpaths",
     "build_wrapper",
+    "claim",
     "current_registry",
     "current_storage",
     "current_store",
+    "dirrw",
     "dref2path",
     "drefcfg",
     "drefdeps",
@@ -219,6 +224,7 @@ __all__ = [
     "mkfile",
     "mkleft",
     "mklens",
+    "mklogdir",
     "mkname",
     "mknode",
     "mkrefpath",
@@ -226,6 +232,7 @@ __all__ = [
     "nix_build",
     "number",
     "path2rref",
+    "promise",
     "realize",
     "realize1",
     "realizeE",
@@ -276,6 +283,7 @@ _LATER = {
         "realizeManyE",
     ),
     "plxnix.fetching": ("fetch",),
+    "plxnix.folders": ("dirrw", "mklogdir"),
     "plxnix.locking.stage": ("fetchlock",),
     "plxnix.recipes": (
         "execute",

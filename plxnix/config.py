@@ -21,6 +21,7 @@ from plxnix.model import (
     DRef,
     Name,
     RefPath,
+    claim,
     isrefpath,
     isselfpath,
     selfref,
@@ -50,7 +51,7 @@ class Config(Mapping[str, Json]):
 
     `name` (default `unnamed`) becomes the name in references. Whatever refers to another
     derivation is a dependency: a reference, a refpath, or a string that mentions one. `[selfref,
-    ...]` is a promise.
+    ...]` is a promise, `[claim, ...]` a claim.
 
     Raises `InvalidConfig` (also for tuples, bytes, numbers of other libraries, NaN, values that
     hold themselves, and references to realizations), `InvalidName`, `InvalidRefpath`.
@@ -207,7 +208,7 @@ class _Scan:
     def _list(self, value: list[Json], where: str, depth: int) -> Json:
         result = [self.visit(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
         head = result[0] if result else None
-        if head == selfref or isrefpath(result):
+        if head in (selfref, claim) or isrefpath(result):
             if not all(isinstance(part, str) for part in result):
                 raise InvalidRefpath(
                     f"{where} starts as a promise but holds {value!r}",

@@ -134,7 +134,7 @@ class RRef(str):
 
 
 class SelfRef(str):
-    """The type of `selfref`: stands for the derivation that is being written."""
+    """The type of `selfref` and `claim`: stands for the derivation that is being written."""
 
     __slots__ = ()
 
@@ -144,6 +144,13 @@ class SelfRef(str):
 
 #: The head of a promise: `[selfref, "model.npy"]` says that the realizer will produce `model.npy`.
 selfref: Final = SelfRef("__self__")
+
+#: An older name of `selfref`.
+promise: Final = selfref
+
+#: The head of a claim: `[claim, "trace.txt"]` says that the realizer may produce `trace.txt`. It
+#: is resolved as a promise is, but nobody checks it.
+claim: Final = SelfRef("__claim__")
 
 
 class RefPath(list[str]):
@@ -216,11 +223,11 @@ def isrefpath(value: Any) -> bool:
 
 
 def isselfpath(value: Any) -> bool:
-    """Tell whether `value` is a promise: a list of strings headed by `selfref`."""
+    """Tell whether `value` is a promise or a claim: strings headed by `selfref` or `claim`."""
     return (
         isinstance(value, list)
         and bool(value)
-        and value[0] == selfref
+        and value[0] in (selfref, claim)
         and all(isinstance(part, str) for part in value)
     )
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from plxnix.config import Config
 from plxnix.errors import InvalidRefpath, InvalidValue, NotInStore
-from plxnix.model import Context, DRef, Name, RefPath, RRef, isrefpath, isselfpath, selfref
+from plxnix.model import Context, DRef, Name, RefPath, RRef, claim, isrefpath, isselfpath, selfref
 from plxnix.realize.registry import RealizeArguments, Realizer
 from plxnix.realize.run import current_run
 from plxnix.store import Store
@@ -147,7 +147,7 @@ def build_paths(build: Build, refpath: list[Any]) -> list[Path]:
     if not isinstance(refpath, list) or not refpath:
         raise InvalidRefpath(f"not a refpath: {refpath!r}", "it is a list: [dref, 'dir', 'file']")
     parts = RefPath.make("", refpath[1:])[1:]
-    if refpath[0] in (build.dref, selfref):
+    if refpath[0] in (build.dref, selfref, claim):
         return [path.joinpath(*parts) for path in build_outpaths(build)]
     roots = (build.store.path(rref) for rref in build_deref_(build, refpath[0]))
     return [Path(root, *parts) for root in roots]

@@ -25,8 +25,13 @@ from plxnix import (
     build_paths,
     build_setoutpaths,
     build_wrapper,
+    claim,
+    isselfpath,
     match_all,
+    mkconfig,
     mkdrv,
+    mklens,
+    promise,
     selfref,
 )
 from plxnix.errors import InvalidRefpath, InvalidValue, NotInStore
@@ -303,3 +308,26 @@ class TestOwnBuilds:
         build = Build(lab.store, dref, {})
         assert (build.arguments, build.outpaths) == ({}, [])
         assert build_setoutpaths(build, 1)[0].is_dir()
+
+
+def test_claims(lab: Lab) -> None:
+    """A claim is a path in the own realization, resolved as a promise is, which may be missing."""
+    found: list[Any] = []
+
+    def look(build: Build) -> None:
+        found.extend([build_path(build, build.config["trace"]), build_cattrs(build).trace])
+        found.append(build_environ(build, {})["trace"])
+        build_path(build, build.config["out"]).write_text("x")
+
+    dref, rref = run(lab, look, out=[promise, "out"], trace=[claim, "deep", "trace.txt"])
+    assert found[0].parts[-2:] == ("deep", "trace.txt")
+    assert found[1:] == [[dref, "deep", "trace.txt"], str(found[0])]
+    assert lab.store.config(dref).promises == (("out",),)
+    assert isselfpath([claim, "x"])
+    assert mklens(rref, store=lab.store).trace.syspath.parts[-3:] == (
+        rref.rhash,
+        "deep",
+        "trace.txt",
+    )
+    with pytest.raises(InvalidRefpath):
+        mkconfig({"trace": [claim, "..", "out"]})
