@@ -16,6 +16,7 @@ def fetch(
     name: str | None = None,
     unpack: bool = False,
     urls: Sequence[str] = (),
+    via: str | None = None,
 ) -> Path:
     """Return the path of a file from the net, known by its hash; download it if it is not here.
 
@@ -23,6 +24,8 @@ def fetch(
     `urls` are tried after `url`; `name` is the file's (default: the last part of `url`). With
     `unpack` the file is an archive with one folder at its top, the path is that folder's, the hash
     is the sha256 of its NAR, and `name` is "source" by default: what `builtins.fetchTarball` takes.
+
+    `via="nix"` lets Nix download what neither store has; `$PLXNIX_FETCH` may say so for all fetches.
 
     The file is in the current store, made if there is none, and read-only; a garbage collection
     may remove it, and the next call brings it back. It is the result of the stage `fetchurl(...,
@@ -51,13 +54,16 @@ def fetch(
                 "a tree is known by one hash, the sha256 of its NAR",
                 "give sha256= or hash=; `plxnix prefetch --unpack URL` prints it",
             )
-        dref = fetchtree(url, hash or sha256, name=name or NAME, urls=urls, registry=registry)
+        dref = fetchtree(
+            url, hash or sha256, name=name or NAME, urls=urls, via=via, registry=registry
+        )
     else:
         dref = fetchurl(
             *(url, sha256, sha1, "", name, name),
             sha512=sha512,
             hash=hash,
             urls=urls,
+            via=via,
             registry=registry,
         )
     place = Path(store.path(realize1(instantiate(dref, registry=registry))))

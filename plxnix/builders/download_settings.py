@@ -32,14 +32,22 @@ class DownloadSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> DownloadSettings:
-        """Return the defaults with `PLXNIX_CONNECT_TIMEOUT` and `PLXNIX_STALL_TIMEOUT` (seconds).
+        """Return the defaults with what the environment says.
 
-        Raises `InvalidSetting` for what is not a positive number.
+        `PLXNIX_CONNECT_TIMEOUT` and `PLXNIX_STALL_TIMEOUT` are seconds, `PLXNIX_DOWNLOAD_TRIES` is
+        a whole number. Raises `InvalidSetting` for what is not a positive number.
         """
         environment = os.environ if environment is None else environment
+        tries = environment.get("PLXNIX_DOWNLOAD_TRIES") or str(cls.tries)
+        if not (tries.isascii() and tries.isdigit() and 0 < len(tries) < 4 and int(tries)):
+            raise InvalidSetting(
+                f"PLXNIX_DOWNLOAD_TRIES is '{tries}', not a number of tries",
+                f"set it to {cls.tries}, or unset it",
+            )
         return cls(
             connect_timeout=_seconds(environment, "PLXNIX_CONNECT_TIMEOUT", cls.connect_timeout),
             stall_timeout=_seconds(environment, "PLXNIX_STALL_TIMEOUT", cls.stall_timeout),
+            tries=int(tries),
         )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import urllib3
 
-__all__ = ["authorization", "proxy_for", "proxy_manager", "tls_context"]
+__all__ = ["authorization", "netrc_path", "proxy_for", "proxy_manager", "tls_context"]
 
 _CERTIFICATES = ("NIX_SSL_CERT_FILE", "SSL_CERT_FILE")
 
@@ -45,11 +45,16 @@ def authorization(url: str, first: str) -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
 
 
+def netrc_path() -> str:
+    """Return where the user keeps credentials: `$NETRC`, else `~/.netrc`."""
+    return os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+
+
 def _netrc(host: str) -> tuple[str, str] | None:
-    """Return user and password for a host, from `$NETRC` or `~/.netrc`."""
+    """Return user and password for a host."""
     import netrc
 
-    path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    path = netrc_path()
     try:
         entry = netrc.netrc(path).authenticators(host)
     except FileNotFoundError:

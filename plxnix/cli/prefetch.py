@@ -19,8 +19,9 @@ from plxnix.model import RRef
 from plxnix.nix import tools
 from plxnix.nix.paths import check_name, fixed_path, sanitise_name
 from plxnix.realize.registry import Realizer
-from plxnix.recipes.fetch import Fetch, check_url, fetch_config
+from plxnix.recipes.fetch import Fetch, fetch_config
 from plxnix.recipes.tree import NAME, Tree, tree_config
+from plxnix.recipes.urls import check_url
 from plxnix.store import Store, tree
 
 

@@ -12,9 +12,9 @@ from plxnix.nix.graph import Instantiation, Node, Source, topological
 from plxnix.nix.text import unique
 from plxnix.realize.plan import make_plan
 from plxnix.realize.registry import Closure
-from plxnix.recipes.fetch import sources
 from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
 from plxnix.recipes.toolchain import HOST, Toolchain
+from plxnix.recipes.urls import sources
 
 #: Variables of the exported file itself.
 OURS = frozenset(

@@ -27,8 +27,9 @@ from plxnix.config import Config
 from plxnix.errors import InvalidHash, InvalidName, InvalidValue
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import check_name, fixed_path, sanitise_name
-from plxnix.recipes.fetch import SCHEMES, fetch_config
+from plxnix.recipes.fetch import fetch_config
 from plxnix.recipes.tree import NAME, tree_config
+from plxnix.recipes.urls import SCHEMES
 
 #: The hole of URLs and names that the version fills.
 HOLE = "{version}"

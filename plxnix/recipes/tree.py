@@ -22,11 +22,14 @@ from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.fetch import added, check_urls, fetch_node, note, obtain
+from plxnix.recipes import nix_fetch
 from plxnix.recipes.lowering import Lowered, Lowering
+from plxnix.recipes.nix_fetch import check_way, fetch_node
+from plxnix.recipes.obtaining import added, note, obtain
 from plxnix.recipes.recipe import FIELD, Job, Recipe
 from plxnix.recipes.shared import take_known, take_tree
 from plxnix.recipes.unpack import TOOLS
+from plxnix.recipes.urls import check_urls, sources
 from plxnix.store import fixed
 
 #: What Nix calls the tree of an archive.
@@ -43,9 +46,13 @@ mv "unpacked/$(ls -A unpacked)" "$out"
 
 
 class Tree(Recipe):
-    """The recipe behind `fetchtree`."""
+    """The recipe behind `fetchtree`; `via` is as for `Fetch`."""
 
     kind = "tree-1"
+
+    def __init__(self, via: str | None = None) -> None:
+        check_way(via)
+        self.via = via
 
     def lower(self, config: Config, lowering: Lowering) -> Lowered:
         """Return the unpacking of a fetch, or, if the archive's hash is unknown, a message.
@@ -88,7 +95,10 @@ class Tree(Recipe):
         if not take_known(job.store, digest, tree, note(job), recursive=True) and not take_tree(
             name, digest, tree, note(job)
         ):
-            tree = self._unpack(job, folder)
+            if nix_fetch.by_nix(self.via):
+                nix_fetch.fetch_tree(job, sources(job.config), tree, digest)
+            else:
+                tree = self._unpack(job, folder)
             root = added(job, tree, name, digest, recursive=True)
         # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
         nix = job.nix(self.lower(job.config, job.lowering))
@@ -101,7 +111,8 @@ class Tree(Recipe):
 
         config = job.config
         archive = folder / config["filename"]
-        obtain(job, archive, Hash.parse(config["archive"]) if "archive" in config else None)
+        digest = Hash.parse(config["archive"]) if "archive" in config else None
+        obtain(job, sources(config), archive, digest, "native")
         tree = unpack_tree(archive, folder / "unpacked")
         found, _ = nar_hash(tree)
         if found.sri != config["hash"]:
@@ -170,6 +181,7 @@ def fetchtree(
     archive: str | None = None,
     name: str = NAME,
     urls: Sequence[str] = (),
+    via: str | None = None,
     registry: Registry | None = None,
     **fields: Any,
 ) -> DRef:
@@ -189,4 +201,4 @@ def fetchtree(
         raise InvalidHash("fetchtree got no hash", "`plxnix prefetch --unpack URL` prints one")
     archived = None if archive is None else Hash.parse(archive)
     config = tree_config(found, Hash.parse(hash, "sha256"), archived, name, fields)
-    return mkdrv(config, match_only(), Tree())
+    return mkdrv(config, match_only(), Tree(via))

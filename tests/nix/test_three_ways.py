@@ -19,7 +19,7 @@ from plxnix.export.lock_reader import parse_lock
 from plxnix.nix.graph import FixedOutput, Node, Reference, Source, Text, text
 from plxnix.nix.hashes import ALGORITHMS, Hash
 from plxnix.nix.text import attribute
-from plxnix.recipes.fetch import PROXIES
+from plxnix.recipes.nix_fetch import PROXIES
 from plxnix.recipes.toolchain import HOST
 from tests.nix_environment import NixEnv
 from tests.nix_samples import random_string
