@@ -67,15 +67,16 @@ class Checked:
     asked: bool = True
     free: str = ""
     without_nix: str = ""
+    failed: str = ""
     fixed: bool = False
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs that should not.
+        """Whether nothing failed or differs that should not.
 
         What is free may differ from what is stored, and each time if it is not asked for itself.
         """
-        return not any(self.matters(one) for one in self.builds)
+        return not self.failed and not any(self.matters(one) for one in self.builds)
 
     def matters(self, one: Built) -> bool:
         """Tell whether a result differs that should not."""
@@ -168,11 +169,13 @@ class Check:
                 builds.append(_built(FIRST, one, None, index, took, boxed[0]))
                 builds.append(_built(AGAIN, two, one, index, took_again, boxed[1]))
             tops = [_inner(artifact, dref, flat) for artifact in first]
-            without = free
+            without, failed = free, ""
             if graph is not None:
-                without = "its hash is given" if fixed else self._with_nix(graph, tops[0], builds)
+                without = "its hash is given" if fixed else self._without_nix(graph)
+            if not without and graph is not None:
+                failed = self._with_nix(graph, tops[0], builds)
             builds += self._stored(work, derivation, tops, flat)
-        return Checked(dref, tuple(builds), asked, free, without)
+        return Checked(dref, tuple(builds), asked, free, without, failed)
 
     def _trial(
         self, stack: ExitStack, work: Work, derivation: Derivation
@@ -187,8 +190,8 @@ class Check:
                 tree.freeze(os.fspath(artifact.path))
         return artifacts, took
 
-    def _with_nix(self, graph: ExportGraph, top: Path, builds: list[Built]) -> str:
-        """Build with Nix, and add what came of it; return why not, if not."""
+    def _without_nix(self, graph: ExportGraph) -> str:
+        """Prepare a build with Nix; return why there is none, if there is none."""
         if self._nix == "off":
             return "that was not asked for"
         if self._nix == "auto" and not tools.available():
@@ -199,9 +202,16 @@ class Check:
             if self._nix == "on":
                 raise
             return f"{error.message}{': ' if error.hint else ''}{error.hint}"
+        return ""
+
+    def _with_nix(self, graph: ExportGraph, top: Path, builds: list[Built]) -> str:
+        """Build with Nix, and add what came of it; return how that failed, if it did."""
         (dref,) = graph.targets
         self._observer.started(dref)
-        found = self._rebuilder.build(graph)
+        try:
+            found = self._rebuilder.build(graph)
+        except BuildFailed as error:
+            return error.message
         self._observer.finished(dref, [], found.seconds)
         for path in filter(None, (found.path, found.other)):
             builds.append(_built(NIX, Path(path), top, 0, found.seconds, found.sandboxed, path))

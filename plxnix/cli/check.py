@@ -133,8 +133,12 @@ def _report(session: Session, one: Checked, nix: str) -> None:
         return
     if one.without_nix and nix != "off":
         session.console.say(f"{name}: not built with Nix: {one.without_nix}")
+    if one.failed:
+        session.console.error(f"{name}: {one.failed}")
     different = [built for built in one.builds if one.matters(built)]
     if not different:
+        if one.failed:
+            return
         if any(built.difference is not None for built in one.builds):
             what = f"differs from others, as it may: {one.free}"
         else:
@@ -169,6 +173,7 @@ def _value(one: Checked) -> dict[str, Any]:
         "fixed": one.fixed,
         "free": one.free,
         "without_nix": one.without_nix,
+        "failed": one.failed,
         "builds": [_built_value(built) for built in one.builds],
     }
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
-from plxnix.builders.sandbox import HOST_PATHS
-from plxnix.errors import BuildFailed, ExportError, PlxnixError, ToolFailed
+from plxnix.builders.namespaces import HOST_PATHS
+from plxnix.errors import BuildFailed, ExportError, ToolFailed
 from plxnix.export import register
 from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import add_graph
@@ -44,15 +46,15 @@ class Rebuilder:
     """Builds stages with Nix; how is tried once, when the first is built."""
 
     def __init__(self) -> None:
-        self._options: tuple[str, ...] | None = None
+        self._sandboxed: bool | None = None
 
     def prepare(self, graph: ExportGraph) -> None:
         """Put into the Nix store what a build needs, but for what Nix builds itself.
 
         Raises `ToolMissing`, `ToolFailed` and `ExportError` where that is not possible here.
         """
-        if self._options is None:
-            self._options = self._try()
+        if self._sandboxed is None:
+            self._sandboxed = _try()
         register.register(graph)
         add_graph(graph)
 
@@ -64,8 +66,8 @@ class Rebuilder:
         ((item,),) = graph.targets.values()
         drv_path = graph.instantiation.drv_path(item.node)
         path = graph.instantiation.path(item.node)
-        options = self._options or ()
-        command = ["--realise", drv_path, *options]
+        sandboxed = self._sandboxed is True
+        command = ["--realise", drv_path, *(_options(_fetched_files(graph)) if sandboxed else ())]
         started = time.monotonic()
         other = ""
         if path in tools.valid([path]):
@@ -78,25 +80,41 @@ class Rebuilder:
                 raise BuildFailed(f"Nix cannot build it: {error.message}", error.hint) from error
         else:
             other = ""
-        return Rebuilt(path, time.monotonic() - started, bool(options), other)
+        return Rebuilt(path, time.monotonic() - started, sandboxed, other)
 
-    def _try(self) -> tuple[str, ...]:
-        """Return the options with which Nix runs the programs of this machine."""
-        shown = " ".join(filter(os.path.exists, HOST_PATHS))
-        sandbox = (
-            *("--option", "sandbox", "true", "--option", "sandbox-fallback", "false"),
-            *("--option", "sandbox-paths", shown),
-        )
-        why: PlxnixError | None = None
-        for options, condition in ((sandbox, "test -d /build &&"), ((), "")):
-            shell = quote("".join(map(str, HOST.shell())))
-            try:
-                found = tools.instantiate(_TRIAL.format(shell=shell, condition=condition))
-                tools.run("nix-store", "--realise", *found, *options)
-            except ToolFailed as error:
-                why = why or error
-            else:
-                return options
-        raise ExportError(
-            "Nix cannot run the programs of this machine", why.message if why is not None else ""
-        )
+
+def _options(files: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the options for a sandbox that shows of this machine what ours does, and files."""
+    shown = " ".join([*filter(os.path.exists, HOST_PATHS), *files])
+    return (
+        *("--option", "sandbox", "true", "--option", "sandbox-fallback", "false"),
+        *("--option", "sandbox-paths", shown),
+    )
+
+
+def _fetched_files(graph: ExportGraph) -> Iterator[str]:
+    """Yield the files of this machine that are fetched: Nix's sandbox does not show them."""
+    for item in graph.items:
+        url = "".join(map(str, item.node.env.get("url", ())))
+        path = unquote(url.removeprefix("file://"))
+        # In the setting a blank ends a path, and = begins where it is seen.
+        if path != url and os.path.exists(path) and not set(path) & set(" =?\t\n"):
+            yield path
+
+
+def _try() -> bool:
+    """Tell whether Nix runs the programs of this machine in its sandbox.
+
+    Raises `ExportError` if it does not run them without it either.
+    """
+    shell = quote("".join(map(str, HOST.shell())))
+    why: list[str] = []
+    for options, condition in ((_options(), "test -d /build &&"), ((), "")):
+        try:
+            found = tools.instantiate(_TRIAL.format(shell=shell, condition=condition))
+            tools.run("nix-store", "--realise", *found, *options)
+        except ToolFailed as error:
+            why.append(error.message)
+        else:
+            return bool(options)
+    raise ExportError("Nix cannot run the programs of this machine", why[0])

@@ -120,7 +120,9 @@ class TestNatively:
         contents = iter("abc")
         code = lab.stage("code", content=lambda _: next(contents))
         top = execute('cat "$fetch" > "$out"', fetch=fetch, code=code, registry=lab.registry)
-        found = {one.dref.name: one for one in check(lab.closure(top), everything=True, nix="off")}
+        found = {
+            str(one.dref.name): one for one in check(lab.closure(top), everything=True, nix="off")
+        }
         assert list(found) == ["file", "code", "execute"]
         assert found["file"].fixed
         assert found["file"].builds == ()
