@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Final, TextIO
 
+from plxnix.codehash.library import is_own
 from plxnix.errors import BuildFailed
 from plxnix.realize.run import Log
 
@@ -171,13 +172,19 @@ def _run_python(module: ModuleType, filename: str, code: str, folder: Path) -> N
 
 
 def _print_error(error: BaseException) -> None:
-    """Print a traceback that begins in the section, not in this module."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        trace = None
-    traceback.print_exception(type(error), error, trace)
+    """Print a traceback of the author's own code: frames of libraries are those of one machine."""
+    found: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
+    trace = found
+    while found is not None:
+        own = [frame for frame in found.stack if _is_own(frame.filename)]
+        found.stack = traceback.StackSummary.from_list(own)
+        found = found.__cause__ or found.__context__
+    if trace is not None:
+        print("".join(trace.format()), end="", file=sys.stderr)
+
+
+def _is_own(filename: str) -> bool:
+    return filename.startswith("<section ") or (filename != __file__ and is_own(filename))
 
 
 class _Pictures:

@@ -109,6 +109,18 @@ def test_code_that_cannot_run_or_exits_fails(
     assert said in "".join(outputs(result.text))
 
 
+def test_tracebacks_hold_the_authors_own_code(store: Store, tmp_path: Path) -> None:
+    """Frames of libraries are left out of tracebacks, of causes as well."""
+    text = (
+        "```py\nimport json\ntry:\n    json.loads('{')\nexcept ValueError as error:\n"
+        "    raise KeyError('no') from error\n```\n"
+    )
+    (shown,) = outputs(evaluate_document(text, store, tmp_path).text)
+    assert re.findall('File "(.*?)"', shown) == ["<section 1>", "<section 1>"]
+    assert "JSONDecodeError" in shown
+    assert shown.endswith("KeyError: 'no'")
+
+
 def test_raises_turns_the_meaning_of_failure(store: Store, tmp_path: Path) -> None:
     """A section that has to fail is fine if it fails, and an error if it does not."""
     mark = "<!-- mdrun: raises -->\n"
