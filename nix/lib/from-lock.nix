@@ -185,6 +185,8 @@ let
       # A command of the toolchain `nixpkgs`.
       (need variable).runCommand name (
         environment variable entry
+        // fixed variable entry
+        // (if entry ? outputs then { outputs = outputsOf variable entry; } else { })
         // (
           if entry.tools == [ ] then
             { }

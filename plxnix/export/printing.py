@@ -148,7 +148,10 @@ def _command(node: Node, names: Names) -> Iterator[str]:
         yield "  nativeBuildInputs = ["
         yield from (f"    {package(tool)}" for tool in node.tools)
         yield "  ];"
-    yield from _variables(node.env, names)
+    yield from _outputs(node)
+    known = attributes(node)
+    fixed = {key: known[key] for key in known if key.startswith("outputHash")}
+    yield from _variables({**fixed, **node.env}, names)
     yield "} ("
     yield from (f"  {line}" for line in _value(node.args[-1], names))
     yield ")"
@@ -167,12 +170,16 @@ def _derivation(node: Node, names: Names) -> Iterator[str]:
                 lines = [f"({lines[0]}", *lines[1:-1], f"{lines[-1]})"]
             yield from (f"    {line}" for line in lines)
         yield "  ];"
+    yield from _outputs(node)
+    yield from _variables({key: found[key] for key in found if key not in first}, names)
+    yield "}"
+
+
+def _outputs(node: Node) -> Iterator[str]:
     if node.outputs != ("out",):
         yield "  outputs = ["
         yield from (f"    {string(output)}" for output in node.outputs)
         yield "  ];"
-    yield from _variables({key: found[key] for key in found if key not in first}, names)
-    yield "}"
 
 
 def _variables(variables: Mapping[str, Text], names: Names) -> Iterator[str]:
