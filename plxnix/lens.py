@@ -8,13 +8,13 @@ dependency of a dependency is the one that was really used.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from plxnix.attributes import NoSuchField
-from plxnix.errors import LensError
+from plxnix.errors import LensError, PlxnixError
 from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrefpath, isrref
 from plxnix.realize.build import Build, build_outpaths
 from plxnix.realize.registry import Closure
@@ -34,14 +34,15 @@ class _Place:
 class Lens:
     """A view of something inside a config, a derivation, a realization, a build, or a JSON file.
 
-    Attributes lead further in; `get(name)` does the same for names that are taken. Raises
-    `LensError` where a step or an answer is impossible.
+    Attributes lead further in; `lens["name"]` and `get(name)` do the same for names that are taken,
+    `lens[0]` leads to an item of a list, or to one of several realizations. Raises `LensError`
+    where a step or an answer is impossible.
     """
 
     __slots__ = ("_closure", "_start", "_steps", "_store")
 
     def __init__(
-        self, store: Store, start: _Place, steps: tuple[str, ...], closure: Closure | None
+        self, store: Store, start: _Place, steps: tuple[str | int, ...], closure: Closure | None
     ) -> None:
         self._store = store
         self._start = start
@@ -53,7 +54,22 @@ class Lens:
             raise AttributeError(name)
         return self.get(name)
 
-    def get(self, name: str) -> Lens:
+    def __getitem__(self, name: str | int) -> Lens:
+        return self.get(name)
+
+    def __iter__(self) -> Iterator[Lens]:
+        """Iterate over the items of a list, or over several realizations."""
+        fields = self._fields(self._reference(self._walk()))[0]
+        return iter([self.get(key) for key in fields if isinstance(key, int)])
+
+    def __dir__(self) -> list[str]:
+        try:
+            fields = map(str, self._fields(self._reference(self._walk()))[0])
+        except PlxnixError:
+            fields = map(str, ())
+        return [*super().__dir__(), *fields]
+
+    def get(self, name: str | int) -> Lens:
         """Return the lens one step further in; raise `LensError` if there is no such field."""
         further = Lens(self._store, self._start, (*self._steps, name), self._closure)
         further._walk()
@@ -74,12 +90,21 @@ class Lens:
 
     @val.setter
     def val(self, value: Any) -> None:
-        holder = self._start.value
+        # The steps exist: `get` has seen to it.
+        holder: Any = self._start.value
         for step in self._steps[:-1]:
-            holder = holder[step] if isinstance(holder, dict) and step in holder else None
-        if not self._steps or not isinstance(holder, dict):
+            holder = holder[step] if _is_plain(holder) else None
+        if not self._steps or not _is_plain(holder):
             raise self._error("cannot be assigned to", "only fields of plain dicts can")
         holder[self._steps[-1]] = value
+
+    def resolve(self) -> Any:
+        """Return the value with references as realizations and refpaths as paths, at any depth.
+
+        Where several realizations were selected there is a list. Raises `LensError` if it is not
+        known which are meant.
+        """
+        return self._resolve(self._walk())
 
     @property
     def refpath(self) -> RefPath:
@@ -150,28 +175,46 @@ class Lens:
 
     def _walk(self) -> _Place:
         place = self._start
-        for step in self._steps:
-            fields, place = self._fields(self._reference(place))
+        for number, step in enumerate(self._steps):
+            # Errors are to show how far the way led.
+            here = Lens(self._store, self._start, self._steps[:number], self._closure)
+            fields, place = here._fields(here._reference(place))
             if step not in fields:
                 raise NoSuchField(
-                    f"{self!r}: there is no field {step!r}",
-                    f"the fields are {', '.join(map(str, sorted(fields)))}",
+                    f"{here!r} has no field {step!r}",
+                    f"the fields are {', '.join(sorted(map(str, fields))) or 'none'}",
                 )
             place = replace(place, value=fields[step])
         return place
+
+    def _resolve(self, place: _Place) -> Any:
+        value = place.value
+        if isinstance(value, Closure):
+            return self._resolve(replace(place, value=value.result))
+        if isinstance(value, Build) or isrefpath(value):
+            paths = self._paths(place)
+            return paths[0] if len(paths) == 1 else paths
+        if isdref(value):
+            rrefs = self._selected(place, DRef(value))
+            return rrefs[0] if len(rrefs) == 1 else rrefs
+        if isinstance(value, Mapping):
+            return {key: self._resolve(replace(place, value=one)) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._resolve(replace(place, value=one)) for one in value]
+        return value
 
     def _reference(self, place: _Place) -> _Place:
         """Turn a closure into its reference, and a reference into its only realization if known."""
         value = place.value
         if isinstance(value, Closure):
-            value = value.dref
+            value = value.result
         if isdref(value) and place.context is not None:
             selected = place.context.get(DRef(value), ())
             if len(selected) == 1:
                 value = selected[0]
         return place if value is place.value else replace(place, value=value)
 
-    def _fields(self, place: _Place) -> tuple[Mapping[str, Any], _Place]:
+    def _fields(self, place: _Place) -> tuple[Mapping[Any, Any], _Place]:
         """Return what can be stepped into from a place, and the place that holds for it."""
         value = place.value
         if isinstance(value, Build):
@@ -182,11 +225,15 @@ class Lens:
             context = self._store.record(rref).context
             return self._store.config(rref.dref).resolved(), _Place(value, context, rref.dref, root)
         if isdref(value):
-            return self._store.config(value).resolved(), _Place(value, None, DRef(value))
+            config = self._store.config(value).resolved()
+            several = dict(enumerate((place.context or {}).get(DRef(value), ())))
+            return {**config, **several}, _Place(value, None, DRef(value))
         if isrefpath(value):
             return self._json(place), place
         if isinstance(value, Mapping):
             return value, place
+        if isinstance(value, (list, tuple)):
+            return dict(enumerate(value)), place
         raise self._error(f"cannot be entered at {value!r:.80}", "it has no fields")
 
     def _paths(self, place: _Place) -> list[Path]:
@@ -230,7 +277,13 @@ class Lens:
         return LensError(f"{self!r} {said}", hint)
 
     def __repr__(self) -> str:
-        return ".".join(["mklens(...)", *self._steps])
+        return "mklens(...)" + "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._steps
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def mklens(
