@@ -12,14 +12,18 @@ import click
 from plxnix.builders.download import redact
 from plxnix.cli.console import Cell
 from plxnix.cli.downloads import Downloads
+from plxnix.cli.progress import Progress
 from plxnix.cli.session import Command, Session, json_option, pass_session
 from plxnix.cli.units import counted, size_text
 from plxnix.errors import InvalidValue, PlxnixError, StoreNotFound
 from plxnix.locking import upkeep
+from plxnix.locking.fetching import Fetched, land
 from plxnix.locking.file import LOCK, LockFile
 from plxnix.locking.importing import read_foreign
 from plxnix.locking.source import LockedSource, check_key, expanded
 from plxnix.nix.hashes import Hash
+from plxnix.recipes.fetch import Fetch
+from plxnix.recipes.tree import Tree
 from plxnix.store import Store
 
 #: How much of a hash is shown where the whole one would be too much.
@@ -105,6 +109,8 @@ def add(
 ) -> None:
     """Download URL and write its hash and store path into the lock as NAME.
 
+    It is in the store of plxnix then, so that a stage fetchlock("NAME") has nothing to download.
+
     With --unpack the hash is that of the tree, which has to be the only folder in the archive, as
     for fetchTarball of Nix. With --hash nothing is downloaded; `plxnix lock verify --refetch` finds
     out whether the URL has that. Prints the store path.
@@ -128,9 +134,24 @@ def add(
     )
     source.check(name)
     if known is None:
-        source = upkeep.fetch_source(name, source, Downloads(session.console))
+        source = upkeep.fetch_source(name, source, Downloads(session.console), _lands(session))
     found.save({name: source})
     _print_source(session, name, source, as_json)
+
+
+def _lands(session: Session) -> upkeep.Keep:
+    """Return what puts a fetched source into the native store, where its stage looks for it."""
+    store = session.store(create=True)
+
+    def keep(source: LockedSource, fetched: Fetched) -> None:
+        recipe = Tree() if source.unpack else Fetch()
+        progress = Progress(session.console)
+        try:
+            land(store, source.config({}), recipe, fetched.file, fetched.url, progress)
+        finally:
+            progress.close()
+
+    return keep
 
 
 def _print_source(session: Session, name: str, source: LockedSource, as_json: bool) -> None:

@@ -20,6 +20,9 @@ from plxnix.store import Store
 #: Shows the download of the source with this name for as long as it is entered.
 Watch = Callable[[str], AbstractContextManager[Progress | None]]
 
+#: Does something with what a source is now, and the file that was fetched.
+Keep = Callable[[LockedSource, Fetched], None]
+
 
 @dataclass(frozen=True)
 class Updated:
@@ -60,10 +63,21 @@ def renewed(source: LockedSource, fetched: Fetched) -> LockedSource:
     return replace(found, path=found.predicted)
 
 
-def fetch_source(name: str, source: LockedSource, watch: Watch) -> LockedSource:
-    """Download a source; return it with what is there now. Raises `FetchError`, `ArchiveError`."""
-    with TemporaryDirectory(prefix="plxnix-") as folder, watch(name) as progress:
-        return renewed(source, _fetch(source, source.sources, folder, progress))
+def fetch_source(
+    name: str, source: LockedSource, watch: Watch, keep: Keep | None = None
+) -> LockedSource:
+    """Download a source; return it with what is there now.
+
+    `keep` is given that, and what was fetched, before the latter is removed. Raises `FetchError`,
+    `ArchiveError`, and what `keep` raises.
+    """
+    with TemporaryDirectory(prefix="plxnix-") as folder:
+        with watch(name) as progress:
+            fetched = _fetch(source, source.sources, folder, progress)
+        found = renewed(source, fetched)
+        if keep is not None:
+            keep(found, fetched)
+        return found
 
 
 def _fetch(

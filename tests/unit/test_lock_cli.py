@@ -377,6 +377,19 @@ def test_fetchlock_is_a_stage(plxnix: CommandLine, server: Server) -> None:
     assert record.nix["path"] == sources()["tree"]["path"]
 
 
+@pytest.mark.parametrize("unpack", [False, True])
+def test_add_leaves_it_where_stages_look(plxnix: CommandLine, server: Server, unpack: bool) -> None:
+    """After `lock add`, a stage of the source makes no request: neither file nor tree."""
+    url = server.answer("/data.tar", Answer(TREE))
+    plxnix.ok("lock", "add", "data", url, *(["--unpack"] if unpack else []))
+    fsinit()
+    rref = realize1(instantiate(fetchlock, "data"))
+    assert len(server.requests) == 1
+    name = "data" if unpack else "data.tar"
+    found = Path(Store(plxnix.folder / "plxnix").path(rref), name).read_bytes()
+    assert found == (DATA if unpack else TREE)
+
+
 def test_a_tree_of_other_contents_is_refused(plxnix: CommandLine, server: Server) -> None:
     """The tree's own hash decides, also where that of the archive is not known."""
     url = server.answer("/top.tar", Answer(TREE))
