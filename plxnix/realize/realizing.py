@@ -216,7 +216,8 @@ class Work:
                 forced = dref in self.forced
                 if dref in self.pauses:
                     forced = True
-                    chosen = yield Pause(derivation, context)
+                    with self.store.paused():
+                        chosen = yield Pause(derivation, context)
                 elif not forced:
                     chosen = derivation.matcher(self.store, self.store.realizations(dref, context))
                     if chosen is not None:
@@ -229,7 +230,8 @@ class Work:
                         if not self.pauses_at_failures:
                             raise
                         forced = True
-                        chosen = yield Pause(derivation, context, error, self._left)
+                        with self.store.paused():
+                            chosen = yield Pause(derivation, context, error, self._left)
                 selected[dref] = chosen
         return selected
 

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 from plxnix.errors import StoreError
 
+#: The lock files that this process holds at pauses.
+_parked: list[str] = []
+
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
 
@@ -47,8 +50,26 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def parked(path: str) -> Iterator[None]:
+    """Say that this process holds the lock file `path` by `shared` until a person goes on."""
+    _parked.append(path)
+    try:
+        yield
+    finally:
+        _parked.remove(path)
+
+
+@contextmanager
 def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold the lock file `path` of `shared` alone; the file stays."""
+    """Hold the lock file `path` of `shared` alone; the file stays.
+
+    Raises `StoreError` where this process would wait for itself; see `parked`.
+    """
+    if path in _parked:
+        raise StoreError(
+            f"a realization is paused in this process, which holds {path}",
+            "repl_continue() or repl_cancel() it first",
+        )
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:
         yield

@@ -103,6 +103,10 @@ class Store:
         """Hold off garbage collection while the block runs; builders share this."""
         return locks.shared(self.layout.store_lock(), waiting)
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Say in a block within `building` that it lasts until a person goes on."""
+        return locks.parked(self.layout.store_lock())
+
     def deleting(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
         """Wait until nobody builds, and hold off builders while the block runs."""
         return locks.alone(self.layout.store_lock(), waiting)

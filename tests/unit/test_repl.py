@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plxnix import Build, DRef, RRef, mkdrv, mklens, realize1, repl, selfref
-from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeError
+from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeError, StoreError
 from plxnix.realize.build import build_wrapper
 from plxnix.realize.matchers import match_latest
 from plxnix.repl import (
@@ -389,6 +389,21 @@ def test_forked_child_leaves_the_pause_alone(lab: Lab) -> None:
     assert build.outpaths[0].is_dir()
     assert not is_free(lab)
     repl_cancel()
+
+
+def test_collecting_garbage_meanwhile(lab: Lab) -> None:
+    """A process that is paused cannot wait for itself: deleting is refused until it goes on."""
+    below, above = chain(lab)
+    repl_realize(lab.closure(above))
+    with pytest.raises(StoreError, match="paused in this process"), lab.store.deleting():
+        pass
+    repl_continue()
+    with lab.store.deleting():
+        pass
+    repl_realize(lab.closure(below))
+    repl_cancel()
+    with lab.store.deleting():
+        pass
 
 
 def test_what_it_prints(lab: Lab) -> None:
