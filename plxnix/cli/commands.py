@@ -29,6 +29,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "tree": ("graph", "Draw what a realization was made from."),
         "du": ("graph", "Show how much space realizations take."),
         "info": ("about", "Show what is known of the store or of a reference."),
+        "find": ("finding", "Find realizations by name, age or config."),
+        "diff": ("finding", "Show how two stages or results differ."),
+        "shell": ("linking", "Run a shell in the folder of a realization."),
     },
     "Fetch": {
         "prefetch": ("prefetch", "Download a file and print its hash."),
@@ -38,10 +41,17 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("export", "Write stages as Nix."),
         "nix": ("nix", "Pass results to the Nix store."),
     },
+    "Carry elsewhere": {
+        "copy": ("copying", "Copy realizations into another store."),
+        "pack": ("copying", "Write realizations into an archive."),
+        "unpack": ("copying", "Bring the realizations of an archive into the store."),
+    },
     "Keep in order": {
         "check": ("check", "Build stages twice, and with Nix, and compare the bytes."),
         "gc": ("upkeep", "Delete what no root keeps."),
+        "link": ("linking", "Make links to realizations, which keep them."),
         "rm": ("removal", "Delete realizations or derivations."),
+        "roots": ("linking", "List the links that keep realizations."),
         "verify": ("upkeep", "Find damage in the store."),
     },
 }

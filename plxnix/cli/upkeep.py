@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,13 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, parse_duration, parse_size, size_text
+from plxnix.cli.watching import Watch
 from plxnix.errors import InvalidValue
 from plxnix.model import RRef
 from plxnix.references import resolve_reference
 from plxnix.store import Store
 from plxnix.store.gc import GcPlan, collect, plan_gc
+from plxnix.store.roots import linked
 from plxnix.store.verify import Damage
 from plxnix.store.verify import verify as find_damage
 
@@ -37,6 +38,7 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any
         "plxnix gc --dry-run",
         "plxnix gc --older-than 30d",
         "plxnix gc --max-size 10G --keep train",
+        "plxnix gc --links ~/results      keep what the links in that folder lead to",
         "plxnix gc --dry-run --verbose     what is kept, and why",
     ),
 )
@@ -54,6 +56,12 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any
     help="Only the oldest, until the store is not greater: 500M, 10G.",
 )
 @click.option("--keep", metavar="REF", multiple=True, help="Keep this too. May be repeated.")
+@click.option(
+    "--links",
+    metavar="FOLDER",
+    multiple=True,
+    help="Keep what links in this folder, or below it, lead to. May be repeated.",
+)
 @click.option("--all", "everything", is_flag=True, help="Go on if nothing at all is kept.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before deleting everything.")
 @json_option
@@ -64,18 +72,21 @@ def gc(
     older_than: float | None,
     max_size: int | None,
     keep: tuple[str, ...],
+    links: tuple[str, ...],
     everything: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Delete the realizations that no root reaches, and derivations that nothing needs.
 
-    A root is a link that `plxnix realize --out-link` made; with it goes all that its realization
-    was made from. Waits until nobody realizes anything in the store.
+    A root is a link that `plxnix realize --out-link` or `plxnix link` made; with it goes all that
+    its realization was made from. `plxnix roots` lists them. Waits until nobody realizes anything
+    in the store.
     """
     store = session.store()
-    kept = [rref for text in keep for rref in _rrefs(store, text)]
-    plan = plan_gc(store, kept, older_than, max_size, everything)
+    drefs, kept = linked(store, links)
+    kept += [rref for text in keep for rref in _rrefs(store, text)]
+    plan = plan_gc(store, kept, older_than, max_size, everything, drefs)
     if not plan.kept and plan.deleted and not dry_run and not yes:
         count = counted(len(plan.deleted), "realization")
         session.confirm(f"delete all of {store.root}, {count}?")
@@ -125,11 +136,8 @@ def verify(session: Session, references: tuple[str, ...], as_json: bool) -> None
     rrefs = None
     if references:
         rrefs = list(dict.fromkeys(rref for text in references for rref in _rrefs(store, text)))
-    watch = _Watch(session)
-    try:
+    with Watch(session, "verifying") as watch:
         damages = list(find_damage(store, rrefs, watch))
-    finally:
-        watch.close()
     if as_json:
         session.console.json([_damage_value(damage) for damage in damages])
     else:
@@ -173,32 +181,6 @@ def _damage_value(damage: Damage) -> dict[str, Any]:
         "rref": damage.rref,
         "harmless": damage.harmless,
     }
-
-
-class _Watch:
-    """Shows how far `verify` is, on a terminal and if it takes more than a second."""
-
-    def __init__(self, session: Session) -> None:
-        self._console = session.console
-        self._began = time.monotonic()
-        self._display: Any = None
-        self.total = 0
-
-    def __call__(self, done: int, total: int, rref: str) -> None:
-        self.total = total
-        if self._display is None:
-            if not self._console.watched or time.monotonic() - self._began < 1:
-                return
-            from rich.progress import Progress
-
-            self._display = Progress(console=self._console.rich_talk(), transient=True)
-            self._task = self._display.add_task("verifying", total=total)
-            self._display.start()
-        self._display.update(self._task, completed=done, description=rref[38 + 33 :] or "done")
-
-    def close(self) -> None:
-        if self._display is not None:
-            self._display.stop()
 
 
 __all__ = ["gc", "verify"]

@@ -15,7 +15,7 @@ from plxnix.errors import InvalidReference, InvalidValue, NotInStore, PlxnixErro
 from plxnix.model import RRef
 from plxnix.realize.build import Build
 from plxnix.realize.matchers import match_latest
-from plxnix.shell import (
+from plxnix.shell_functions import (
     catref,
     diff,
     du,

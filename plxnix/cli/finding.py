@@ -1,0 +1,174 @@
+"""`find` and `diff`: choose among realizations, and compare two."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from plxnix.cli.console import Cell
+from plxnix.cli.places import readable
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.units import age_text, parse_duration, size_text
+from plxnix.comparison import MISSING, compare_references
+from plxnix.errors import InvalidValue
+from plxnix.references import resolve_one, resolve_realization
+from plxnix.shell_functions import find as find_realizations
+
+
+def _age(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_duration(value)
+    except InvalidValue as error:
+        raise click.BadParameter(f"{error.message}; {error.hint}", context, parameter) from None
+
+
+def _fields(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read `FIELD=VALUE`s, where a value is JSON, or else a string."""
+    fields = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not FIELD=VALUE", context, parameter)
+        try:
+            fields[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            fields[name] = value
+    return fields
+
+
+@command(
+    "find",
+    "Find realizations by name, age or config.",
+    examples=(
+        "plxnix find 'train*' --newer 2d",
+        "plxnix find --field rate=0.1 --field model.layers=3",
+        "plxnix find 'plot*' | xargs plxnix pack -o plots.tar.xz",
+    ),
+)
+@click.argument("pattern", metavar="[PATTERN]", required=False)
+@click.option("--newer", metavar="AGE", callback=_age, help="Started since then: 12h, 30d, 2w.")
+@click.option("--older", metavar="AGE", callback=_age, help="Started before that.")
+@click.option(
+    "-f",
+    "--field",
+    "where",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    callback=_fields,
+    help="The config has this value, JSON or else a string. May be repeated.",
+)
+@json_option
+@pass_session
+def find(
+    session: Session,
+    pattern: str | None,
+    newer: float | None,
+    older: float | None,
+    where: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """List the realizations that all criteria fit, in the order in which they were started.
+
+    PATTERN is that of a name, with *, ? and [...]. Into a pipe go whole references.
+    """
+    store = session.store()
+    found = find_realizations(
+        pattern,
+        None if newer is None else -newer,
+        None if older is None else -older,
+        where,
+        store,
+    )
+    pairs = [(rref, readable(store, rref)) for rref in found]
+    if as_json:
+        session.console.json(
+            [
+                {
+                    "rref": rref,
+                    "path": store.layout.realization(rref),
+                    "size": record.nar_size if record else None,
+                    "started": record.started if record else None,
+                }
+                for rref, record in pairs
+            ]
+        )
+        return
+    if not session.console.drawing:
+        session.console.lines(found)
+        return
+    session.console.table(
+        ["NAME", "REALIZATION", "SIZE>", "REALIZED"],
+        [
+            (
+                rref.name,
+                Cell(rref.rhash[:12], rref),
+                size_text(record.nar_size) if record else "",
+                age_text(record.started) if record else "damaged: see plxnix verify",
+            )
+            for rref, record in pairs
+        ],
+    )
+
+
+@command(
+    "diff",
+    "Show how two stages or results differ.",
+    examples=(
+        "plxnix diff 5c4de0aa 91d2aa07     configs, and files line by line",
+        "plxnix diff train train2 --latest",
+    ),
+)
+@reference_argument("before", "REF")
+@reference_argument("after", "REF")
+@click.option("--latest", is_flag=True, help="Compare the realizations that were started last.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
+@json_option
+@pass_session
+def diff(
+    session: Session, before: str, after: str, latest: bool, exit_code: bool, as_json: bool
+) -> None:
+    """Print which fields of two configs differ, and for two realizations which files.
+
+    A name stands for its derivation; with --latest for the last of its realizations.
+    """
+    store = session.store()
+    found = compare_references(
+        store,
+        *(
+            resolve_realization(store, text, True) if latest else resolve_one(store, text)
+            for text in (before, after)
+        ),
+    )
+    if as_json:
+        session.console.json(
+            {
+                "before": found.before,
+                "after": found.after,
+                "fields": [
+                    {
+                        "path": field.path,
+                        **({} if field.before is MISSING else {"before": field.before}),
+                        **({} if field.after is MISSING else {"after": field.after}),
+                    }
+                    for field in found.fields
+                ],
+                "files": [
+                    {"path": change.path, "kind": change.kind, "lines": list(lines)}
+                    for change, lines in found.files
+                ],
+                "count": found.count,
+            }
+        )
+    else:
+        session.console.lines(found.lines())
+        if not found:
+            session.console.say("there is no difference")
+    if exit_code and found:
+        raise click.exceptions.Exit(1)
+
+
+__all__ = ["diff", "find"]

@@ -1,0 +1,115 @@
+"""`link`, `roots` and `shell`: ways from the file system to realizations."""
+
+from __future__ import annotations
+
+import click
+
+from plxnix.cli.console import Cell
+from plxnix.cli.places import find_place, readable
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.units import size_text
+from plxnix.references import resolve_realization
+from plxnix.shell_functions import LINK_FORMAT, linkrrefs
+from plxnix.shell_functions import shell as run_shell
+from plxnix.store.roots import roots as find_roots
+
+_latest = click.option(
+    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
+)
+
+
+@command(
+    "link",
+    "Make links to realizations, which keep them.",
+    examples=(
+        "plxnix link report plot results/",
+        "plxnix link train --latest --time results/",
+        "plxnix link $(plxnix find 'plot*' --newer 1d) plots/",
+    ),
+)
+@reference_argument("references", "REF...", many=True)
+@click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
+@click.option("--time", "withtime", is_flag=True, help="Put the time of the start into names.")
+@_latest
+@json_option
+@pass_session
+def link(
+    session: Session,
+    references: tuple[str, ...],
+    folder: str,
+    withtime: bool,
+    latest: bool,
+    as_json: bool,
+) -> None:
+    """Make a link to each realization in FOLDER, named by its stage, and print the links.
+
+    They are roots: they keep the realizations from `plxnix gc` until they are removed. A link of
+    the same name is replaced.
+    """
+    store = session.store()
+    rrefs = [resolve_realization(store, text, latest) for text in references]
+    rrefs = list(dict.fromkeys(rrefs))
+    links = linkrrefs(rrefs, folder, LINK_FORMAT if withtime else "%(N)s", store)
+    if as_json:
+        session.console.json(
+            [{"link": str(one), "rref": rref} for one, rref in zip(links, rrefs, strict=True)]
+        )
+    else:
+        session.console.lines(map(str, links))
+
+
+@command(
+    "roots",
+    "List the links that keep realizations.",
+    examples=("plxnix roots", "plxnix roots --json"),
+)
+@json_option
+@pass_session
+def roots(session: Session, as_json: bool) -> None:
+    """List the roots: the links that keep realizations from `plxnix gc`, and what they keep."""
+    store = session.store()
+    found = [(root, readable(store, root.rref)) for root in find_roots(store)]
+    if as_json:
+        session.console.json(
+            [
+                {"link": root.path, "rref": root.rref, "size": record.nar_size if record else None}
+                for root, record in found
+            ]
+        )
+        return
+    session.console.table(
+        ["NAME", "REALIZATION", "SIZE>", "LINK"],
+        [
+            (
+                root.rref.name,
+                Cell(root.rref.rhash[:12], root.rref),
+                Cell(size_text(record.nar_size), str(record.nar_size)) if record else "",
+                root.path,
+            )
+            for root, record in found
+        ],
+    )
+    if not found:
+        session.console.say("there are no roots: `plxnix link` makes them")
+
+
+@command(
+    "shell",
+    "Run a shell in the folder of a realization.",
+    examples=("plxnix shell report", "plxnix shell train --latest"),
+)
+@reference_argument(metavar="REF[/PATH]")
+@_latest
+@pass_session
+def shell(session: Session, reference: str, latest: bool) -> int:
+    """Run $SHELL in the folder of a realization; the exit status is that of the shell.
+
+    What is in the store is read-only.
+    """
+    store = session.store()
+    _, place = find_place(store, reference, latest)
+    status = run_shell(place, store)
+    return status if status >= 0 else 128 - status
+
+
+__all__ = ["link", "roots", "shell"]
