@@ -142,17 +142,65 @@ def wrong_modes(path: str) -> Iterator[str]:
 
 
 def remove(path: str) -> None:
-    """Remove a tree, read-only or not; do nothing if there is none. Links are not followed."""
+    """Remove a tree, read-only or not; do nothing if there is none. Links are not followed.
+
+    However deep it is, no more than two folders are open: what is further below is moved to the top
+    first, so that no path becomes too long and nothing is walked by recursion.
+    """
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return
     except FileNotFoundError:
         return
-    import shutil  # Loads the compressors: 4 ms that a plan need not spend.
+    top = _open_folder(path)
+    try:
+        mark, number = os.urandom(8).hex(), 0
+        while left := _listed(top):
+            for name, is_folder in left:
+                if not is_folder:
+                    os.unlink(name, dir_fd=top)
+                    continue
+                folder = _open_folder(name, top)
+                try:
+                    for below, is_deeper in _listed(folder):
+                        if is_deeper:
+                            # Only a folder that is writable can be moved to another parent.
+                            os.close(_open_folder(below, folder))
+                            number += 1
+                            os.rename(below, f"{mark}-{number}", src_dir_fd=folder, dst_dir_fd=top)
+                        else:
+                            os.unlink(below, dir_fd=folder)
+                finally:
+                    os.close(folder)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)
 
-    thaw(path)
-    shutil.rmtree(path)
+
+def _listed(folder: int) -> list[tuple[str, bool]]:
+    """Return the names in a folder, each with whether that is a folder, which no link is."""
+    with os.scandir(folder) as entries:
+        return [(one.name, one.is_dir(follow_symlinks=False)) for one in entries]
+
+
+def _open_folder(path: str, parent: int | None = None) -> int:
+    """Open a folder, made writable for its owner."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, dir_fd=parent)
+    except PermissionError:
+        # Linux cannot change the mode of what it cannot open without following links.
+        os.chmod(path, 0o700, dir_fd=parent)
+        descriptor = os.open(path, flags, dir_fd=parent)
+    try:
+        if os.fstat(descriptor).st_mode & 0o700 != 0o700:
+            os.fchmod(descriptor, 0o700)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def thaw(path: str) -> None:
