@@ -94,6 +94,7 @@ from plxnix.store.query import (
 from plxnix.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from plxnix.archives import spack, sunpack
     from plxnix.either import (
         Left,
         Right,
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from plxnix.locking.stage import fetchlock
     from plxnix.recipes import (
         execute,
+        fetchgit,
         fetchlocal,
         fetchtree,
         fetchurl,
@@ -138,6 +140,20 @@ if TYPE_CHECKING:
         repl_rref,
         repl_rrefs,
     )
+    from plxnix.shell_functions import (
+        catref,
+        diff,
+        du,
+        find,
+        linkdref,
+        linkrref,
+        linkrrefs,
+        lsref,
+        rmref,
+        shell,
+        shellref,
+    )
+    from plxnix.store.copying import copyclosure
 
 __all__ = [
     "Attrs",
@@ -178,16 +194,20 @@ __all__ = [
     "build_paths",
     "build_setoutpaths",
     "build_wrapper",
+    "catref",
     "claim",
+    "copyclosure",
     "current_registry",
     "current_storage",
     "current_store",
+    "diff",
     "dirrw",
     "dref2path",
     "drefcfg",
     "drefdeps",
     "drefdeps1",
     "drefrrefs",
+    "du",
     "either_isLeft",
     "either_isRight",
     "either_loadR",
@@ -200,10 +220,12 @@ __all__ = [
     "exact",
     "execute",
     "fetch",
+    "fetchgit",
     "fetchlocal",
     "fetchlock",
     "fetchtree",
     "fetchurl",
+    "find",
     "fsinit",
     "instantiate",
     "isdref",
@@ -211,6 +233,10 @@ __all__ = [
     "isrref",
     "isselfpath",
     "latest",
+    "linkdref",
+    "linkrref",
+    "linkrrefs",
+    "lsref",
     "match",
     "match_all",
     "match_best",
@@ -250,6 +276,7 @@ __all__ = [
     "repl_result",
     "repl_rref",
     "repl_rrefs",
+    "rmref",
     "rref2dref",
     "rref2path",
     "rrefbdelta",
@@ -259,12 +286,17 @@ __all__ = [
     "rrefdeps",
     "rrefdeps1",
     "selfref",
+    "shell",
+    "shellref",
+    "spack",
+    "sunpack",
     "texthash",
     "unpack",
 ]
 
 #: These are loaded when they are asked for: a script without them starts in half the time.
 _LATER = {
+    "plxnix.archives": ("spack", "sunpack"),
     "plxnix.either": (
         "Left",
         "Right",
@@ -287,6 +319,7 @@ _LATER = {
     "plxnix.locking.stage": ("fetchlock",),
     "plxnix.recipes": (
         "execute",
+        "fetchgit",
         "fetchlocal",
         "fetchtree",
         "fetchurl",
@@ -309,6 +342,20 @@ _LATER = {
         "repl_rref",
         "repl_rrefs",
     ),
+    "plxnix.shell_functions": (
+        "catref",
+        "diff",
+        "du",
+        "find",
+        "linkdref",
+        "linkrref",
+        "linkrrefs",
+        "lsref",
+        "rmref",
+        "shell",
+        "shellref",
+    ),
+    "plxnix.store.copying": ("copyclosure",),
 }
 
 

@@ -25,7 +25,7 @@ def fetch(
     `unpack` the file is an archive with one folder at its top, the path is that folder's, the hash
     is the sha256 of its NAR, and `name` is "source" by default: what `builtins.fetchTarball` takes.
 
-    `via="nix"` lets Nix download what neither store has; `$PLXNIX_FETCH` may say so for all fetches.
+    `via="nix"` lets Nix download what neither store has, as `$PLXNIX_FETCH` may say for all.
 
     The file is in the current store, made if there is none, and read-only; a garbage collection
     may remove it, and the next call brings it back. It is the result of the stage `fetchurl(...,

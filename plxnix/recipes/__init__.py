@@ -3,12 +3,14 @@
 from plxnix.recipes.execute import execute
 from plxnix.recipes.fetch import fetchlocal, fetchurl
 from plxnix.recipes.files import mkfile, mknode
+from plxnix.recipes.git import fetchgit
 from plxnix.recipes.nix_build import nix_build
 from plxnix.recipes.tree import fetchtree
 from plxnix.recipes.unpack import unpack
 
 __all__ = [
     "execute",
+    "fetchgit",
     "fetchlocal",
     "fetchtree",
     "fetchurl",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,8 @@ PROXIES = "http_proxy https_proxy ftp_proxy all_proxy no_proxy"
 
 #: The first Nix whose `builtin:fetchurl` looks at certificates (CVE-2024-47174).
 VERIFIES: Final = (2, 24, 8)
+
+_NO_ARCHIVE: Final = re.compile("failed to (?:open|extract) archive|number of top-level files")
 
 _WAYS: Final = ("native", "nix")
 
@@ -103,7 +106,7 @@ def fetch_file(job: Job, urls: Sequence[str], file: Path, digest: Hash) -> None:
 
     candidates = sources(urls, digest, hashed_mirrors=hashed_mirrors_from())
     root = _first(name, candidates, fetch, job.folder() / "result")
-    _taken(take_file(name, digest, file, _note(job)), root)
+    take(take_file(name, digest, file, _note(job)), root)
 
 
 def fetch_tree(job: Job, urls: Sequence[str], tree: Path, digest: Hash) -> None:
@@ -134,7 +137,7 @@ def fetch_tree(job: Job, urls: Sequence[str], tree: Path, digest: Hash) -> None:
         tools.add_root(printed.strip().strip('"'), root)
 
     root = _first(name, sources(urls, None), fetch, job.folder() / "result")
-    _taken(take_tree(name, digest, tree, _note(job)), root)
+    take(take_tree(name, digest, tree, _note(job)), root)
 
 
 def realise(job: Job, node: Node, root: Path, options: Sequence[str] = ()) -> str:
@@ -182,7 +185,7 @@ def failure(name: str, error: ToolFailed, url: str) -> Exception:
             "check the URL and the network; PLXNIX_FETCH=native does it without Nix",
             tries,
         )
-    if "archive" in error.stderr or "unexpected number of top-level" in error.stderr:
+    if _NO_ARCHIVE.search(error.stderr):
         return ArchiveError(
             f"what Nix has downloaded from '{shown}' is no archive of one folder:\n{last}",
             "fetch it as a file and unpack it by a stage: unpack(fetchurl(...))",
@@ -233,7 +236,7 @@ def _note(job: Job) -> Callable[[str], None]:
     return lambda message: job.observer.said(job.dref, message)
 
 
-def _taken(done: bool, root: Path) -> None:
+def take(done: bool, root: Path) -> None:
     """Check that what Nix has just made could be taken."""
     if not done:
         raise DownloadFailed(
@@ -266,6 +269,14 @@ def _options(job: Job, url: str, verifies: bool = False) -> list[str]:
         else:
             _note(job)(f"credentials are kept from this Nix, which checks no certificates: {netrc}")
     return options
+
+
+def host_paths() -> list[str]:
+    """Return the settings by which Nix's sandbox shows the programs of this machine."""
+    from plxnix.builders.namespaces import HOST_PATHS
+
+    paths = [path for path in (*HOST_PATHS, "/etc/ssl") if os.path.exists(path)]
+    return ["--option", "extra-sandbox-paths", " ".join(paths)]
 
 
 def _whole(variable: str) -> int:

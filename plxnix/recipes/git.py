@@ -1,0 +1,330 @@
+"""`fetchgit`: a stage that is the tree of one commit, known by the tree's hash.
+
+One script fetches it, here and in Nix, so what is exported does what was done here. It gives the
+tree that `git checkout` gives without anybody's settings, and no `.git`: what `fetchgit` of nixpkgs
+gives, at the same path if the names are the same (`source` here, as `fetchFromGitHub` has it; give
+nixpkgs' `fetchgit` `name = "source"`, or give its name here).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from plxnix.builders.process import run_process
+from plxnix.config import Config
+from plxnix.errors import (
+    BuildFailed,
+    DownloadFailed,
+    HashMismatch,
+    InvalidHash,
+    InvalidValue,
+    ToolFailed,
+    ToolMissing,
+)
+from plxnix.model import DRef
+from plxnix.nix.graph import FixedOutput, Node, text
+from plxnix.nix.hashes import Hash
+from plxnix.nix.paths import sanitise_name
+from plxnix.realize.matchers import match_only
+from plxnix.realize.registry import Registry, mkdrv, takes_registry
+from plxnix.realize.run import Artifact
+from plxnix.recipes import nix_fetch
+from plxnix.recipes.lowering import Lowered, Lowering
+from plxnix.recipes.obtaining import added, note
+from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.shared import take_known, take_tree
+from plxnix.recipes.tree import NAME
+from plxnix.recipes.urls import check_url
+from plxnix.store import fixed
+
+SCHEMES: Final = ("https", "http", "ssh", "git", "file")
+
+#: Nix hands these on from its own environment: nixpkgs' `fetchgit` has the same.
+_IMPURE: Final = f"{nix_fetch.PROXIES} GIT_PROXY_COMMAND SOCKS_SERVER GIT_SSL_CAINFO"
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+#: What git forbids in names of references (git-check-ref-format(1)), and what it reads as options.
+_NO_REVISION: Final = re.compile(r"^[-+]|[\s~^:?*\[\\\x00-\x20\x7f]|\.\.|@\{|^$")
+
+_SHOWN_LINES: Final = 12
+
+# Settings travel in the environment, where they reach the programs that git itself starts. First
+# one commit is asked for; servers that cannot give that (plain files over HTTP) give everything.
+_SCRIPT: Final = """\
+set -eu
+export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYSTEM=1 LC_ALL=C
+export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="ssh -oBatchMode=yes" GIT_ALLOW_PROTOCOL="$protocols"
+count=0
+setting() {
+  export "GIT_CONFIG_KEY_$count=$1" "GIT_CONFIG_VALUE_$count=$2"
+  count=$((count + 1))
+  export GIT_CONFIG_COUNT="$count"
+}
+setting core.hooksPath /dev/null
+setting core.attributesFile /dev/null
+setting core.autocrlf false
+setting core.eol lf
+setting core.symlinks true
+setting core.fileMode true
+setting advice.detachedHead false
+setting gc.auto 0
+if [ -n "${stall:-}" ]; then
+  setting http.lowSpeedLimit 1
+  setting http.lowSpeedTime "$stall"
+fi
+if [ -n "$lfs" ]; then
+  git lfs version
+  setting filter.lfs.process "git-lfs filter-process"
+  setting filter.lfs.smudge "git-lfs smudge -- %f"
+  setting filter.lfs.clean "git-lfs clean -- %f"
+  setting filter.lfs.required true
+fi
+IFS=:
+for folder in $PATH; do
+  if [ -z "${GIT_SSL_CAINFO:-}" ] && [ -e "${folder%/bin}/etc/ssl/certs/ca-bundle.crt" ]; then
+    export GIT_SSL_CAINFO="${folder%/bin}/etc/ssl/certs/ca-bundle.crt"
+  fi
+done
+unset IFS
+
+mkdir tree
+cd tree
+git init -q --template=
+git remote add origin "$url"
+found=
+for one in $wanted; do
+  if git fetch -q --no-tags --depth=1 origin "+$one:refs/wanted" 2>/dev/null; then
+    found=refs/wanted
+    break
+  fi
+done
+if [ -z "$found" ]; then
+  git fetch -q --no-tags origin "+refs/heads/*:refs/all/heads/*" "+refs/tags/*:refs/all/tags/*"
+  for one in $wanted "$rev"; do
+    case "$one" in refs/*) one="refs/all/${one#refs/}" ;; esac
+    if git rev-parse -q --verify "$one^{commit}" >/dev/null; then
+      found="$one"
+      break
+    fi
+  done
+fi
+if [ -z "$found" ]; then
+  printf 'fatal: the repository has no commit, tag or branch %s\\n' "$rev" >&2
+  exit 3
+fi
+git checkout -q --detach "$found^{commit}"
+if [ -n "$submodules" ]; then
+  git submodule --quiet update --init --recursive
+fi
+find . -name .git -prune -exec rm -rf {} +
+cd ..
+mv tree "$out"
+:
+"""
+
+
+class Git(Recipe):
+    """The recipe behind `fetchgit`; `via` is as for `Fetch`."""
+
+    kind = "git-1"
+
+    def __init__(self, via: str | None = None) -> None:
+        nix_fetch.check_way(via)
+        self.via = via
+
+    def lower(self, config: Config, lowering: Lowering) -> Lowered:
+        """Return the fixed-output derivation that runs the script."""
+        toolchain = lowering.toolchain
+        tools = ("git", "cacert", *(["git-lfs"] if config.get("lfs") else []))
+        environment = {key: text(value) for key, value in _variables(config).items()}
+        node = Node(
+            name=config.name,
+            system=toolchain.system,
+            builder=toolchain.shell(),
+            args=(text("-c"), text(_SCRIPT)),
+            env={"PATH": toolchain.path(tools), "impureEnvVars": text(_IMPURE), **environment},
+            fixed=FixedOutput(Hash.parse(config["hash"]), recursive=True),
+            comment=str(config.dref),
+        )
+        return Lowered(config.dref, node, "fixed-output")
+
+    def make(self, job: Job) -> Artifact:
+        """Take the tree from a store, or let git fetch the commit and compare."""
+        config, folder = job.config, job.folder()
+        digest, tree = Hash.parse(config["hash"]), folder / "out"
+        lowered = self.lower(config, job.lowering)
+        root: dict[str, str] = {}
+        if not take_known(job.store, digest, tree, note(job), recursive=True) and not take_tree(
+            config.name, digest, tree, note(job)
+        ):
+            if nix_fetch.by_nix(self.via):
+                _by_nix(job, lowered.node, tree, digest)
+            else:
+                _by_git(job, lowered.node, folder)
+                _check(config, tree, digest)
+                root = added(job, tree, config.name, digest, recursive=True)
+        nix = job.nix(lowered)
+        return Artifact(tree, nix={**nix, **root, "fixed": fixed.said(digest, recursive=True)})
+
+
+def _variables(config: Config) -> dict[str, str]:
+    """Return what the script is told."""
+    rev, local = config["rev"], config["url"].lower().startswith("file:")
+    whole = _COMMIT.fullmatch(rev) or rev == "HEAD" or rev.startswith("refs/")
+    return {
+        "lfs": "1" if config.get("lfs") else "",
+        # Those of submodules, too. Only who names a folder of this machine is led to others.
+        "protocols": ":".join(one for one in SCHEMES if local or one != "file"),
+        "rev": rev,
+        "submodules": "1" if config.get("submodules") else "",
+        "url": config["url"],
+        "wanted": rev if whole else f"refs/tags/{rev} refs/heads/{rev}",
+    }
+
+
+def _by_git(job: Job, node: Node, folder: Path) -> None:
+    """Run the script with this machine's git, and none of the user's settings but `.netrc`."""
+    import shutil
+
+    from plxnix.builders.download_settings import DownloadSettings
+    from plxnix.builders.sources import redact
+    from plxnix.builders.surroundings import netrc_path
+
+    path = os.environ.get("PATH") or os.defpath
+    for program in ("git", *(["git-lfs"] if job.config.get("lfs") else [])):
+        if shutil.which(program, path=path) is None:
+            raise ToolMissing(
+                f"the program {program} is not installed, or not on PATH",
+                f"install {program}: `apt-get install {program}` on Debian",
+            )
+    home, work = folder / "home", folder / "build"
+    home.mkdir()
+    work.mkdir()
+    if os.path.exists(netrc_path()):
+        (home / ".netrc").symlink_to(os.path.abspath(netrc_path()))
+    environment = {
+        **_machine(os.environ),
+        **_variables(job.config),
+        "HOME": os.fspath(home),
+        "PATH": path,
+        "out": os.fspath(folder / "out"),
+        "stall": str(max(1, round(DownloadSettings.from_environment().stall_timeout))),
+    }
+    said = bytearray()
+
+    def write(data: bytes) -> None:
+        job.log.write(data)
+        said.extend(data)
+        del said[: -(1 << 14)]
+
+    builder, arguments = "".join(map(str, node.builder)), ["-c", _SCRIPT]
+    try:
+        run_process(job.dref, builder, arguments, environment, os.fspath(work), write)
+    except BuildFailed:
+        lines = redact(said.decode("utf-8", "replace")).splitlines()[-_SHOWN_LINES:]
+        raise _failed(job.config, lines) from None
+
+
+def _machine(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the way to a server needs of this machine."""
+    names = [*nix_fetch.PROXIES.split(), *nix_fetch.PROXIES.upper().split(), "SSH_AUTH_SOCK"]
+    found = {name: environment[name] for name in names if name in environment}
+    for variable in ("NIX_SSL_CERT_FILE", "SSL_CERT_FILE"):
+        if environment.get(variable):
+            found.setdefault("GIT_SSL_CAINFO", environment[variable])
+    return found
+
+
+def _by_nix(job: Job, node: Node, tree: Path, digest: Hash) -> None:
+    from plxnix.builders.sources import redact
+
+    try:
+        nix_fetch.realise(job, node, tree.with_name("result"), nix_fetch.host_paths())
+    except ToolFailed as error:
+        found = nix_fetch.failure(job.config.name, error, job.config["url"])
+        if isinstance(found, ToolFailed) and "builder for" in error.stderr:
+            found = _failed(job.config, redact(error.stderr).splitlines()[-_SHOWN_LINES:])
+        raise found from None
+    nix_fetch.take(take_tree(job.config.name, digest, tree, note(job)), tree.with_name("result"))
+
+
+def _failed(config: Config, lines: list[str]) -> DownloadFailed:
+    from plxnix.builders.sources import redact
+
+    where = f"{redact(config['url'])}, {config['rev']}"
+    shown = "".join(f"\n    {line}" for line in lines if line.strip())
+    reason = next((line for line in reversed(lines) if "fatal:" in line), "git failed")
+    return DownloadFailed(
+        f"'{config.name}' could not be fetched by git from {where}:{shown}",
+        "check URL and revision: `git ls-remote URL` prints what there is",
+        [f"{where}: {reason.rpartition('fatal: ')[2].strip()}"],
+    )
+
+
+def _check(config: Config, tree: Path, digest: Hash) -> None:
+    from plxnix.builders.sources import redact
+    from plxnix.nix.nar import nar_hash
+
+    found, _ = nar_hash(tree)
+    if found != digest:
+        raise HashMismatch(
+            f"the tree of {config['rev']} from '{redact(config['url'])}' has another hash than "
+            f"specified\n  specified: {digest.sri}\n  got:       {found.sri}",
+            "if the new contents are right, set the new hash",
+            expected=digest.sri,
+            found=found.sri,
+        )
+
+
+@takes_registry
+def fetchgit(
+    url: str | None = None,
+    rev: str | None = None,
+    hash: str | None = None,  # noqa: A002  # the name that Nix gives it
+    *,
+    sha256: str | None = None,
+    submodules: bool = False,
+    lfs: bool = False,
+    name: str = NAME,
+    via: str | None = None,
+    registry: Registry | None = None,
+    **fields: Any,
+) -> DRef:
+    """Register a stage that is the tree of one commit of a git repository.
+
+    `url` has one of the schemes https, http, ssh, git and file; `rev` is a full commit id, or a
+    tag, branch or reference, which may move: then the hash no longer fits. `hash` (or `sha256`) is
+    that of the tree, the sha256 of its NAR, as in nixpkgs. With `submodules` these
+    are in the tree; with `lfs` git-lfs gives the large files, else their pointers stay.
+
+    Nobody's settings and hooks have a say: what `.gitattributes` in the repository says is done,
+    but `export-ignore` means nothing. Credentials come from `.netrc` or an ssh agent. `via` is as
+    for `fetchurl`.
+
+    Raises `InvalidValue`, `InvalidHash`; while realizing `DownloadFailed`, `HashMismatch`,
+    `ToolMissing`.
+    """
+    del registry
+    if url is None or rev is None:
+        raise InvalidValue(f"fetchgit got url={url!r} and rev={rev!r}", "give both")
+    check_url(url, SCHEMES)
+    if not isinstance(rev, str) or _NO_REVISION.search(rev):
+        raise InvalidValue(f"rev is {rev!r}", "give a full commit id, or the name of a tag")
+    if (hash is None) == (sha256 is None):
+        raise InvalidHash("a tree is known by one hash", "give hash= or sha256=, that of its NAR")
+    config: dict[str, Any] = {
+        **fields,
+        FIELD: Git.kind,
+        "name": sanitise_name(name),
+        "hash": Hash.parse(hash or sha256 or "", "sha256").sri,
+        "rev": rev,
+        "url": url,
+        **({"submodules": True} if submodules else {}),
+        **({"lfs": True} if lfs else {}),
+    }
+    return mkdrv(Config(config), match_only(), Git(via))
