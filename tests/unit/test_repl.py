@@ -252,6 +252,26 @@ def test_unused_builds_are_removed(lab: Lab) -> None:
     assert lab.leftovers() == []
 
 
+def test_folders_of_a_pause_go_with_it(lab: Lab) -> None:
+    """What was made at a pause and not used is gone at the next one."""
+    below, above = chain(lab)
+    helper = repl_realize(lab.closure([below, above]))
+    repl_build()
+    repl_continue()
+    assert helper.dref == above
+    assert lab.leftovers() == []
+
+
+def test_own_folders_are_left_alone(lab: Lab, tmp_path: Path) -> None:
+    """A build that works in a folder of the user's own is not swept."""
+    repl_realize(lab.closure(lab.stage("one")))
+    build = repl_build(nouts=None)
+    build.outpaths = [tmp_path / "mine"]
+    build.outpaths[0].mkdir()
+    repl_cancel()
+    assert build.outpaths[0].is_dir()
+
+
 def test_folder_from_elsewhere(lab: Lab, tmp_path: Path) -> None:
     """Any folder can be handed over, as a path or as text."""
     repl_realize(lab.closure(lab.stage("one")))
@@ -318,6 +338,7 @@ def test_pause_at_a_failure(lab: Lab) -> None:
     assert "too bad" in repr(helper)
     build = repl_build()
     assert os.listdir(build.outpaths[0]) == ["half"]
+    assert os.listdir(repl_build().outpaths[0]) == []
     (build.outpaths[0] / "out").write_text("mended")
     rref = repl_continueBuild(build)
     assert rref is not None
