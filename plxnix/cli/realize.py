@@ -157,7 +157,7 @@ def realize(
 
     What stages print goes to standard error and into their logs (`plxnix log`).
     """
-    _check_link(out_link)  # now, not after hours of work
+    check_link(out_link)  # now, not after hours of work
     store = session.store(create=True)
     progress = Progress(session.console)
     with talking(session.console, progress):
@@ -280,7 +280,8 @@ def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
     )
 
 
-def _check_link(link: str | None) -> None:
+def check_link(link: str | None) -> None:
+    """Refuse a place for a link where something else is."""
     if link is not None and os.path.lexists(link) and not os.path.islink(link):
         raise StoreError(
             f"{link} is there already and is no symbolic link",
