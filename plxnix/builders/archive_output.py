@@ -7,11 +7,9 @@ what compresses is told no time and no name.
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
-from secrets import token_hex
 from typing import IO, Any, cast
 
 from plxnix.errors import ArchiveError, InvalidValue
@@ -37,7 +35,7 @@ def writing(file: str | os.PathLike[str]) -> Iterator[Add]:
     """
     path = os.path.abspath(os.fspath(file))
     write = _form(path)
-    temporary = f"{os.path.dirname(path)}/.{token_hex(8)}.plxnix"
+    temporary = f"{os.path.dirname(path)}/.{os.urandom(8).hex()}.plxnix"
     try:
         with open(temporary, "xb") as stream, write(stream) as add:
             yield add
@@ -108,6 +106,8 @@ _COMPRESSORS: dict[tuple[str, ...], Callable[[IO[bytes]], Any]] = {
 
 @contextmanager
 def _tar(compress: Callable[[IO[bytes]], Any], stream: IO[bytes]) -> Iterator[Add]:
+    import tarfile
+
     with compress(stream) as opened:
         output = stream if compress is _plain else cast("IO[bytes]", opened)
         position = 0

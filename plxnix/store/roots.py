@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 
 from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
@@ -232,7 +231,7 @@ def force_link(target: str, place: str) -> None:
                 f"{place} is there already and is no symbolic link",
                 "choose another place for the root, or move what is there",
             ) from None
-    temporary = os.path.join(os.path.dirname(place), f".{token_hex(8)}.plxnix")
+    temporary = os.path.join(os.path.dirname(place), f".{os.urandom(8).hex()}.plxnix")
     os.symlink(target, temporary)
     try:
         os.rename(temporary, place)
