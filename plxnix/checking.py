@@ -21,9 +21,9 @@ from plxnix.export.rebuilding import Rebuilder
 from plxnix.model import DRef, RRef
 from plxnix.nix import tools
 from plxnix.nix.nar import nar_hash
-from plxnix.realize.realizing import Work, prepare
 from plxnix.realize.registry import Closure, Derivation
 from plxnix.realize.run import Artifact, Observer
+from plxnix.realize.work import Work, prepare
 from plxnix.recipes.lowering import why_pinned
 from plxnix.store import tree
 
@@ -171,7 +171,10 @@ class Check:
             tops = [_inner(artifact, dref, flat) for artifact in first]
             without, failed = free, ""
             if graph is not None:
-                without = "its hash is given" if fixed else self._without_nix(graph)
+                without = "its hash is given" if fixed else ""
+                if lowered is not None and lowered.node.existing is not None:
+                    without = "Nix has built it"
+                without = without or self._without_nix(graph)
             if not without and graph is not None:
                 failed = self._with_nix(graph, tops[0], builds)
             builds += self._stored(work, derivation, tops, flat)

@@ -25,9 +25,10 @@ from typing import Any
 from plxnix.errors import InvalidValue, PlxnixError, RealizeError
 from plxnix.model import Context, DRef, RRef
 from plxnix.realize.build import Build, build_setoutpaths
-from plxnix.realize.realizing import Pause, Work, named, prepare, replace_references
+from plxnix.realize.realizing import replace_references
 from plxnix.realize.registry import Closure, RealizeArguments
 from plxnix.realize.run import Observer
+from plxnix.realize.work import Pause, Work, named, prepare
 from plxnix.store import Store, tree
 
 

@@ -87,7 +87,7 @@ class Log:
 class Run:
     """The run that is going on in this thread: `folders` made for it, its `log`, its `observer`.
 
-    `work` is the whole realization that it is a part of (see `realizing.Work`).
+    `work` is the whole realization that it is a part of (see `work.Work`).
     """
 
     def __init__(self, dref: DRef, observer: Observer, work: Any = None) -> None:
