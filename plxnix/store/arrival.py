@@ -12,9 +12,10 @@ import stat
 import zlib
 from collections.abc import Iterable
 
-from plxnix.errors import CorruptEntry
+from plxnix.errors import CorruptEntry, StoreError, ToolFailed, ToolMissing
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
+from plxnix.store import fixed, nixroots
 from plxnix.store.publication import commit
 from plxnix.store.record import Record, rhash
 from plxnix.store.store import Store
@@ -84,7 +85,8 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
 
     `folder` is one of this process in the store (`Session.folder`), with the permissions of
     `tree.freeze`; it is consumed. The caller holds `building`. Raises what `expect` raises,
-    `CorruptEntry` if the artifacts or the log are not what the record says, `OSError`.
+    `CorruptEntry` if the artifacts or the log are not what the record says, `StoreError` if it
+    links to what the Nix store here does not have, `OSError`.
     """
     expected = expect(store, rref, record)
     if not stat.S_ISDIR(os.lstat(folder).st_mode):
@@ -95,7 +97,16 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
     if size != expected.nar_size:
         raise _refused(rref, f"its artifacts are {size} bytes, not {expected.nar_size}")
     _check_log(rref, log)
+    if expected.nix.get("linked"):
+        try:
+            nixroots.add(store, rref, expected)
+        except (ToolMissing, ToolFailed) as error:
+            raise StoreError(
+                f"{rref} links to what is not in the Nix store here: {error.message}",
+                f"copy {expected.nix.get('root')} there with Nix, or realize the stage here",
+            ) from error
     commit(store, rref, folder, record, log)
+    fixed.note(store, rref, expected)
 
 
 def _check_log(rref: RRef, log: bytes) -> None:

@@ -10,12 +10,15 @@ call to look, three to write.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 
 from plxnix.model import RRef
 from plxnix.nix.hashes import Hash
 from plxnix.store.record import Record
 from plxnix.store.store import Store
+
+_KEY = re.compile(r"[a-z0-9]+-[0-9a-f]+(-tree)?")
 
 
 def said(digest: Hash, recursive: bool = False, file: str = "") -> dict[str, str]:
@@ -29,10 +32,14 @@ def said(digest: Hash, recursive: bool = False, file: str = "") -> dict[str, str
 def note(store: Store, rref: RRef, record: Record) -> None:
     """Write down where the contents are that a record tells of, if the disk lets us."""
     told = record.nix.get("fixed")
-    if not isinstance(told, dict):
+    key, file = (told.get("key"), told.get("file")) if isinstance(told, dict) else (None, None)
+    # The record may be another's, so what it says may lead anywhere.
+    if not (isinstance(key, str) and isinstance(file, str) and _KEY.fullmatch(key)):
         return
-    place = f"{store.layout.fixed}/{told['key']}"
-    target = os.path.join(store.layout.realization(rref), told["file"]).rstrip("/")
+    if "/" in file or "\0" in file or file in (".", ".."):
+        return
+    place = f"{store.layout.fixed}/{key}"
+    target = os.path.join(store.layout.realization(rref), file).rstrip("/")
     relative = os.path.relpath(target, store.layout.fixed)  # the store may be moved
     temporary = store.session().file("fixed")
     with suppress(OSError):  # The realization is there; a hint less is a download more.

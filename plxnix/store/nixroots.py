@@ -13,8 +13,10 @@ import os
 from collections.abc import Iterator
 from hashlib import sha1
 
+from plxnix.errors import NixFormatError
 from plxnix.model import RRef
 from plxnix.nix import base32
+from plxnix.nix.paths import split
 from plxnix.store.layout import Layout
 from plxnix.store.record import Record
 from plxnix.store.store import Store
@@ -28,13 +30,23 @@ def add(store: Store, rref: RRef, record: Record) -> None:
 
     Without a root in the record nothing happens. Raises `ToolMissing`, `ToolFailed`, `OSError`.
     """
-    path = record.nix.get("root")
-    if not isinstance(path, str):
+    path = _path(record)
+    if path is None:
         return
     from plxnix.nix import tools
 
     os.makedirs(store.layout.nixroots, exist_ok=True)
     tools.add_root(path, store.layout.nix_root(rref))
+
+
+def _path(record: Record) -> str | None:
+    """Return the root in a record, which may be another's, if it is a store path."""
+    path = record.nix.get("root")
+    try:
+        split(path)  # type: ignore[arg-type]  # it raises for what is no text, too
+    except NixFormatError:
+        return None
+    return str(path)
 
 
 def remove_stale(store: Store) -> list[str]:
@@ -62,8 +74,8 @@ def _links(layout: Layout) -> Iterator[tuple[str, str]]:
 
 def faults(store: Store, rref: RRef, record: Record) -> Iterator[tuple[str, str]]:
     """Yield pairs of a place and a sentence: what a realization links to, or its root, is gone."""
-    path = record.nix.get("root")
-    if not isinstance(path, str) or not record.nix.get("linked"):
+    path = _path(record)
+    if path is None or not record.nix.get("linked"):
         return
     link = store.layout.nix_root(rref)
     repair = f"`plxnix rm {rref}` and realizing again builds and links it anew"

@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from plxnix import Build, DRef, RRef, execute, nix_build
+from plxnix.checking import Check
 from plxnix.cli import main
-from plxnix.errors import BuildFailed, ExportError, InvalidValue, ToolFailed, ToolMissing
+from plxnix.errors import (
+    BuildFailed,
+    ExportError,
+    InvalidValue,
+    StoreError,
+    ToolFailed,
+    ToolMissing,
+)
 from plxnix.export.expression import expression
 from plxnix.export.forms import Request, render
 from plxnix.export.graph import ExportGraph
@@ -20,6 +28,7 @@ from plxnix.export.register import register
 from plxnix.model import selfref
 from plxnix.nix import tools
 from plxnix.nix.evaluation import forget
+from plxnix.store.copying import copyclosure
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
 from plxnix.store.verify import verify
@@ -276,6 +285,23 @@ class TestRoots:
         assert not os.path.exists(lab.store.layout.realization(drop))
         assert list(verify(lab.store)) == []
 
+    def test_copied(
+        self, nix_env: NixEnv, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In another store it has a root of its own; where Nix does not have it, it is refused."""
+        rref = lab.realize(nix_build(file=place, attribute="pair.hello", registry=lab.registry))
+        other = Lab(place.parent / "other")
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", os.fspath(place))
+            with pytest.raises(StoreError, match="links to what is not in the Nix store here"):
+                copyclosure([rref], lab.store, other.store)
+        assert other.store.realizations(rref.dref) == []
+        copyclosure([rref], lab.store, other.store)
+        lab.store.remove([rref])
+        collect_nix(nix_env)
+        assert list(verify(other.store)) == []
+        assert Path(other.store.path(rref), "bin", "hello").exists()
+
     def test_damage(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
         """Verification tells of a missing root, then of what is gone; realizing anew repairs."""
         dref = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
@@ -374,6 +400,18 @@ class TestDependents:
         assert lab.store.record(rref).nix["identical"] is (sandbox == "on")
         (said,) = lab.store.realizations(dref)
         assert Path(lab.store.path(said), "said").read_text() == f"{mark} hello\n"
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_checked(lab: Lab, place: Path) -> None:
+    """`check` compares the links, and does not let Nix build again what is its own."""
+    hello = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+    dref = execute(f'{hello}/bin/hello > "$out"', name="said", registry=lab.registry)
+    found = {one.dref: one for one in Check(lab.closure(dref), everything=True).run()}
+    assert all(one.same for one in found.values())
+    assert found[hello].without_nix == "Nix has built it"
+    assert found[dref].without_nix == ""
+    assert {one.builder for one in found[dref].builds} == {"native", "native again", "nix"}
 
 
 class TestExports:
