@@ -7,14 +7,30 @@ from typing import Any
 import click
 
 from plxnix.cli.export import load_closure
-from plxnix.cli.realize import arguments_option
+from plxnix.cli.realize import arguments_option, check_link
 from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
 from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import Handed, add_graph
 from plxnix.export.handover import add as add_realization
+from plxnix.export.importing import import_graph, import_realizations
 from plxnix.model import RRef
+from plxnix.nix import tools
 from plxnix.references import resolve_reference
+from plxnix.store import Store
+
+references_argument = click.argument("references", metavar="[REF]...", nargs=-1)
+targets_option = click.option(
+    "-t", "--target", "targets", metavar="TARGET", multiple=True, help="All that an export needs."
+)
+out_link_option = click.option(
+    "-o",
+    "--out-link",
+    metavar="LINK",
+    help="Make a link to the result in the Nix store, which keeps it from Nix's garbage "
+    "collection; further ones are LINK-2, LINK-3, ...",
+)
 
 
 @click.group("nix", short_help="Pass results to the Nix store.")
@@ -28,11 +44,10 @@ def nix() -> None:
     short_help="Put results into the Nix store.",
     examples=("plxnix nix add --target experiment.py:plot", "plxnix nix add 3fa9c1"),
 )
-@click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option(
-    "-t", "--target", "targets", metavar="TARGET", multiple=True, help="All that an export needs."
-)
+@references_argument
+@targets_option
 @arguments_option
+@out_link_option
 @json_option
 @pass_session
 def add(
@@ -40,6 +55,7 @@ def add(
     references: tuple[str, ...],
     targets: tuple[str, ...],
     arguments: dict[str, Any],
+    out_link: str | None,
     as_json: bool,
 ) -> None:
     """Put realizations into the Nix store, at the paths where an export looks for them.
@@ -49,24 +65,96 @@ def add(
     With --target, that is all pins which the export of TARGET needs, and its fetches as far as they
     are realized. Prints the store paths.
     """
-    if not references and not targets:
-        raise click.UsageError("name a realization, or a --target")
-    handed: list[Handed] = []
+    _check(references, targets, out_link)
     store = session.store()
-    for text in references:
-        for found in resolve_reference(store, text):
-            if not isinstance(found, RRef):
-                raise NotInStore(
-                    f"{found} is a derivation, not a realization", "`plxnix ls` lists realizations"
-                )
-            handed.append(add_realization(store, found))
+    handed = [add_realization(store, rref) for rref in _realizations(store, references)]
     if targets:
         handed += add_graph(ExportGraph(load_closure(session, targets, arguments)))
+    _finish(session, handed, [one.path for one in handed], out_link, as_json)
+
+
+@nix.command(
+    "import",
+    cls=Command,
+    short_help="Put built results into the Nix store as if Nix had built them.",
+    examples=(
+        "plxnix nix import --target package.py:hello",
+        "plxnix nix import 3fa9c1 --out-link hello",
+    ),
+)
+@references_argument
+@targets_option
+@arguments_option
+@out_link_option
+@json_option
+@pass_session
+def import_(
+    session: Session,
+    references: tuple[str, ...],
+    targets: tuple[str, ...],
+    arguments: dict[str, Any],
+    out_link: str | None,
+    as_json: bool,
+) -> None:
+    """Put built results into the Nix store, at the paths where Nix would build them.
+
+    A REF goes with all that it refers to. With --target, that is all that TARGET was made from, its
+    derivations, fetches and pins too, so that `nix-build` of its export builds nothing.
+
+    Only results which are claimed to have the bytes of Nix are taken: those made in the sandbox of
+    such. Where Nix has a daemon, it has to trust you. Prints the store paths.
+    """
+    _check(references, targets, out_link)
+    store = session.store()
+    rrefs = _realizations(store, references)
+    handed = import_realizations(store, rrefs) if rrefs else []
+    tops = [one.path for one in handed if one.rref in rrefs]
+    if targets:
+        graph = ExportGraph(load_closure(session, targets, arguments))
+        handed += import_graph(graph)
+        tops += [
+            graph.instantiation.path(item.node, output)
+            for items in graph.targets.values()
+            for item in items
+            for output in item.node.outputs
+        ]
+    _finish(session, handed, tops, out_link, as_json)
+
+
+def _check(references: tuple[str, ...], targets: tuple[str, ...], out_link: str | None) -> None:
+    if not references and not targets:
+        raise click.UsageError("name a realization, or a --target")
+    check_link(out_link)
+
+
+def _realizations(store: Store, references: tuple[str, ...]) -> list[RRef]:
+    found = []
+    for text in references:
+        for one in resolve_reference(store, text):
+            if not isinstance(one, RRef):
+                raise NotInStore(
+                    f"{one} is a derivation, not a realization", "`plxnix ls` lists realizations"
+                )
+            found.append(one)
+    return found
+
+
+def _finish(
+    session: Session, handed: list[Handed], tops: list[str], out_link: str | None, as_json: bool
+) -> None:
+    """Make links to the `tops`, print what is there now and say how much is new."""
+    if out_link is not None:
+        for number, path in enumerate(dict.fromkeys(tops), start=1):
+            tools.add_root(path, out_link if number == 1 else f"{out_link}-{number}")
     if as_json:
         session.console.json(
             [{"rref": one.rref, "path": one.path, "added": one.fresh} for one in handed]
         )
     else:
         session.console.lines(dict.fromkeys(one.path for one in handed))
-    fresh = sum(one.fresh for one in handed)
-    session.console.say(f"added {fresh} to the Nix store, {len(handed) - fresh} were there")
+    paths = {one.path: one.fresh for one in handed}
+    fresh = sum(paths.values())
+    if not fresh:
+        session.console.say(f"all {counted(len(paths), 'path')} were in the Nix store")
+    else:
+        session.console.say(f"added {fresh} to the Nix store, {len(paths) - fresh} were there")

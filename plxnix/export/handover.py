@@ -39,11 +39,19 @@ class Handed:
 def add(store: Store, rref: RRef) -> Handed:
     """Put a realization into the Nix store where an export looks for it.
 
-    For a fetched file that is the path of the fetch, for all else that of the pin (and a fetched
-    tree has the same path as both). Raises what `add_pin` raises.
+    For a fetched file that is the path of the fetch, for the result of a command whose hash is
+    given that which follows from it, and for all else that of the pin (and a fetched tree has the
+    same path as both). Raises what `add_pin` raises.
     """
     config = store.config(rref.dref)
-    if config.get(FIELD) != Fetch.kind or config["mode"] or config.get("deterministic") is False:
+    if config.get("deterministic") is False:
+        return add_pin(store, rref)
+    if "outputHash" in config:
+        fixed, recursive = Hash.parse(config["outputHash"]), config["outputHashMode"] == "recursive"
+        place = os.path.join(store.path(rref), rref.name if store.record(rref).flat else "")
+        predicted = fixed_path(rref.name, fixed, recursive)
+        return _add(rref, predicted, place.rstrip("/"), recursive, fixed.algorithm, fixed.sri)
+    if config.get(FIELD) != Fetch.kind or config["mode"]:
         return add_pin(store, rref)
     fixed = Hash.parse(config["hash"])
     predicted = fixed_path(sanitise_name(config["filename"]), fixed)
@@ -78,7 +86,8 @@ def add_graph(graph: ExportGraph) -> list[Handed]:
             continue
         for rref in fetched(store, lowered.dref):
             predicted = fixed_path(item.node.name, fixed.hash, fixed.recursive)
-            place = os.path.join(store.path(rref), lowered.flat)
+            name = rref.name if store.record(rref).flat else lowered.flat
+            place = os.path.join(store.path(rref), name) if name else store.path(rref)
             handed.append(
                 _add(rref, predicted, place, fixed.recursive, fixed.hash.algorithm, fixed.hash.sri)
             )
@@ -97,10 +106,7 @@ def _add(
         return Handed(rref, predicted, fresh=False)
     found = nar_hash(place)[0].sri if recursive else Hash.of_file(place, algorithm).sri
     if found != expected:
-        raise ExportError(
-            f"{place} was changed after it was realized: its hash is {found}, not {expected}",
-            "`plxnix verify` finds all damage; remove the realization and realize it again",
-        )
+        raise changed(place, found, expected)
     if recursive:
         _refuse_references(place)
     name = predicted.partition("-")[2]
@@ -110,6 +116,14 @@ def _add(
             f"Nix put {rref} at {path}, not at {predicted}", "please report this as a defect"
         )
     return Handed(rref, path, fresh=True)
+
+
+def changed(place: str, found: str, expected: str) -> ExportError:
+    """Return the error for a realization that is not what its record says."""
+    return ExportError(
+        f"{place} was changed after it was realized: its hash is {found}, not {expected}",
+        "`plxnix verify` finds all damage; remove the realization and realize it again",
+    )
 
 
 def _refuse_references(place: str) -> None:

@@ -7,10 +7,11 @@ Nix manual, `nix-store --export`, and the behaviour of Nix 2.8 to 2.34.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from plxnix.nix.nar import file_archive, string
+from plxnix.nix.nar import dump, file_archive, string
 
 _MAGIC = 0x4558494E
 
@@ -24,22 +25,38 @@ class StoreFile:
     references: tuple[str, ...] = ()
 
 
-def export_stream(files: Iterable[StoreFile]) -> Iterator[bytes]:
-    """Yield the export stream of store files, which come dependencies first.
+@dataclass(frozen=True)
+class StoreTree:
+    """A store path that is a file or tree of this machine, at `place`: the output of a build.
+
+    `references` may hold the path itself. `deriver` is the path of the `.drv` file.
+    """
+
+    path: str
+    place: str | os.PathLike[str]
+    references: tuple[str, ...] = ()
+    deriver: str = ""
+
+
+def export_stream(files: Iterable[StoreFile | StoreTree]) -> Iterator[bytes]:
+    """Yield the export stream of store files and trees, which come dependencies first.
 
     Paths that the store has already are passed over there. Nix checks the output paths of
     derivations, but not that a path fits its contents: whoever calls this has computed them.
     """
     for file in files:
+        yield _number(1)
+        if isinstance(file, StoreTree):
+            yield from dump(file.place)
+        else:
+            yield file_archive(file.contents)
         yield b"".join(
             [
-                _number(1),
-                file_archive(file.contents),
                 _number(_MAGIC),
                 string(file.path.encode()),
                 _number(len(file.references)),
                 *(string(one.encode()) for one in sorted(file.references)),
-                string(b""),
+                string(file.deriver.encode() if isinstance(file, StoreTree) else b""),
                 _number(0),
             ]
         )

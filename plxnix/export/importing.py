@@ -1,0 +1,261 @@
+"""Importing: built results go into the Nix store under the paths that Nix would build them at.
+
+Only what is claimed to have Nix's bytes goes in, with its deriver and with the references that Nix
+would find in it. For Nix it is then as if it had built that itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plxnix.builders.outputs import find_references
+from plxnix.errors import ExportError, NotRealized, ToolFailed
+from plxnix.export.graph import ExportGraph, Item
+from plxnix.export.handover import Handed, add, add_graph, changed
+from plxnix.export.register import register
+from plxnix.model import RRef
+from plxnix.nix import tools
+from plxnix.nix.graph import Node, Package, references
+from plxnix.nix.nar import nar_hash
+from plxnix.nix.stream import StoreTree, export_stream
+from plxnix.realize.plan import make_plan
+from plxnix.recipes.recipe import FIELD
+from plxnix.store import Store
+
+#: What a daemon of Nix says to whom it does not trust, in versions 2.8 to 2.34.
+_DISTRUST = ("lacks a signature by a trusted key", "lacks a valid signature", "not a trusted user")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A realization to be imported: `outputs` are its store paths by name.
+
+    `inputs` are the store paths that it may refer to directly; what these refer to comes with them.
+    Of the `foreign` ones among them only Nix knows that, as it has made them.
+    """
+
+    rref: RRef
+    outputs: Mapping[str, str]
+    inputs: frozenset[str]
+    foreign: frozenset[str]
+
+
+def import_graph(graph: ExportGraph) -> list[Handed]:
+    """Put all of an export into the Nix store: derivations, fetches, pins and built results.
+
+    What is returned comes dependencies first. After it Nix has nothing to build. Raises
+    `NotRealized`, `ToolMissing`, `ToolFailed`, and `ExportError` for what is not claimed to be
+    identical, for what was changed, and where Nix does not trust this user; then no built result
+    went in.
+    """
+    store = graph.closure.store
+    plan = make_plan(graph.closure, frozenset())
+    selected = {stage.dref: stage for stage in plan}
+    wanted = []
+    for item in graph.items:
+        if item.lowered is None or item.node.fixed is not None or item.node.existing is not None:
+            continue
+        stage = selected[item.lowered.dref]
+        if not stage.rrefs:
+            raise NotRealized(
+                f"{stage.dref} is not realized: {stage.reason}",
+                "realize it first: `plxnix realize` with the same target and arguments",
+                stage.dref,
+            )
+        wanted.append(_wanted(graph, item, stage.rrefs[0]))
+    _check(store, wanted)
+    with _trust():
+        register(graph)
+    handed = add_graph(graph)
+    return handed + _import(store, wanted)
+
+
+def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
+    """Put realizations into the Nix store, with all that they refer to, dependencies first.
+
+    That is what their records say; no stage is needed. Errors are those of `import_graph`.
+    """
+    wanted: dict[RRef, Wanted] = {}
+    fixed: dict[RRef, None] = {}
+    waiting: list[tuple[RRef, bool]] = [(rref, False) for rref in reversed(rrefs)]
+    while waiting:
+        rref, entered = waiting.pop()
+        if rref in wanted or rref in fixed:
+            continue
+        nix = store.record(rref).nix
+        if nix.get("linked"):
+            continue  # Nix has built it itself.
+        if not _is_built(store, rref):
+            if rref in rrefs and not nix:
+                raise ExportError(
+                    f"{rref} was not made by a recipe, so Nix has no path where it would build it",
+                    f"`plxnix nix add {rref.rhash[:12]}` puts it where its pin is",
+                )
+            fixed[rref] = None
+            continue
+        found = nix.get("references", {})
+        if not entered:
+            waiting.append((rref, True))
+            waiting += [(RRef.parse(below), False) for below in found.values()]
+            continue
+        outputs = nix.get("outputs") or {"out": nix["path"]}
+        foreign = {
+            path
+            for path, below in found.items()
+            if store.record(RRef.parse(below)).nix.get("linked")
+        }
+        wanted[rref] = Wanted(rref, outputs, frozenset(found), frozenset(foreign))
+    _check(store, list(wanted.values()))
+    return [add(store, rref) for rref in fixed] + _import(store, list(wanted.values()))
+
+
+def _is_built(store: Store, rref: RRef) -> bool:
+    """Tell whether a realization is an output of a derivation whose hash is not fixed."""
+    nix, config = store.record(rref).nix, store.config(rref.dref)
+    if "path" not in nix or config.get("deterministic") is False:
+        return False
+    kind = config.get(FIELD, "").partition("-")[0]
+    fetched = kind == "fetch" and "unpack" not in config["mode"]
+    return not (fetched or kind == "tree" or "outputHash" in config)
+
+
+def _wanted(graph: ExportGraph, item: Item, rref: RRef) -> Wanted:
+    path_of = graph.instantiation.path
+    outputs = {name: path_of(item.node, name) for name in item.node.outputs}
+    inputs = {path_of(one.node, one.output): one.node for one in references(item.node)}
+    foreign = {
+        path
+        for path, node in inputs.items()
+        if isinstance(node, Package) or (isinstance(node, Node) and node.existing is not None)
+    }
+    return Wanted(rref, outputs, frozenset(inputs), frozenset(foreign))
+
+
+def _check(store: Store, wanted: Sequence[Wanted]) -> None:
+    """Refuse what Nix would not have made so, before anything goes in."""
+    for one in wanted:
+        nix = store.record(one.rref).nix
+        if nix.get("identical") is not True:
+            raise _not_identical(store, one.rref)
+        recorded = nix.get("outputs") or {"out": nix.get("path")}
+        if dict(one.outputs) != dict(recorded):
+            raise ExportError(
+                f"{one.rref} was made for {', '.join(map(str, recorded.values()))}, which is not "
+                f"where Nix builds it now: {', '.join(one.outputs.values())}",
+                "realize it again (`plxnix realize --force`), with this machine's tools",
+            )
+
+
+def _not_identical(store: Store, rref: RRef) -> ExportError:
+    """Say which of the ancestors was made in a way that Nix would not."""
+    guilty = rref
+    while True:
+        below = [
+            one
+            for rrefs in store.record(guilty).context.values()
+            for one in rrefs
+            if _is_built(store, one) and store.record(one).nix.get("identical") is not True
+        ]
+        if not below:
+            break
+        guilty = below[0]
+    record = store.record(guilty)
+    boxed = record.nix.get("sandboxed") is True
+    how = "by a bubblewrap that cannot name programs" if boxed else "without a sandbox"
+    who = "it" if guilty == rref else f"{guilty}, which it was made from,"
+    return ExportError(
+        f"{rref} is not claimed to have the bytes of Nix: {who} was made {how}",
+        f"make {guilty.name} again: `plxnix realize --force --sandbox on`"
+        if not boxed
+        else "install bubblewrap 0.9 or newer, or perl",
+    )
+
+
+def _import(store: Store, wanted: Sequence[Wanted]) -> list[Handed]:
+    """Import built results, dependencies first; those that Nix has are passed over."""
+    paths = [path for one in wanted for path in one.outputs.values()]
+    there = tools.valid(paths)
+    handed = [
+        Handed(one.rref, path, path not in there) for one in wanted for path in one.outputs.values()
+    ]
+    if len(there) == len(set(paths)):
+        return handed
+    for one in wanted:
+        if not there.issuperset(one.outputs.values()):
+            place, expected = store.path(one.rref), store.record(one.rref).nar_hash
+            found = nar_hash(place)[0].sri
+            if found != expected:
+                raise changed(place, found, expected)
+    with _trust():
+        tools.import_paths(export_stream(_trees(store, wanted, there)))
+    missing = set(paths) - tools.valid(paths)
+    if missing:
+        raise ExportError(
+            f"Nix took not {', '.join(sorted(missing))}", "please report this as a defect"
+        )
+    return handed
+
+
+def _trees(store: Store, wanted: Sequence[Wanted], there: set[str]) -> Iterator[StoreTree]:
+    """Yield the outputs that Nix lacks, with what they refer to, found as Nix finds it.
+
+    That is among the inputs, what they refer to, and the outputs themselves.
+    """
+    closures: dict[str, frozenset[str]] = {}
+    foreign: set[str] = set()
+
+    def closure_of(path: str) -> frozenset[str]:
+        if path not in closures:
+            closures[path] = frozenset(tools.closure([path]) if path in foreign else [path])
+            if path in foreign:
+                foreign.update(closures[path])
+        return closures[path]
+
+    for one in wanted:
+        foreign |= one.foreign
+        record = store.record(one.rref)
+        candidates = set(one.outputs.values()).union(*map(closure_of, one.inputs))
+        top = Path(store.path(one.rref))
+        places = {
+            path: top / name if record.nix.get("outputs") else top / one.rref.name
+            for name, path in one.outputs.items()
+        }
+        if not record.flat and not record.nix.get("outputs"):
+            places = dict.fromkeys(places, top)
+        found = {path: find_references(place, candidates) for path, place in places.items()}
+        for path in _fellows_first(found):
+            closures[path] = frozenset({path}.union(*map(closure_of, found[path] - {path})))
+            if path not in there:
+                deriver = str(record.nix["derivation"])
+                yield StoreTree(path, places[path], tuple(sorted(found[path])), deriver)
+
+
+def _fellows_first(found: Mapping[str, set[str]]) -> list[str]:
+    """Order outputs of one derivation so that those come first that others refer to."""
+    ordered: list[str] = []
+    left = list(found)
+    while left:
+        free = [one for one in left if not found[one] & set(left) - {one}] or left
+        ordered += free
+        left = [one for one in left if one not in free]
+    return ordered
+
+
+@contextmanager
+def _trust() -> Iterator[None]:
+    """Say what to do where Nix takes nothing unsigned from this user."""
+    try:
+        yield
+    except ToolFailed as error:
+        if not any(one in error.stderr for one in _DISTRUST):
+            raise
+        folder = os.environ.get("NIX_CONF_DIR", "/etc/nix")
+        raise ExportError(
+            "the Nix daemon takes paths without a signature from trusted users only",
+            "run this as root, or let an administrator name you in `trusted-users` in "
+            f"{folder}/nix.conf and restart the daemon",
+        ) from error
