@@ -18,7 +18,7 @@ from plxnix.realize.realizing import realizeMany
 from plxnix.realize.registry import Closure
 from plxnix.references import resolve_realization
 from plxnix.store import Store, current_store
-from plxnix.store.arrival import closure, derivations, expect
+from plxnix.store.arrival import closure, derivations, expect, portable
 from plxnix.store.copying import Progress, reading
 from plxnix.store.locks import Waiting
 
@@ -88,6 +88,7 @@ def _written(
         with open(store.layout.record(rref), "rb") as file:
             record = file.read()
         expected = expect(store, rref, record)
+        record = portable(expected, record)
         yield f"{place}.json", len(record), [record]
         if os.path.lexists(store.layout.log(rref)):
             with open(store.layout.log(rref), "rb") as file:

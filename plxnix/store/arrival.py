@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 
-from plxnix.errors import CorruptEntry, StoreError, ToolFailed, ToolMissing
+from plxnix.errors import CorruptEntry, NixFormatError, StoreError, ToolFailed, ToolMissing
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
+from plxnix.nix.paths import split
 from plxnix.store import fixed, nixroots
 from plxnix.store.publication import commit
 from plxnix.store.record import Record, rhash
 from plxnix.store.store import Store
 
 _PIECE = 1 << 20
+
+#: What a link below `fixed/` may be called (see `fixed.said`).
+_FIXED = re.compile(r"[a-z0-9]+-[0-9a-f]+(-tree)?")
 
 
 def closure(store: Store, rrefs: Iterable[str]) -> list[RRef]:
@@ -98,15 +104,50 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
         raise _refused(rref, f"its artifacts are {size} bytes, not {expected.nar_size}")
     _check_log(rref, log)
     if expected.nix.get("linked"):
-        try:
-            nixroots.add(store, rref, expected)
-        except (ToolMissing, ToolFailed) as error:
-            raise StoreError(
-                f"{rref} links to what is not in the Nix store here: {error.message}",
-                f"copy {expected.nix.get('root')} there with Nix, or realize the stage here",
-            ) from error
-    commit(store, rref, folder, record, log)
-    fixed.note(store, rref, expected)
+        _keep_in_nix(store, rref, expected)
+    commit(store, rref, folder, portable(expected, record), log)
+    if _tells_contents(expected.nix.get("fixed")):
+        fixed.note(store, rref, expected)
+
+
+def portable(record: Record, text: bytes) -> bytes:
+    """Return the text of a record without what is true of one machine only.
+
+    That is the root that keeps a copy in the Nix store there, which the artifacts do not need.
+    """
+    if "root" not in record.nix or record.nix.get("linked"):
+        return text
+    nix = {key: value for key, value in record.nix.items() if key != "root"}
+    return replace(record, nix=nix).text()
+
+
+def _keep_in_nix(store: Store, rref: RRef, record: Record) -> None:
+    """Make a root for what a realization links to in the Nix store."""
+    path = record.nix.get("root")
+    try:
+        split(path)  # type: ignore[arg-type]
+        if not os.path.lexists(path):  # type: ignore[arg-type]
+            raise NixFormatError(f"there is no {path}")
+        nixroots.add(store, rref, record)
+    except (NixFormatError, ToolMissing, ToolFailed) as error:
+        raise StoreError(
+            f"{rref} links to what is not in the Nix store here: {error.message}",
+            f"copy {path} there with Nix, or realize the stage here",
+        ) from error
+
+
+def _tells_contents(told: object) -> bool:
+    """Tell whether a record that is not trusted names contents as `fixed.said` does."""
+    if not isinstance(told, dict):
+        return False
+    key, file = told.get("key"), told.get("file")
+    return (
+        isinstance(key, str)
+        and _FIXED.fullmatch(key) is not None
+        and isinstance(file, str)
+        and not {"/", "\0"} & {*file}
+        and file not in (".", "..")
+    )
 
 
 def _check_log(rref: RRef, log: bytes) -> None:
@@ -129,4 +170,4 @@ def _refused(rref: RRef, reason: str) -> CorruptEntry:
     )
 
 
-__all__ = ["admit", "closure", "derivations", "expect"]
+__all__ = ["admit", "closure", "derivations", "expect", "portable"]

@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from plxnix.archives import LIMITS, spack, sunpack
 from plxnix.builders.archive_members import Limits
 from plxnix.errors import ArchiveError, CorruptEntry, HostileArchive, InvalidValue, StoreError
 from plxnix.model import RRef
-from plxnix.store import Fsync, Store
+from plxnix.store import Fsync, Record, Store
+from plxnix.store.copying import copyclosure
+from plxnix.store.publication import publish
 from plxnix.store.verify import verify
 from tests.stage_samples import Lab
-from tests.store_samples import build
+from tests.store_samples import build, derive
 from tests.unit.test_store_copying import ENTRIES, diamond, files
 
 FORMS = ["tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "tar.lzma", "zip"]
@@ -273,6 +276,41 @@ def test_artifacts_have_to_be_a_folder(source: Store, target: Store, tmp_path: P
     )
     with pytest.raises(ArchiveError, match="no folder"):
         sunpack(tmp_path / "c.tar", target)
+    assert left(target) == []
+
+
+@pytest.mark.parametrize("key", ["../../evil", "/evil", "sha256-00/../../../evil"])
+def test_records_cannot_lead_out(source: Store, target: Store, tmp_path: Path, key: str) -> None:
+    """What a record tells of contents makes no link outside of its folder."""
+    dref = derive(source, "fetched")
+    nix = {"fixed": {"key": key, "file": ""}, "root": "/nix/store/x"}
+    rref = publish(source, dref, source.session().folder("x"), Record({}, "", 0))
+    path = Path(source.layout.record(rref))
+    path.chmod(0o644)
+    path.write_bytes(replace(source.record(rref), nix=nix).text())
+    spack([rref], tmp_path / "c.tar", source)
+    sunpack(tmp_path / "c.tar", target)
+    assert Store(target.root).record(rref).nix == {"fixed": nix["fixed"]}
+    assert not list(tmp_path.rglob("evil"))
+    assert left(target) == ["fetched"]
+
+
+def test_links_into_nix_need_it(source: Store, target: Store, tmp_path: Path) -> None:
+    """What links into the Nix store arrives only where that has the path."""
+    dref = derive(source, "built")
+    folder = source.session().folder("x")
+    gone = f"/nix/store/{'0' * 32}-gone"
+    Path(folder, "bin").symlink_to(f"{gone}/bin")
+    rref = publish(source, dref, folder, Record({}, "", 0))
+    for root in (gone, "--help", None):
+        path = Path(source.layout.record(rref))
+        path.chmod(0o644)
+        path.write_bytes(replace(source.record(rref), nix={"root": root, "linked": True}).text())
+        with pytest.raises(StoreError, match="not in the Nix store here"):
+            copyclosure([rref], source, target)
+        spack([rref], tmp_path / "c.tar", Store(source.root))
+        with pytest.raises(StoreError, match="not in the Nix store here"):
+            sunpack(tmp_path / "c.tar", target)
     assert left(target) == []
 
 
