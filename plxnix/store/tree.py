@@ -18,6 +18,10 @@ EXECUTABLE = 0o555
 SMALL = 1 << 20
 
 
+#: How many folders are open at once while a tree is removed.
+_OPEN = 100
+
+
 def freeze(path: str, twin: str = "") -> None:
     """Make everything below `path` read-only: files 0444 or 0555, folders 0555, times 1 s.
 
@@ -144,8 +148,8 @@ def wrong_modes(path: str) -> Iterator[str]:
 def remove(path: str) -> None:
     """Remove a tree, read-only or not; do nothing if there is none. Links are not followed.
 
-    However deep it is, no more than two folders are open: what is further below is moved to the top
-    first, so that no path becomes too long and nothing is walked by recursion.
+    However deep it is, no more than `_OPEN` folders are open: what is further below is moved to the
+    top first, so that no path becomes too long and nothing is walked by recursion.
     """
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -153,29 +157,36 @@ def remove(path: str) -> None:
             return
     except FileNotFoundError:
         return
+    mark, number = os.urandom(8).hex(), 0
     top = _open_folder(path)
+    opened = [("", top, _listed(top))]
     try:
-        mark, number = os.urandom(8).hex(), 0
-        while left := _listed(top):
-            for name, is_folder in left:
-                if not is_folder:
-                    os.unlink(name, dir_fd=top)
-                    continue
-                folder = _open_folder(name, top)
-                try:
-                    for below, is_deeper in _listed(folder):
-                        if is_deeper:
-                            # Only a folder that is writable can be moved to another parent.
-                            os.close(_open_folder(below, folder))
-                            number += 1
-                            os.rename(below, f"{mark}-{number}", src_dir_fd=folder, dst_dir_fd=top)
-                        else:
-                            os.unlink(below, dir_fd=folder)
-                finally:
+        while opened:
+            name, folder, left = opened[-1]
+            if not left:
+                left += _listed(top) if folder == top else ()
+                if not left:
                     os.close(folder)
-                os.rmdir(name, dir_fd=top)
+                    opened.pop()
+                    if opened:
+                        os.rmdir(name, dir_fd=opened[-1][1])
+                continue
+            below, is_folder = left.pop()
+            if not is_folder:
+                os.unlink(below, dir_fd=folder)
+                continue
+            # Only a folder that is writable can be moved to another parent.
+            descriptor = _open_folder(below, folder)
+            opened.append((below, descriptor, []))
+            if len(opened) > _OPEN:
+                os.close(opened.pop()[1])
+                number += 1
+                os.rename(below, f"{mark}-{number}", src_dir_fd=folder, dst_dir_fd=top)
+            else:
+                opened[-1][2].extend(_listed(descriptor))
     finally:
-        os.close(top)
+        for _, descriptor, _ in opened:
+            os.close(descriptor)
     os.rmdir(path)
 
 
