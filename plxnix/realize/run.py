@@ -23,12 +23,14 @@ class Artifact:
     """What a recipe returns for one realization: a folder, and what goes into its record.
 
     `failed` says that it tells of a failure, so that the promises of the config need not be kept.
+    `times` is when it was begun and done, in seconds since the epoch, if the realizer knows better.
     """
 
     path: Path
     flat: bool = False
     nix: Mapping[str, Any] = field(default_factory=dict)
     failed: bool = False
+    times: tuple[float, float] | None = None
 
 
 class Observer:
@@ -62,8 +64,8 @@ class Observer:
 class Log:
     """What a realizer prints, kept in memory up to `LOG_LIMIT` bytes: the head and the tail."""
 
-    def __init__(self, limit: int = LOG_LIMIT) -> None:
-        self._half = limit // 2
+    def __init__(self, limit: int | None = None) -> None:
+        self._half = (LOG_LIMIT if limit is None else limit) // 2
         self._head = bytearray()
         self._tail = bytearray()
         self._lost = 0
