@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from plxnix.cli.console import Cell
 from plxnix.cli.export import load_closure
-from plxnix.cli.realize import arguments_option, check_link
+from plxnix.cli.realize import arguments_option, check_link, targets_argument
 from plxnix.cli.session import Command, Session, json_option, pass_session
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
@@ -15,6 +16,8 @@ from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import Handed, add_graph
 from plxnix.export.handover import add as add_realization
 from plxnix.export.importing import import_graph, import_realizations
+from plxnix.export.status import VALID, Status
+from plxnix.export.status import status as find_status
 from plxnix.model import RRef
 from plxnix.nix import tools
 from plxnix.references import resolve_reference
@@ -119,6 +122,81 @@ def import_(
             for output in item.node.outputs
         ]
     _finish(session, handed, tops, out_link, as_json)
+
+
+@nix.command(
+    "status",
+    cls=Command,
+    short_help="Show what of a target exists where.",
+    examples=("plxnix nix status package.py:hello",),
+)
+@targets_argument
+@arguments_option
+@json_option
+@pass_session
+def status(
+    session: Session, targets: tuple[str, ...], arguments: dict[str, Any], as_json: bool
+) -> None:
+    """Show for each stage of TARGET what exists in the native store and in the Nix store.
+
+    The paths are those of an export with the toolchain host. IDENTICAL says whether the result has
+    the bytes of Nix, as far as plxnix claims it, and NEXT what brings it into the Nix store.
+    """
+    overview = find_status(load_closure(session, targets, arguments))
+    if as_json:
+        session.console.json([_status_value(one) for one in overview.stages])
+    else:
+        session.console.table(
+            ["STAGE", "KIND", "REALIZED>", "NIX PATH", "IN NIX", "IDENTICAL", "NEXT"],
+            [_status_row(one) for one in overview.stages],
+        )
+    if overview.without_nix:
+        session.console.say(f"Nix cannot be asked: {overview.without_nix}")
+        return
+    there = sum(one.state == VALID for one in overview.stages)
+    session.console.say(f"{there} of {counted(len(overview.stages), 'stage')} are in the Nix store")
+
+
+def _status_row(one: Status) -> list[str | Cell]:
+    count = str(one.realized)
+    if one.realized and len(one.selected) != one.realized:
+        count += f" ({len(one.selected)} selected)"
+    paths = [place.path for place in one.places]
+    # The folder is always the same, and so is the end of the name: that of the stage.
+    more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
+    short = paths[0].rpartition("/")[2][:12] + "..." + more if paths else ""
+    return [
+        Cell(one.dref.name, one.dref),
+        one.kind,
+        Cell(count, str(one.realized)),
+        Cell(short, " ".join(paths)),
+        one.state,
+        "" if one.identical is None else "yes" if one.identical else "no",
+        one.next,
+    ]
+
+
+def _status_value(one: Status) -> dict[str, Any]:
+    return {
+        "dref": one.dref,
+        "name": one.dref.name,
+        "kind": one.kind,
+        "realized": one.realized,
+        "selected": list(one.selected),
+        "reason": one.reason,
+        "state": one.state,
+        "places": [
+            {
+                "path": place.path,
+                "derivation": place.derivation,
+                "state": place.state,
+                "rref": place.rref,
+            }
+            for place in one.places
+        ],
+        "identical": one.identical,
+        "next": one.next,
+    }
 
 
 def _check(references: tuple[str, ...], targets: tuple[str, ...], out_link: str | None) -> None:
