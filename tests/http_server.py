@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ class Answer:
     false; `range_from` sends the rest from another byte than was asked for. `declared` is the
     length that it claims. After `stop_after` bytes of the body it closes the connection; after
     `stall_after` it sends nothing more, but keeps the connection; `drop` closes without any answer.
+    With `reset` it then resets it.
     `delay` is waited, in seconds, between pieces of `piece` bytes.
     """
 
@@ -37,6 +40,7 @@ class Answer:
     stop_after: int | None = None
     stall_after: int | None = None
     drop: bool = False
+    reset: bool = False
     delay: float = 0.0
     piece: int = 1 << 16
 
@@ -54,15 +58,16 @@ class Server:
 
     `answer` says what a path gives, one answer for each request, the last of them from then on;
     other paths give 404. With `certificate`, a PEM file that holds the key too, it speaks TLS.
-    As a proxy it takes requests for whole URLs, under these.
+    As a proxy it takes requests for whole URLs, under these. `host` is the address to listen on.
     """
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(self, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
+        self._host = f"[{host}]" if ":" in host else host
         self._answers: dict[str, list[Answer]] = {}
         self._lock = threading.Lock()
         self.ending = threading.Event()
         self.requests: list[Request] = []
-        self._http = _Http(self)
+        self._http = _Http(self, host)
         self._scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,7 +98,7 @@ class Server:
 
     def url(self, path: str, *, user: str = "") -> str:
         """Return the URL of a path; `user` is put before the host."""
-        return f"{self._scheme}://{user + '@' if user else ''}127.0.0.1:{self.port}{path}"
+        return f"{self._scheme}://{user + '@' if user else ''}{self._host}:{self.port}{path}"
 
     def answer(self, path: str, *answers: Answer) -> str:
         """Set what the path gives, and return its URL."""
@@ -113,9 +118,10 @@ class Server:
 
 
 class _Http(ThreadingHTTPServer):
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, host: str) -> None:
         self.server = server
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients that leave are what the tests are about."""
@@ -158,7 +164,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
             if answer.delay and self.server.server.ending.wait(answer.delay):
                 return
-        if answer.stall_after is not None:
+        if answer.reset:
+            self.wfile.flush()
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif answer.stall_after is not None:
             self.server.server.ending.wait()
         elif answer.chunked and answer.stop_after is None:
             self.wfile.write(b"0\r\n\r\n")
