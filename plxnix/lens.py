@@ -39,15 +39,24 @@ class Lens:
     where a step or an answer is impossible.
     """
 
-    __slots__ = ("_closure", "_start", "_steps", "_store")
+    __slots__ = ("_closure", "_given", "_start", "_steps")
 
     def __init__(
-        self, store: Store, start: _Place, steps: tuple[str | int, ...], closure: Closure | None
+        self,
+        store: Store | None,
+        start: _Place,
+        steps: tuple[str | int, ...],
+        closure: Closure | None,
     ) -> None:
-        self._store = store
+        self._given = store
         self._start = start
         self._steps = steps
         self._closure = closure
+
+    @property
+    def _store(self) -> Store:
+        """The store, which need not exist unless there are references."""
+        return self._given or current_store()
 
     def __getattr__(self, name: str) -> Lens:
         if name.startswith("__") and name.endswith("__"):
@@ -71,7 +80,7 @@ class Lens:
 
     def get(self, name: str | int) -> Lens:
         """Return the lens one step further in; raise `LensError` if there is no such field."""
-        further = Lens(self._store, self._start, (*self._steps, name), self._closure)
+        further = Lens(self._given, self._start, (*self._steps, name), self._closure)
         further._walk()
         return further
 
@@ -177,7 +186,7 @@ class Lens:
         place = self._start
         for number, step in enumerate(self._steps):
             # Errors are to show how far the way led.
-            here = Lens(self._store, self._start, self._steps[:number], self._closure)
+            here = Lens(self._given, self._start, self._steps[:number], self._closure)
             fields, place = here._fields(here._reference(place))
             if step not in fields:
                 raise NoSuchField(
@@ -305,11 +314,14 @@ def mklens(
     if closure is None and isinstance(value, Closure):
         closure = value
     builder = value if isinstance(value, Build) else build
-    opened = store or (builder.store if builder else closure.store if closure else current_store())
+    opened = store or (builder.store if builder else closure.store if closure else None)
     if context is None and builder is not None:
         context = builder.context
     if context is None and rref is not None:
-        context = {RRef.parse(rref).dref: (RRef(rref),), **opened.record(rref).context}
+        context = {
+            RRef.parse(rref).dref: (RRef(rref),),
+            **(opened or current_store()).record(rref).context,
+        }
     root = own = None
     if builder is not None:
         own = builder.dref

@@ -148,14 +148,14 @@ class Work:
                 selected[dref] = chosen
         return selected
 
-    def adopt(self, pause: Pause, folders: Iterable[Path], started: float) -> list[RRef]:
+    def adopt(self, pause: Pause, folders: Iterable[Path | Artifact], started: float) -> list[RRef]:
         """Publish folders that were made by hand for the stage at a pause.
 
         `started` is when that began, in seconds since the epoch. Raises `PromiseMissing` and what
         `publish` does; the folders stay where they are then.
         """
         derivation = pause.derivation
-        artifacts = [Artifact(Path(folder)) for folder in folders]
+        artifacts = [one if isinstance(one, Artifact) else Artifact(one) for one in folders]
         _check_promises(derivation, artifacts)
         self.store.restore(derivation.config)
         with self.store.realizing(derivation.dref, self._waiting(derivation.dref)):

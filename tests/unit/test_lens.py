@@ -25,7 +25,7 @@ from plxnix import (
     realizeMany,
     selfref,
 )
-from plxnix.errors import InvalidValue, LensError
+from plxnix.errors import InvalidValue, LensError, StoreNotFound
 from tests.stage_samples import Lab
 
 
@@ -448,6 +448,13 @@ class TestResolve:
         rref = lab.realize(parent)
         closure = lab.closure([grand, parent])
         assert mklens(closure, rref=rref).resolve() == [lab.realize(grand), rref]
+
+
+def test_no_store() -> None:
+    """Dicts can be looked into where there is no store; references cannot."""
+    assert mklens({"a": {"b": [1]}}).a.b[0].val == 1
+    with pytest.raises(StoreNotFound):
+        _ = mklens(DRef.make("0" * 32, "x")).name
 
 
 def test_current_store(lab: Lab) -> None:
