@@ -45,6 +45,10 @@ optimized: $(VENV)/.dev ## Run the unit tests under python -O
 bench: $(VENV)/.dev ## Measure speed
 	@$(RUN) tests/bench/run.py
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the documentation into build/docs
+	@$(RUN) -m mkdocs build --quiet
+
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and try it in a clean environment
 	@.ci/wheel $(RUN)
