@@ -68,7 +68,7 @@ def plan_gc(
     """Decide what to delete; nothing is changed.
 
     `keep` names further realizations to keep, with all that they were made from, and `drefs`
-    derivations, with their dependencies but not their realizations. `older_than` (in
+    derivations, of which all realizations are kept. `older_than` (in
     seconds) spares garbage that was used, and derivations that were written, since then.
     `max_size` (in bytes) deletes the oldest garbage only, until the total is not above it.
 
@@ -203,6 +203,9 @@ def _plan(store: Store, graph: _Graph, limits: Limits, earlier: GcPlan | None) -
         if rref not in graph.below:
             store.path(rref)  # raises NotInStore
         kept.setdefault(rref, "asked to keep")
+    for dref in limits.drefs:
+        for rref in graph.derivations.get(dref, ()):
+            kept.setdefault(rref, f"of {dref}, which was asked for")
     if not kept and not limits.everything and graph.derivations:
         raise StoreError(
             f"nothing is kept: the store {store.root} has no roots, so all "
