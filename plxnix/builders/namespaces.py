@@ -26,7 +26,7 @@ FOLDER = "/build"
 _SETTINGS_OF_THE_KERNEL = ("/proc/mtrr", "/proc/sys", "/proc/sysrq-trigger")
 
 #: Paths of the sandbox that are its own, and that nothing can take the place of.
-_OWN = (STORE, FOLDER, "/tmp", "/proc", "/dev", "/etc/passwd", "/etc/group")
+_OWN = (STORE, FOLDER, "/proc", "/dev", "/etc/passwd", "/etc/group")
 
 _ETC = {
     "passwd": "root:x:0:0:Nix build user:/build:/noshell\n"
@@ -106,9 +106,9 @@ def shown_paths(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
         inside = os.path.normpath(name)
         if not (name.startswith("/") and outside.startswith("/")) or name.startswith("//"):
             raise _unusable(word, "paths are absolute: /path or /inside=/outside")
-        if inside == "/" or any(f"{inside}/".startswith(f"{own}/") for own in _OWN):
+        if any(f"{inside}/".startswith(f"{own}/") for own in _OWN):
             raise _unusable(word, f"it would take the place of what the sandbox has at {inside}")
-        if any(f"{own}/".startswith(f"{inside}/") for own in _OWN):
+        if any(f"{own}/".startswith(f"{inside.rstrip('/')}/") for own in (*_OWN, "/tmp")):
             raise _unusable(word, f"it would hide what the sandbox has below {inside}")
         if os.path.exists(outside):
             found[inside] = outside

@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from plxnix.errors import AmbiguousMatch, InvalidValue
 from plxnix.model import RRef
 from plxnix.realize.registry import Matcher
-from plxnix.store import Store
+from plxnix.store import Record, Store
 
 #: Maps a realization to what it is sorted by, or to None if it does not take part.
 Key: TypeAlias = Callable[[Store, RRef], "float | int | str | None"]
@@ -118,25 +119,51 @@ def number(path: str, pointer: str | None = None, minimize: bool = False) -> Key
     return key
 
 
+class _Only(Selection):
+    """Selects the only candidate; sandboxed results take the place of those of plain processes."""
+
+    def __call__(self, store: Store, rrefs: list[RRef]) -> list[RRef] | None:
+        """Select from `rrefs`; records are only read where there are several."""
+        if len(rrefs) < 2:
+            return rrefs or None
+        told = {rref: store.record(rref) for rref in sorted(rrefs)}
+        left = [rref for rref in told if told[rref].nix.get("sandboxed") is True]
+        if len(left) == 1 and all("sandboxed" in record.nix for record in told.values()):
+            return left
+        raise AmbiguousMatch(
+            f"{rrefs[0].dref} was declared deterministic (match_only) but has {len(rrefs)} "
+            "realizations for one context:\n"
+            + "\n".join(f"  {rref}, {_made(record)}" for rref, record in told.items()),
+            "if it is not deterministic use match_latest, match_best or match_all; otherwise "
+            f"remove those that are wrong, as by `plxnix rm {_doubtful(told)}`",
+            rrefs[0].dref,
+            list(told),
+        )
+
+
+def _doubtful(records: Mapping[RRef, Record]) -> RRef:
+    """Return the realization that is trusted least: made outside of the sandbox, and the oldest."""
+    return min(
+        records,
+        key=lambda rref: (records[rref].nix.get("sandboxed") is True, records[rref].started),
+    )
+
+
+def _made(record: Record) -> str:
+    """Say how and when a realization was made."""
+    sandboxed = record.nix.get("sandboxed")
+    how = "in" if sandboxed is True else "outside of" if sandboxed is False else ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
+    return f"made{how and f' {how} the sandbox'} on {when} at {record.host or 'an unknown machine'}"
+
+
 def match_only() -> Matcher:
     """Match the only realization there is; two of them are an error, `AmbiguousMatch`.
 
-    This is the matcher of deterministic stages.
+    This is the matcher of deterministic stages. One result of the sandbox takes the place of all
+    that plain processes have made from the same context, whose bytes may hold other paths.
     """
-
-    def trim(rrefs: list[RRef]) -> list[RRef] | None:
-        if len(rrefs) > 1:
-            raise AmbiguousMatch(
-                f"{rrefs[0].dref} was declared deterministic (match_only) but has {len(rrefs)} "
-                f"realizations for one context:\n  " + "\n  ".join(rrefs),
-                "if it is not deterministic use match_latest, match_best or match_all; otherwise "
-                "`plxnix rm` those that are wrong",
-                rrefs[0].dref,
-                rrefs,
-            )
-        return rrefs or None
-
-    return Selection("match_only()", texthash(), trim, single=True)
+    return _Only("match_only()", texthash(), lambda rrefs: rrefs or None, single=True)
 
 
 def match_latest(n: int = 1) -> Matcher:

@@ -41,11 +41,11 @@ def make(store: Store) -> Make:
     """Make competing realizations of one derivation."""
     dref = store.add(Config({"name": "compete"}))
 
-    def make(started: float = 0.0, **files: str) -> RRef:
+    def make(started: float = 0.0, nix: dict[str, bool] | None = None, **files: str) -> RRef:
         folder = Path(store.session().folder("made"))
         for name, text in files.items():
             (folder / name).write_text(text)
-        return publish(store, dref, str(folder), Record({}, "", 0, started=started))
+        return publish(store, dref, str(folder), Record({}, "", 0, started=started, nix=nix or {}))
 
     return make
 
@@ -61,6 +61,26 @@ def test_only(store: Store, make: Make) -> None:
     assert caught.value.dref == a.dref
     assert str(a) in caught.value.message
     assert str(b) in caught.value.message
+
+
+def test_only_prefers_the_sandbox(store: Store, make: Make) -> None:
+    """One result of the sandbox stands for all of plain processes; else they are told apart."""
+    plain, other = make(1.0, {"sandboxed": False}, x="1"), make(2.0, {"sandboxed": False}, x="2")
+    boxed, code = make(3.0, {"sandboxed": True}, x="3"), make(4.0, x="4")
+    assert match_only()(store, [plain, boxed, other]) == [boxed]
+    with pytest.raises(AmbiguousMatch) as caught:
+        match_only()(store, [plain, other])
+    assert f"{plain}, made outside of the sandbox on 19" in caught.value.message
+    assert f"plxnix rm {plain}`" in caught.value.hint
+    with pytest.raises(AmbiguousMatch) as caught:
+        match_only()(store, [boxed, code])
+    assert f"{boxed}, made in the sandbox on 19" in caught.value.message
+    assert f"{code}, made on 19" in caught.value.message
+    assert f"plxnix rm {code}`" in caught.value.hint
+    boxed_too = make(2.5, {"sandboxed": True}, x="5")
+    with pytest.raises(AmbiguousMatch) as caught:
+        match_only()(store, [boxed, boxed_too])
+    assert f"plxnix rm {boxed_too}`" in caught.value.hint
 
 
 def test_only_is_single() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from plxnix import DRef, Registry, Store, current_registry, execute, instantiate, mkfile, realize1
 from plxnix.builders import sandbox
+from plxnix.builders.namespaces import shown_paths
 from plxnix.builders.outputs import find_references
 from plxnix.builders.sandbox import Sandboxing, run_sandboxed
 from plxnix.errors import BuildFailed, InvalidSetting, ToolMissing
@@ -110,6 +111,26 @@ class TestRecord:
         assert (nix["sandboxed"], nix["identical"]) == (True, False)
 
 
+class TestSwitching:
+    """A stage that was made by a plain process, and then in the sandbox."""
+
+    def test_the_sandbox_prevails(self, lab: Lab, bubblewrap: str) -> None:
+        """Its result is the one that is meant, whichever was made first."""
+        del bubblewrap
+        dref = execute('echo "$out" > "$out"', registry=lab.registry)
+        above = execute('cat "$x" > "$out"', name="above", x=dref, registry=lab.registry)
+        plain = lab.realize(dref, sandbox="off")
+        old = lab.realize(above, sandbox="off")
+        boxed = lab.realize(dref, sandbox="on", force_rebuild=True)
+        assert plain != boxed
+        assert lab.realize(dref, sandbox="off") == boxed
+        assert lab.realize(dref, sandbox="off", force_rebuild=True) == boxed
+        # What was made of the other is made again of this one.
+        new = lab.realize(above, sandbox="on")
+        assert new != old
+        assert lab.store.record(new).nix["identical"] is True
+
+
 class TestRunning:
     """`run_sandboxed`, without a store."""
 
@@ -164,6 +185,65 @@ class TestRunning:
         """They are refused."""
         with pytest.raises(BuildFailed, match="structured attributes"):
             self.run(bubblewrap, tmp_path, "", __structuredAttrs="1")
+
+
+class TestShownPaths:
+    """`PLXNIX_SANDBOX_PATHS`."""
+
+    def test_reading(self, tmp_path: Path) -> None:
+        """Paths as Nix writes them; those that are not there can be left out."""
+        here, gone = str(tmp_path), str(tmp_path / "gone")
+        told = f"/opt/x={here}:{here}: :/y={gone}?:{here}/../{tmp_path.name}/?"
+        assert shown_paths({"PLXNIX_SANDBOX_PATHS": told}) == {
+            "/opt/x": here,
+            here: f"{here}/../{tmp_path.name}/",
+        }
+        assert shown_paths({}) == {}
+
+    @pytest.mark.parametrize(
+        "told",
+        ["x", "/x=y", "x=/usr", "/no/such", "/=/usr", "/nix/store/x=/usr", "/nix=/usr", "//=/usr",
+         "/build=/usr", "/tmp=/usr", "/etc=/usr", "/proc=/usr", "/x/../etc=/usr"],
+    )  # fmt: skip
+    def test_refused(self, told: str) -> None:
+        """What is no path, is not there, or would hide the sandbox's own."""
+        with pytest.raises(InvalidSetting, match="PLXNIX_SANDBOX_PATHS holds"):
+            shown_paths({"PLXNIX_SANDBOX_PATHS": told})
+
+    def test_they_are_seen(
+        self, lab: Lab, bubblewrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They can be read and not written, and the record names them."""
+        del bubblewrap
+        (tmp_path / "data").write_text("data\n")
+        monkeypatch.setenv("PLXNIX_SANDBOX_PATHS", f"/opt/here={tmp_path}")
+        dref = execute(
+            "cp /opt/here/data $out; if echo > /opt/here/data; then exit 3; fi",
+            registry=lab.registry,
+        )
+        rref = lab.realize(dref, sandbox="on")
+        assert Path(lab.store.path(rref), rref.name).read_text() == "data\n"
+        nix = lab.store.record(rref).nix
+        assert nix["sandbox_paths"] == [f"/opt/here={tmp_path}"]
+        assert nix["identical"] is True
+        monkeypatch.setenv("PLXNIX_SANDBOX_PATHS", "/no/such")
+        with pytest.raises(InvalidSetting):
+            lab.realize(dref, sandbox="on", force_rebuild=True)
+
+    def test_a_builder_in_them(
+        self, lab: Lab, bubblewrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The builder itself may be there."""
+        del bubblewrap
+        program = tmp_path / "builder"
+        program.write_text("#!/bin/sh\necho $0 > $out\n")
+        program.chmod(0o755)
+        dref = execute(builder="/opt/here/builder", registry=lab.registry)
+        with pytest.raises(BuildFailed, match="not in the sandbox"):
+            lab.realize(dref, sandbox="on")
+        monkeypatch.setenv("PLXNIX_SANDBOX_PATHS", f"/opt/here={tmp_path}")
+        rref = lab.realize(dref, sandbox="on")
+        assert Path(lab.store.path(rref), rref.name).read_text() == "/opt/here/builder\n"
 
 
 def test_references(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""Whoever of plxnix, bubblewrap and the builder is killed: no process is left, and work goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plxnix.store import Store
+
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
+#: Realizes a command that starts processes of every kind, says so, and waits for ever.
+SCRIPT = """
+import sys
+from pathlib import Path
+from plxnix import execute
+from tests.stage_samples import Lab
+lab = Lab(Path(sys.argv[1]))
+wait = "" if len(sys.argv) > 3 else '''
+    sleep {0} & setsid sleep {0} > /dev/null 2>&1 &
+    setsid bash -c "trap : INT TERM HUP; while :; do sleep {0}; done" &
+    exec 5> $out; echo big > /tmp/x; echo ready >&2; sleep {0}; :
+'''
+command = f"{{wait}} echo done > $out"
+print(lab.realize(execute(command.format(sys.argv[2]), registry=lab.registry),
+    sandbox="on"), flush=True)
+""".replace("{{", "{").replace("}}", "}")
+
+
+class Sleeper:
+    """A process that realizes the command; `mark` is how long it sleeps, which no other does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = folder / "store"
+        self.mark = f"3{time.time_ns() % 10**9}.5"
+        script = folder / "script.py"
+        script.write_text(SCRIPT)
+        self.command = [sys.executable, str(script), str(self.store), self.mark]
+        self.environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: len(self.sleepers()) >= 4)
+
+    def running(self, *words: str) -> list[int]:
+        """Return the processes whose command lines hold all words."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and int(entry.name) != os.getpid():
+                try:
+                    line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                except OSError:
+                    continue
+                if all(any(word in one for one in line) for word in words):
+                    found.append(int(entry.name))
+        return found
+
+    def sleepers(self) -> list[int]:
+        """Return the processes of the builder that sleep."""
+        return self.running("sleep", self.mark)
+
+    def wait(self) -> tuple[int, str]:
+        """Wait for the process to end; return its status and what it said."""
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
+
+    def check(self) -> None:
+        """Nothing runs any more, nothing was published, and the next run works and tidies up."""
+        wait_for(lambda: not self.sleepers())
+        store = Store(self.store)
+        (dref,) = store.derivations()
+        assert store.realizations(dref) == []
+        done = subprocess.run(
+            [*self.command, "go on"],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout.startswith("rref:")
+        assert os.listdir(store.layout.tmp) == []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Sleeper:
+    """The process, when the builder and what it started are asleep."""
+    return Sleeper(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_plxnix_is_ended(sleeper: Sleeper, number: signal.Signals) -> None:
+    """All of the builder ends with it, by whatever signal."""
+    sleeper.process.send_signal(number)
+    status, said = sleeper.wait()
+    assert status == -number, said
+    sleeper.check()
+
+
+def test_bubblewrap_is_killed(sleeper: Sleeper) -> None:
+    """That ends the builder, and is reported."""
+    for process in sleeper.running("bwrap", "--args"):
+        if Path(f"/proc/{process}/stat").read_text().split()[3] == str(sleeper.process.pid):
+            os.kill(process, signal.SIGKILL)
+    status, said = sleeper.wait()
+    assert status == 1
+    assert "was killed by signal 9" in said
+    sleeper.check()
+
+
+def test_the_builder_is_killed(sleeper: Sleeper) -> None:
+    """That ends what it has started, and is reported."""
+    for process in sleeper.sleepers():
+        # Process 1 of the sandbox is that whose name has two numbers, there the second.
+        line = Path(f"/proc/{process}/status").read_text()
+        parent = int(line.split("PPid:")[1].split()[0])
+        inside = Path(f"/proc/{parent}/status").read_text().split("NSpid:")[1].split("\n")[0]
+        if inside.split()[-1] == "1":
+            os.kill(parent, signal.SIGKILL)
+            break
+    status, said = sleeper.wait()
+    assert status == 1
+    assert "exited with 137" in said
+    sleeper.check()
+
+
+def test_many_processes(tmp_path: Path) -> None:
+    """Two hundred processes that start others are gone when the builder is."""
+    sleeper = Sleeper.__new__(Sleeper)
+    sleeper.mark = f"3{time.time_ns() % 10**9}.7"
+    script = (
+        f"start() {{ setsid sh -c 'sleep {sleeper.mark} & wait' & }}\n"
+        "for n in {1..200}; do start > /dev/null; done; echo > $out; sleep 0.1"
+    )
+    from plxnix import execute
+    from tests.stage_samples import Lab
+
+    lab = Lab(tmp_path / "store")
+    begun = time.monotonic()
+    lab.realize(execute(script, registry=lab.registry), sandbox="on")
+    assert time.monotonic() - begun < 15
+    wait_for(lambda: not sleeper.sleepers())
+    assert lab.leftovers() == []
