@@ -22,7 +22,7 @@ from plxnix.store import Store, current_store
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a lens has got to: a value, and how references and promises in it are resolved."""
 
     value: Any
@@ -44,7 +44,7 @@ class Lens:
     def __init__(
         self,
         store: Store | None,
-        start: _Place,
+        start: Place,
         steps: tuple[str | int, ...],
         closure: Closure | None,
     ) -> None:
@@ -182,7 +182,7 @@ class Lens:
             raise self._error("knows no closure", "start with mklens(instantiate(...))")
         return self._closure.part(self.dref)
 
-    def _walk(self) -> _Place:
+    def _walk(self) -> Place:
         place = self._start
         for number, step in enumerate(self._steps):
             # Errors are to show how far the way led.
@@ -196,7 +196,7 @@ class Lens:
             place = replace(place, value=fields[step])
         return place
 
-    def _resolve(self, place: _Place) -> Any:
+    def _resolve(self, place: Place) -> Any:
         value = place.value
         if isinstance(value, Closure):
             return self._resolve(replace(place, value=value.result))
@@ -212,7 +212,7 @@ class Lens:
             return [self._resolve(replace(place, value=one)) for one in value]
         return value
 
-    def _reference(self, place: _Place) -> _Place:
+    def _reference(self, place: Place) -> Place:
         """Turn a closure into its reference, and a reference into its only realization if known."""
         value = place.value
         if isinstance(value, Closure):
@@ -223,20 +223,20 @@ class Lens:
                 value = selected[0]
         return place if value is place.value else replace(place, value=value)
 
-    def _fields(self, place: _Place) -> tuple[Mapping[Any, Any], _Place]:
+    def _fields(self, place: Place) -> tuple[Mapping[Any, Any], Place]:
         """Return what can be stepped into from a place, and the place that holds for it."""
         value = place.value
         if isinstance(value, Build):
             root = value.outpaths[0] if len(value.outpaths) == 1 else place.root
-            return value.config.resolved(), _Place(value, value.context, value.dref, root)
+            return value.config.resolved(), Place(value, value.context, value.dref, root)
         if isrref(value):
             rref, root = RRef(value), Path(self._store.path(value))
             context = self._store.record(rref).context
-            return self._store.config(rref.dref).resolved(), _Place(value, context, rref.dref, root)
+            return self._store.config(rref.dref).resolved(), Place(value, context, rref.dref, root)
         if isdref(value):
             config = self._store.config(value).resolved()
             several = dict(enumerate((place.context or {}).get(DRef(value), ())))
-            return {**config, **several}, _Place(value, None, DRef(value))
+            return {**config, **several}, Place(value, None, DRef(value))
         if isrefpath(value):
             return self._json(place), place
         if isinstance(value, Mapping):
@@ -245,7 +245,7 @@ class Lens:
             return dict(enumerate(value)), place
         raise self._error(f"cannot be entered at {value!r:.80}", "it has no fields")
 
-    def _paths(self, place: _Place) -> list[Path]:
+    def _paths(self, place: Place) -> list[Path]:
         value = place.value
         if isinstance(value, Build):
             return build_outpaths(value)
@@ -264,7 +264,7 @@ class Lens:
             raise self._error("is promised, not realized", "look at a realization")
         return [place.root.joinpath(*value[1:])]
 
-    def _json(self, place: _Place) -> Mapping[str, Any]:
+    def _json(self, place: Place) -> Mapping[str, Any]:
         path = self._paths(place)[0]
         try:
             value = json.loads(path.read_bytes())
@@ -274,7 +274,7 @@ class Lens:
             raise self._error(f"meets {path}", "only JSON files with an object have fields")
         return value
 
-    def _selected(self, place: _Place, dref: DRef) -> list[RRef]:
+    def _selected(self, place: Place, dref: DRef) -> list[RRef]:
         if place.context is None or dref not in place.context:
             raise self._error(
                 f"does not know which realization of {dref} is meant",
@@ -328,4 +328,4 @@ def mklens(
         root = builder.outpaths[output_index] if builder.outpaths else None
     if isinstance(value, str) and isrref(value):
         value = RRef(value)
-    return Lens(opened, _Place(value, context, own, root), (), closure)
+    return Lens(opened, Place(value, context, own, root), (), closure)
