@@ -20,11 +20,12 @@ from plxnix.export.graph import ExportGraph
 from plxnix.export.rebuilding import Rebuilder
 from plxnix.model import DRef, RRef
 from plxnix.nix import tools
+from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
 from plxnix.realize.registry import Closure, Derivation
 from plxnix.realize.run import Artifact, Observer
 from plxnix.realize.work import Work, prepare
-from plxnix.recipes.lowering import why_pinned
+from plxnix.recipes.lowering import Lowered, why_pinned
 from plxnix.store import tree
 
 FIRST, AGAIN, NIX, STORE = "native", "native again", "nix", "store"
@@ -68,7 +69,7 @@ class Checked:
     free: str = ""
     without_nix: str = ""
     failed: str = ""
-    fixed: bool = False
+    known: bool = False
 
     @property
     def same(self) -> bool:
@@ -145,10 +146,10 @@ class Check:
         graph = None if free else ExportGraph(self._closure.part(dref))
         lowered = None if graph is None else graph.targets[dref][0].lowered
         flat = "" if lowered is None else lowered.flat
-        fixed = lowered is not None and lowered.node.fixed is not None
+        known = "" if lowered is None else _why_known(lowered)
         asked = dref in self._closure.targets
-        if fixed and not asked:
-            return Checked(dref, (), asked, fixed=True)
+        if known and not asked:
+            return Checked(dref, (), asked, without_nix=known, known=True)
         with ExitStack() as stack:
             started = time.time()
             first, took = self._trial(stack, work, derivation)
@@ -162,22 +163,19 @@ class Check:
                     dref,
                 )
             self._keep_trees(dref, {FIRST: first, AGAIN: again})
-            builds = []
+            builds: list[Built] = []
+            trees: list[_Tree] = []
             for index, pair in enumerate(zip(first, again, strict=True)):
-                one, two = (_inner(artifact, dref, flat) for artifact in pair)
+                one, two = (_Tree.of(_inner(artifact, dref, flat)) for artifact in pair)
                 boxed = [artifact.nix.get("sandboxed") is True for artifact in pair]
                 builds.append(_built(FIRST, one, None, index, took, boxed[0]))
                 builds.append(_built(AGAIN, two, one, index, took_again, boxed[1]))
-            tops = [_inner(artifact, dref, flat) for artifact in first]
-            without, failed = free, ""
-            if graph is not None:
-                without = "its hash is given" if fixed else ""
-                if lowered is not None and lowered.node.existing is not None:
-                    without = "Nix has built it"
-                without = without or self._without_nix(graph)
-            if not without and graph is not None:
-                failed = self._with_nix(graph, tops[0], builds)
-            builds += self._stored(work, derivation, tops, flat)
+                trees.append(one)
+            without, failed = free or known, ""
+            if graph is not None and not known:
+                without = self._without_nix(graph)
+                failed = "" if without else self._with_nix(graph, trees[0], builds)
+            builds += self._stored(work, derivation, trees, flat)
         return Checked(dref, tuple(builds), asked, free, without, failed)
 
     def _trial(
@@ -207,7 +205,7 @@ class Check:
             return f"{error.message}{': ' if error.hint else ''}{error.hint}"
         return ""
 
-    def _with_nix(self, graph: ExportGraph, top: Path, builds: list[Built]) -> str:
+    def _with_nix(self, graph: ExportGraph, first: _Tree, builds: list[Built]) -> str:
         """Build with Nix, and add what came of it; return how that failed, if it did."""
         (dref,) = graph.targets
         self._observer.started(dref)
@@ -216,12 +214,16 @@ class Check:
         except BuildFailed as error:
             return error.message
         self._observer.finished(dref, [], found.seconds)
-        for path in filter(None, (found.path, found.other)):
-            builds.append(_built(NIX, Path(path), top, 0, found.seconds, found.sandboxed, path))
+        for name, paths in found.paths.items():
+            mine = _Tree.of(first.place / name) if len(found.paths) > 1 else first
+            for path in paths:
+                builds.append(
+                    _built(NIX, _Tree.of(path), mine, 0, found.seconds, found.sandboxed, path)
+                )
         return ""
 
     def _stored(
-        self, work: Work, derivation: Derivation, tops: list[Path], flat: str
+        self, work: Work, derivation: Derivation, trees: list[_Tree], flat: str
     ) -> Iterator[Built]:
         """Yield what the store has of the stage, made from the same; each beside its own output."""
         store, dref = self._closure.store, derivation.dref
@@ -229,9 +231,10 @@ class Check:
         for rref in store.realizations(dref, context):
             record = store.record(rref)
             place = _inner(Artifact(Path(store.path(rref)), record.flat), dref, flat)
-            index = record.index if record.index < len(tops) else 0
+            index = record.index if record.index < len(trees) else 0
             boxed = record.nix.get("sandboxed") is True
-            yield _built(STORE, place, tops[index], index, None, boxed, store.path(rref), rref)
+            found = _Tree.of(place)
+            yield _built(STORE, found, trees[index], index, None, boxed, store.path(rref), rref)
 
     def _place(self, dref: DRef) -> Path | None:
         return None if self._keep is None else self._keep / f"{dref.name}-{dref.dhash[:12]}"
@@ -274,21 +277,42 @@ def _inner(artifact: Artifact, dref: DRef, flat: str) -> Path:
     return artifact.path / name if name else artifact.path
 
 
+def _why_known(lowered: Lowered) -> str:
+    """Say why a stage cannot have other bytes; empty if it can."""
+    if lowered.node.existing is not None:
+        return "it is a build of Nix"
+    return "its hash is given" if lowered.node.fixed is not None else ""
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A file or tree, hashed once."""
+
+    place: Path
+    hash: Hash
+    size: int
+
+    @classmethod
+    def of(cls, place: str | Path) -> _Tree:
+        return cls(Path(place), *nar_hash(place))
+
+
 def _built(
     builder: str,
-    place: Path,
-    first: Path | None,
+    tree: _Tree,
+    first: _Tree | None,
     output: int = 0,
     seconds: float | None = None,
     sandboxed: bool = False,
     path: str = "",
     rref: RRef | None = None,
 ) -> Built:
-    digest, size = nar_hash(place)
     difference = None
-    if first is not None and nar_hash(first)[0] != digest:
-        difference = compare(first, place)
-    return Built(builder, digest.sri, size, output, seconds, sandboxed, path, rref, difference)
+    if first is not None and first.hash != tree.hash:
+        difference = compare(first.place, tree.place)
+    return Built(
+        builder, tree.hash.sri, tree.size, output, seconds, sandboxed, path, rref, difference
+    )
 
 
 def _await_next_second(

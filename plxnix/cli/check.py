@@ -118,6 +118,8 @@ def _show(session: Session, checked: list[Checked]) -> None:
 def _builder(built: Built, one: Checked) -> str:
     several = len({other.output for other in one.builds}) > 1
     name = "the store" if built.builder == "store" else built.builder
+    if built.builder == "nix" and sum(other.builder == "nix" for other in one.builds) > 1:
+        return f"nix: {built.path.rpartition('/')[2][33:]}"
     return f"{name} ({built.output + 1})" if several else name
 
 
@@ -128,8 +130,8 @@ def _took(built: Built) -> str:
 def _report(session: Session, one: Checked, nix: str) -> None:
     """Say in a line that all is the same, or show the first path that differs and how."""
     name = one.dref.name
-    if one.fixed:
-        session.console.say(f"{name}: not built again, as its hash is given")
+    if one.known:
+        session.console.say(f"{name}: not built again: {one.without_nix}")
         return
     if one.without_nix and nix != "off":
         session.console.say(f"{name}: not built with Nix: {one.without_nix}")
@@ -170,7 +172,7 @@ def _value(one: Checked) -> dict[str, Any]:
         "dref": one.dref,
         "asked": one.asked,
         "same": one.same,
-        "fixed": one.fixed,
+        "known": one.known,
         "free": one.free,
         "without_nix": one.without_nix,
         "failed": one.failed,

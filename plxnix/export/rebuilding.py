@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -31,15 +31,14 @@ _TRIAL = """derivation {{
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What Nix made of a stage: its valid `path`, and `other`, where it now gave other bytes.
+    """What Nix made of a stage: for each output its valid path, and where it now gave other bytes.
 
     `seconds` is how long that took, and `sandboxed` whether it ran in Nix's sandbox.
     """
 
-    path: str
+    paths: Mapping[str, Sequence[str]]
     seconds: float
     sandboxed: bool
-    other: str = ""
 
 
 class Rebuilder:
@@ -65,22 +64,28 @@ class Rebuilder:
         """
         ((item,),) = graph.targets.values()
         drv_path = graph.instantiation.drv_path(item.node)
-        path = graph.instantiation.path(item.node)
+        paths = {name: graph.instantiation.path(item.node, name) for name in item.node.outputs}
         sandboxed = self._sandboxed is True
         command = ["--realise", drv_path, *(_options(_fetched_files(graph)) if sandboxed else ())]
-        started = time.monotonic()
-        other = ""
-        if path in tools.valid([path]):
+        again = len(tools.valid(paths.values())) == len(paths)
+        if again:
             command += ["--check", "--keep-failed"]
-            other = f"{path}.check"
+        started = time.monotonic()
+        others: list[str] = []
         try:
             tools.run("nix-store", *command, timeout=tools.BUILD_TIMEOUT)
         except ToolFailed as error:
-            if not (other and "may not be deterministic" in error.stderr and os.path.exists(other)):
+            # What Nix keeps of a build that gave other bytes.
+            others = [f"{path}.check" for path in paths.values()] if again else []
+            others = [path for path in others if os.path.exists(path)]
+            if not (others and "may not be deterministic" in error.stderr):
                 raise BuildFailed(f"Nix cannot build it: {error.message}", error.hint) from error
-        else:
-            other = ""
-        return Rebuilt(path, time.monotonic() - started, sandboxed, other)
+        took = time.monotonic() - started
+        found = {
+            name: [path, *(one for one in others if one == f"{path}.check")]
+            for name, path in paths.items()
+        }
+        return Rebuilt(found, took, sandboxed)
 
 
 def _options(files: Iterable[str] = ()) -> tuple[str, ...]:

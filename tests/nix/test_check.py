@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, execute, fetchlocal, mkfile
+from plxnix import DRef, execute, fetchlocal, mkfile, nix_build
 from plxnix.checking import NIX, Checked, check
 from plxnix.errors import ExportError
 from plxnix.export.graph import ExportGraph
@@ -76,6 +76,34 @@ class TestWithNix:
         assert [build.builder for build in again.builds][2:] == [NIX, NIX]
         assert len({build.hash for build in again.builds}) == 4
         assert again.builds[3].path == f"{again.builds[2].path}.check"
+
+    def test_several_outputs(self, lab: Lab, run: Run) -> None:
+        """Each output is compared with its counterpart."""
+        dref = run(
+            'mkdir "$out"; cp /proc/sys/kernel/random/uuid "$out/x"; echo "$out" > "$dev"',
+            outputs=["out", "dev"],
+        )
+        first, again, out, dev = one(lab, dref).builds
+        assert (first.difference, dev.difference) == (None, None)
+        assert again.difference is not None
+        assert again.difference.first.path == "out/x"
+        assert out.difference is not None
+        assert out.difference.first.path == "x"
+        assert dev.path.endswith("-dev")
+
+    def test_builds_of_nix(self, lab: Lab, tmp_path: Path) -> None:
+        """A stage that Nix builds itself is not built with Nix once more."""
+        dref = nix_build(
+            'derivation { name = "d"; system = builtins.currentSystem; builder = "/bin/sh"; '
+            f'args = [ "-c" "echo {tmp_path} > $out" ]; }}',
+            registry=lab.registry,
+        )
+        top = execute('cat "$d" > "$out"', d=dref, registry=lab.registry)
+        below, found = check(lab.closure(top), everything=True, nix="on")
+        assert (below.known, below.builds) == (True, ())
+        assert below.without_nix == "it is a build of Nix"
+        assert found.same
+        assert len(found.builds) == 3
 
     def test_fetches_below(self, lab: Lab, run: Run, tmp_path: Path) -> None:
         """Nix sees the file of a fetch that only it needs; where that is gone, it fails alone."""

@@ -124,7 +124,7 @@ class TestNatively:
             str(one.dref.name): one for one in check(lab.closure(top), everything=True, nix="off")
         }
         assert list(found) == ["file", "code", "execute"]
-        assert found["file"].fixed
+        assert found["file"].known
         assert found["file"].builds == ()
         assert found["code"].builds[1].difference is not None
         assert all(one.same for one in found.values())
