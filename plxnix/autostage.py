@@ -17,7 +17,7 @@ from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef
 from plxnix.realize.build import Build, build_wrapper
-from plxnix.realize.matchers import match_latest
+from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import (
     REGISTRY_ARGUMENTS,
     Matcher,
@@ -52,15 +52,21 @@ class AutoStage:
         sourcedeps: Sequence[object] = (),
         version: str | None = None,
         registry: Registry | None = None,
+        pure: bool = False,
     ) -> None:
         self.function = function
         self.nouts = nouts
-        self.matcher = matcher or match_latest(nouts)
+        self.pure = pure
+        self.matcher = matcher or (match_only() if pure else match_latest(nouts))
         self.always_multiref = always_multiref
         self.sourcedeps = tuple(sourcedeps)
         self.version = version
         self.registry = registry
+        if pure:
+            self._check_pure()
         self._parameters = inspect.signature(function).parameters
+        if pure:
+            self._check_parameters()
         self.config = self._defaults(config)
         self._source: str | None = None
         if version is None:
@@ -80,11 +86,42 @@ class AutoStage:
                 config[name] = parameter.default
         return {**config, **given}
 
+    def _check_pure(self) -> None:
+        """Refuse what would be no derivation."""
+        label = getattr(self.function, "__qualname__", repr(self.function))
+        refused = (
+            (self.nouts != 1, f"nouts={self.nouts}", "a pure stage gives the same bytes each time"),
+            (bool(self.sourcedeps), "sourcedeps", "all that a pure stage uses is its code"),
+            (self.version is not None, "version", "the program of a pure stage is its version"),
+        )
+        for wrong, what, why in refused:
+            if wrong:
+                raise InvalidValue(f"{label} is pure and has {what}: {why}", f"leave {what} out")
+        from plxnix.purecode.program import plain
+
+        plain(self.function, label)
+
+    def _check_parameters(self) -> None:
+        for name, what in (
+            ("build", "there is no Build where a pure stage runs"),
+            ("env", "env= is the environment that a pure stage runs in"),
+            ("tools", "tools= are the programs that a pure stage has on its PATH"),
+        ):
+            if name in self._parameters:
+                raise InvalidValue(
+                    f"the pure stage {self.function.__qualname__} has a parameter {name}: {what}",
+                    "leave it out, or give it another name",
+                )
+
     @property
     def source(self) -> str:
-        """The hash of the code, or the version that stands in for it."""
+        """The hash of the code, or the version that stands in for it; if pure, the program."""
         if self._source is None:
-            if self.version is None:
+            if self.pure:
+                from plxnix.purecode import program
+
+                self._source = program(self.function)
+            elif self.version is None:
                 from plxnix.codehash import codehash
 
                 self._source = codehash([self.function, *self.sourcedeps])
@@ -108,8 +145,16 @@ class AutoStage:
         with current_registry(registry):
             fields = {name: _instantiated(value, registry) for name, value in config.items()}
             fields["__source__"] = self.source
+            if self.pure:
+                return self._pure(fields)
             realizer = build_wrapper(self._realize, self.nouts)
             return mkdrv(Config(fields), self.matcher, realizer)
+
+    def _pure(self, fields: dict[str, Any]) -> DRef:
+        from plxnix.recipes.pure import pure_stage
+
+        env, tools = fields.pop("env", None), fields.pop("tools", ())
+        return pure_stage(fields, self.matcher, env, tools, self.always_multiref)
 
     def _check(self, config: Mapping[str, Any]) -> None:
         missing = [
@@ -169,6 +214,7 @@ def autostage(
     version: str | None = ...,
     registry: Registry | None = ...,
     r: Registry | None = ...,
+    pure: bool = ...,
     **config: Any,
 ) -> Callable[[Callable[..., object]], AutoStage]: ...
 
@@ -184,6 +230,7 @@ def autostage(
     version: str | None = None,
     registry: Registry | None = None,
     r: Registry | None = None,
+    pure: bool = False,
     **config: Any,
 ) -> AutoStage | Callable[[Callable[..., object]], AutoStage]:
     """Make a stage of a function.
@@ -200,12 +247,29 @@ def autostage(
     - `sourcedeps` are further objects whose source counts as the stage's; `version` replaces the
       hash of the code by a text of your own.
 
-    Raises `InvalidValue` for a parameter that is given twice.
+    - With `pure` the stage is a derivation: a Python 3 runs the function's source, with what it
+      uses of the user's own modules, in the sandbox, and an export does the same in Nix. `env` is a
+      stage that has `bin/python` (default: `python3` of the toolchain), `tools` are attributes of
+      nixpkgs put on PATH. Its default matcher is `match_only()`. It gets paths, attributes of
+      dependencies and JSON as others do; a dependency's field that leads to further stages is there
+      if its name occurs in the code. plxnix is not there, nor is the environment of this process.
+
+    Raises `InvalidValue` for a parameter that is given twice, and for what a pure stage cannot
+    have: `nouts`, `sourcedeps`, `version`, the parameter `build`. What its code uses is looked at
+    when the stage is called: `CodeHashError`, and `InvalidValue` for values that are no literals.
     """
 
     def decorate(function: Callable[..., object]) -> AutoStage:
         return AutoStage(
-            function, config, nouts, matcher, always_multiref, sourcedeps, version, registry or r
+            function,
+            config,
+            nouts,
+            matcher,
+            always_multiref,
+            sourcedeps,
+            version,
+            registry or r,
+            pure,
         )
 
     return decorate if function is None else decorate(function)

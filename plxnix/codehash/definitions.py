@@ -10,7 +10,7 @@ from plxnix.codehash.names import Import, Use
 from plxnix.codehash.nodes import Node, external
 from plxnix.codehash.units import Unit
 
-__all__ = ["Definitions", "is_dunder"]
+__all__ = ["Definitions", "absolute", "is_dunder"]
 
 
 class Definitions:
@@ -65,7 +65,7 @@ class Definitions:
                 found.append(self.statement(unit, piece.node, piece.label))
         if not found and not is_dunder(name):
             for star in reversed(unit.pieces.stars):
-                module = _absolute(unit, star)
+                module = absolute(unit, star)
                 source = self.library.module(module)
                 if source is None:  # it may have the name
                     found.append(external(".".join((module, name, *attributes))))
@@ -95,7 +95,7 @@ class Definitions:
         self, unit: Unit, imported: Import, attributes: tuple[str, ...], seen: frozenset[object]
     ) -> list[Node]:
         names = attributes if imported.name is None else (imported.name, *attributes)
-        return self.attribute(_absolute(unit, imported), names, seen)
+        return self.attribute(absolute(unit, imported), names, seen)
 
     def _part(
         self,
@@ -130,7 +130,7 @@ class Definitions:
                 for name in sorted(unit.pieces.named):
                     yield from ((name, to) for to in self.named(unit, name))
                 for star in unit.pieces.stars:
-                    yield from (("*", to) for to in self.attribute(_absolute(unit, star), ()))
+                    yield from (("*", to) for to in self.attribute(absolute(unit, star), ()))
 
             self._nodes[unit] = Node(f"module\0{body}", find, unit.label)
         return self._nodes[unit]
@@ -141,7 +141,7 @@ def is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _absolute(unit: Unit, imported: Import) -> str:
+def absolute(unit: Unit, imported: Import) -> str:
     """Give the full name of the module that an import names."""
     package = unit.package.split(".") if unit.package else []
     if not imported.level or imported.level > len(package):

@@ -82,6 +82,8 @@ class Library:
         if name not in self._modules:
             self._modules[name] = None  # also what a package that is looked for in itself finds
             self._modules[name] = self._find(name)
+            # Reading an edited file forgets all names, with this one.
+            self._namespaces.setdefault(name, loaded(name))
         return self._modules[name]
 
     def is_external(self, name: str) -> bool:

@@ -18,6 +18,14 @@ from plxnix.snapshots import kept
 
 __all__ = ["Place", "Unit"]
 
+#: Words that open a block, which may stand on the same line.
+BLOCKS = frozenset(
+    (
+        *("async", "case", "class", "def", "elif", "else", "except", "finally", "for", "if"),
+        *("match", "try", "while", "with"),
+    )
+)
+
 
 class Place(NamedTuple):
     """Where a function is defined: its node, its name, and the class that it is a method of."""
@@ -140,27 +148,73 @@ class Unit:
             else:
                 self._index(node, prefix, owner)
 
+    def tokens(
+        self, node: ast.AST, skip: frozenset[str], left_out: Sequence[tuple[int, int]] = ()
+    ) -> list[str]:
+        """Give the tokens of a part of the tree without docstrings, for it to be spelled again.
+
+        `left_out` are ranges of tokens (see `until`). A semicolon stays one where a line end
+        would mean something else: in a block that stands on one line.
+        """
+        reader = Reader(self.pieces, skip)
+        reader.read(node)
+        return self._tokens(node, reader.skipped, left_out, semicolons=True)
+
+    def until(self, start: int, ends: Sequence[str]) -> tuple[int, int]:
+        """Give the range of tokens from `start` to the first of `ends` that is in no bracket."""
+        end, depth = start, 0
+        while depth or self._texts[end] not in ends:
+            depth += (self._texts[end] in ("(", "[", "{")) - (self._texts[end] in (")", "]", "}"))
+            end += 1
+        return start, end
+
+    def first(self, node: ast.AST, after: str = "") -> int:
+        """Give the index of a node's first token, or of the last one before it that is `after`."""
+        index = self._range(node)[0]
+        while after and self._texts[index] != after:
+            index -= 1
+        return index
+
     def _slice(self, node: ast.AST, skipped: Sequence[ast.expr]) -> str:
-        hidden = bytearray(self._hidden) if skipped else self._hidden
+        return "\0".join(self._tokens(node, skipped))
+
+    def _tokens(
+        self,
+        node: ast.AST,
+        skipped: Sequence[ast.expr],
+        left_out: Sequence[tuple[int, int]] = (),
+        semicolons: bool = False,
+    ) -> list[str]:
+        hidden = bytearray(self._hidden) if skipped or left_out else self._hidden
         for decorator in skipped:
             start = self._decorator(decorator)
             end = self._texts.index(LINE, self._range(decorator)[1]) + 1
             hidden[start:end] = b"\1" * (end - start)
+        for start, end in left_out:
+            hidden[start:end] = b"\1" * (end - start)
         parts: list[str] = []
         depth = 0
+        opening = ""
         for index in range(*self._range(node)):
             text = self._texts[index]
             if hidden[index] or (text == LINE and (not parts or parts[-1][0] == LINE)):
                 continue
             depth += (text == INDENT) - (text == DEDENT)
+            if semicolons:
+                if not parts or parts[-1][0] == LINE:
+                    opening = text
+                elif text == LINE and opening in BLOCKS:
+                    line, column = self._starts[index]
+                    if self._lines[line - 1][column : column + 1] == ";":
+                        text = ";"
             parts.append(text)
         while parts and parts[-1] == LINE:
             parts.pop()
-        return "\0".join((*parts, *[DEDENT] * depth))
+        return [*parts, *[DEDENT] * depth]
 
     def _range(self, node: ast.AST) -> tuple[int, int]:
         """Give the indices of a node's first token and of the one after its last."""
-        if not isinstance(node, (ast.stmt, ast.expr)):  # the module
+        if not isinstance(node, (ast.stmt, ast.expr, ast.arg)):  # the module
             return 0, len(self._texts)
         if isinstance(node, Definition) and node.decorator_list:
             first = self._decorator(node.decorator_list[0])

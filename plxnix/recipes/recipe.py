@@ -132,8 +132,13 @@ class Job:
         for lowered, rref in self._dependencies():
             if lowered.node is node:
                 return lowered, rref
+        # A pure stage sees further, through the attributes of its dependencies.
+        for dref, forms in self.lowering.lowered().items():
+            for number, lowered in enumerate(forms):
+                if lowered.node is node:
+                    return lowered, lowered.rref or self.run.work.selected[dref][number]
         raise Unexportable(
-            f"{self.dref} refers to {node.name}, which it does not depend on directly",
+            f"{self.dref} refers to {node.name}, which it does not depend on",
             "this is a defect of its recipe",
             self.dref,
         )
