@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plxnix import Build, DRef, RRef, mkdrv, mklens, realize1, repl, selfref
 from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeError, StoreError
@@ -438,3 +440,32 @@ def test_what_it_prints(lab: Lab) -> None:
         other = repl_realize(lab.closure(target))
         repl_cancel()
     assert repr(other) == f"<realization of {target}: ended>"
+
+
+@given(st.data())
+def test_law_of_pauses(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Wherever it stands still, continuing gives what `realize` gives, stage by stage."""
+    lab = Lab(tmp_path_factory.mktemp("store") / "store")
+    drefs: list[DRef] = []
+    for index in range(data.draw(st.integers(1, 5))):
+        below = sorted(data.draw(st.sets(st.integers(0, index - 1)))) if index else []
+        drefs.append(lab.stage(f"s{index}", *(drefs[one] for one in below)))
+    pauses = data.draw(st.sets(st.sampled_from(drefs)))
+    helper = repl_realize(lab.closure(drefs), list(pauses))
+    seen = []
+    while not helper.done:
+        assert helper.dref is not None
+        assert str(helper.dref.name) not in lab.runs
+        seen.append(helper.dref)
+        if data.draw(st.booleans()):
+            build = repl_build(helper)
+            (build.outpaths[0] / "out").write_text(helper.dref.name)
+            repl_continue(build.outpaths, helper=helper)
+        else:
+            repl_continue(helper=helper)
+    assert {*seen} == pauses
+    assert len(seen) == len(pauses)
+    found = repl_result(helper)
+    assert [[rref] for rref in found] == [helper.selected[dref] for dref in drefs]
+    assert lab.realize(drefs) == found
+    assert lab.leftovers() == []
