@@ -96,11 +96,13 @@ class Check:
         sandbox: str | None = None,
         nix: str = "auto",
         keep: str | os.PathLike[str] | None = None,
+        pause: bool = True,
     ) -> None:
         """Check the targets of a closure, or with `everything` all of its stages.
 
         `sandbox` is as for `realize`. `nix` is `auto` (build with Nix where it is present), `on`
-        (fail if it cannot be used) or `off`. Below the folder `keep` the trees are kept.
+        (fail if it cannot be used) or `off`. Below the folder `keep` the trees are kept. Without
+        `pause` the second build begins at once, so that a time of day in a result may not show.
 
         Raises `InvalidValue`, and `StoreError` if there is something at a place to keep a tree.
         """
@@ -110,6 +112,7 @@ class Check:
         self._everything = everything
         self._observer = observer or Observer()
         self._nix = nix
+        self._pause = pause
         self._keep = None if keep is None else Path(keep)
         self._rebuilder = Rebuilder()
         self._sandbox = sandbox
@@ -153,7 +156,7 @@ class Check:
         with ExitStack() as stack:
             started = time.time()
             first, took = self._trial(stack, work, derivation)
-            if asked or not free:
+            if self._pause and (asked or not free):
                 _await_next_second(started)
             again, took_again = self._trial(stack, work, derivation)
             if len(first) != len(again):
@@ -263,12 +266,13 @@ def check(
     sandbox: str | None = None,
     nix: str = "auto",
     keep: str | os.PathLike[str] | None = None,
+    pause: bool = True,
 ) -> list[Checked]:
     """Build the targets of a closure twice, and with Nix, and return what came of each.
 
     Arguments and errors are those of `Check`.
     """
-    return list(Check(closure, everything, observer, sandbox, nix, keep).run())
+    return list(Check(closure, everything, observer, sandbox, nix, keep, pause).run())
 
 
 def _inner(artifact: Artifact, dref: DRef, flat: str) -> Path:

@@ -36,7 +36,7 @@ def run(lab: Lab, tmp_path: Path) -> Run:
 
 def one(lab: Lab, dref: DRef) -> Checked:
     """Check a stage, with Nix."""
-    (found,) = check(lab.closure(dref), nix="on")
+    (found,) = check(lab.closure(dref), nix="on", pause=False)
     return found
 
 
@@ -99,7 +99,7 @@ class TestWithNix:
             registry=lab.registry,
         )
         top = execute('cat "$d" > "$out"', d=dref, registry=lab.registry)
-        below, found = check(lab.closure(top), everything=True, nix="on")
+        below, found = check(lab.closure(top), everything=True, nix="on", pause=False)
         assert (below.known, below.builds) == (True, ())
         assert below.without_nix == "it is a build of Nix"
         assert found.same
@@ -131,7 +131,7 @@ class TestWithNix:
         """Where Nix cannot be used the check goes on without it, and says why."""
         monkeypatch.setenv("NIX_REMOTE", "unix:///no/such/socket")
         dref = run('echo > "$out"')
-        (found,) = check(lab.closure(dref))
+        (found,) = check(lab.closure(dref), pause=False)
         assert found.same
         assert "/no/such/socket" in found.without_nix
         with pytest.raises(ExportError, match="cannot run the programs"):

@@ -59,7 +59,7 @@ class TestNatively:
         """Equal builds are equal; what they depend on is realized, and they are not published."""
         below = mkfile("below", "x", registry=lab.registry)
         dref = execute('cat "$below/below" > "$out"', below=below, registry=lab.registry)
-        (found,) = check(lab.closure(dref), nix="off")
+        (found,) = check(lab.closure(dref), nix="off", pause=False)
         assert [one.builder for one in found.builds] == [FIRST, AGAIN]
         assert len({one.hash for one in found.builds}) == 1
         assert found.same
@@ -84,11 +84,11 @@ class TestNatively:
         switch.write_text("1")
         dref = execute(f'cat {switch} > "$out"', registry=lab.registry)
         rref = lab.realize(dref, sandbox="off")
-        (found,) = check(lab.closure(dref), nix="off", sandbox="off")
+        (found,) = check(lab.closure(dref), nix="off", sandbox="off", pause=False)
         assert found.same
         assert (found.builds[-1].builder, found.builds[-1].rref) == (STORE, rref)
         switch.write_text("2")
-        (found,) = check(lab.closure(dref), nix="off", sandbox="off")
+        (found,) = check(lab.closure(dref), nix="off", sandbox="off", pause=False)
         assert [one.difference is None for one in found.builds] == [True, True, False]
         assert not found.same
 
@@ -97,7 +97,7 @@ class TestNatively:
         contents = iter("abbcc")
         dref = lab.stage("code", content=lambda _: next(contents))
         lab.realize(dref)
-        (found,) = check(lab.closure(dref))
+        (found,) = check(lab.closure(dref), pause=False)
         assert found.free == found.without_nix == "its realizer is Python code"
         assert [one.difference is None for one in found.builds] == [True, True, False]
         assert found.same
@@ -106,7 +106,7 @@ class TestNatively:
     def test_several_results(self, lab: Lab) -> None:
         """Each result of a run is compared with its counterpart."""
         dref = lab.stage("two", content=["a", "b"], matcher=match_latest(2))
-        (found,) = check(lab.closure(dref))
+        (found,) = check(lab.closure(dref), pause=False)
         assert [(one.builder, one.output) for one in found.builds] == [
             *((FIRST, 0), (AGAIN, 0), (FIRST, 1), (AGAIN, 1))
         ]
@@ -121,7 +121,8 @@ class TestNatively:
         code = lab.stage("code", content=lambda _: next(contents))
         top = execute('cat "$fetch" > "$out"', fetch=fetch, code=code, registry=lab.registry)
         found = {
-            str(one.dref.name): one for one in check(lab.closure(top), everything=True, nix="off")
+            str(one.dref.name): one
+            for one in check(lab.closure(top), everything=True, nix="off", pause=False)
         }
         assert list(found) == ["file", "code", "execute"]
         assert found["file"].known
@@ -135,7 +136,7 @@ class TestNatively:
         file = tmp_path / "file"
         file.write_text("contents")
         fetch = fetchlocal(Hash.of_file(file).hex, file, mode="", registry=lab.registry)
-        (found,) = check(lab.closure(fetch))
+        (found,) = check(lab.closure(fetch), pause=False)
         assert len(found.builds) == 2
         assert found.without_nix == "its hash is given"
 
@@ -143,7 +144,7 @@ class TestNatively:
         """A stage that fails is an error, and leaves nothing but its log."""
         dref = execute("echo why; exit 3", registry=lab.registry)
         with pytest.raises(BuildFailed, match="exited with 3") as caught:
-            check(lab.closure(dref), nix="off")
+            check(lab.closure(dref), nix="off", pause=False)
         assert os.path.exists(caught.value.log)
         assert lab.leftovers() == []
 
@@ -156,7 +157,7 @@ class TestNatively:
         (own / "file").write_text("x")
         (own / "file").chmod(0o640)
         dref = mkdrv({"name": "own"}, match_latest(), lambda *_: [own], lab.registry)  # type: ignore[call-arg]
-        (found,) = check(lab.closure(dref))
+        (found,) = check(lab.closure(dref), pause=False)
         assert found.same
         assert (own / "file").stat().st_mode & 0o777 == 0o640
 
@@ -165,7 +166,7 @@ class TestNatively:
         dref = execute(
             'mkdir -p "$out/d"; date +%s%N > "$out/d/f"; ln -s d "$out/l"', registry=lab.registry
         )
-        check(lab.closure(dref), nix="off", keep=tmp_path / "kept")
+        check(lab.closure(dref), nix="off", keep=tmp_path / "kept", pause=False)
         place = tmp_path / "kept" / f"execute-{dref.dhash[:12]}"
         one, two = place / "native", place / "native-again"
         assert (one / "d" / "f").read_text() != (two / "d" / "f").read_text()
