@@ -15,6 +15,7 @@ from plxnix import DRef, execute, selfref
 from plxnix.builders.namespaces import HOST_PATHS
 from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
+from plxnix.export.importing import import_graph
 from plxnix.export.lock import lock
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
@@ -87,6 +88,27 @@ def test_the_same_bytes(
     for output, path in nix["outputs"].items():
         assert nar_hash(top / output) == nar_hash(path), output
     assert nar_hash(lab.store.path(rrefs[1])) == nar_hash(lab.store.record(rrefs[1]).nix["path"])
+
+
+def test_imported(nix_env: NixEnv, bubblewrap: str, lab: Lab, run: Run, tmp_path: Path) -> None:
+    """What was built here goes into the Nix store, each output to its path; Nix builds nothing."""
+    del bubblewrap
+    below = library(run, tmp_path, ["out", "dev", "man"])
+    above = run(f"cat {below}/dev/include/x.h > $out; echo $dev >> $out", name="above",
+                dev=below / "dev" / "lib")  # fmt: skip
+    closure = lab.closure(above)
+    lab.realize(above, sandbox="on")
+    graph = ExportGraph(closure)
+    handed = {one.path: one.fresh for one in import_graph(graph)}
+    (rref,) = lab.store.realizations(below)
+    paths = lab.store.record(rref).nix["outputs"]
+    assert {handed[path] for path in paths.values()} == {True}
+    said = nix_env.run("nix-store", "--query", "--references", paths["dev"]).stdout.split()
+    assert said == [paths["out"]]
+    file = tmp_path / "default.nix"
+    file.write_text(expression(graph, "a test"))
+    dry = nix_env.run("nix-build", file, "--dry-run", "-A", "stages.library.all")
+    assert "will be built" not in dry.stderr
 
 
 def test_links(nix_env: NixEnv, lab: Lab, run: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from plxnix.export.graph import ExportGraph
 from plxnix.model import selfref
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
+from tests.http_server import Answer, Server
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
@@ -208,6 +209,33 @@ class TestHash:
         assert f'write hash="{got}"' in str(caught.value)
         assert lab.store.realizations(wrong) == []
         assert lab.leftovers() == []
+
+    def test_the_network(self, lab: Lab, run: Run, bubblewrap: str, tmp_path: Path) -> None:
+        """It reaches servers, by the names and certificates that this machine has; others do not.
+
+        What it makes is there afterwards: once is enough.
+        """
+        del bubblewrap
+        body = os.urandom(20).hex().encode()
+        with Server() as server:
+            server.answer("/x", Answer(body))
+            script = (
+                f"exec 3<> /dev/tcp/localhost/{server.port}; printf 'GET /x HTTP/1.0\\r\\n\\r\\n' >&3; "
+                "sed '1,/^\\r$/d' <&3 > $out; grep -q 'hosts: files dns' /etc/nsswitch.conf"
+            )
+            for path in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
+                if os.path.exists(path):
+                    script += f"; test -s {path}"
+            digest = Hash.of_bytes(body).sri
+            dref = run(script, name="fetched", hash=digest, hash_mode="flat")
+            with pytest.raises(BuildFailed):
+                lab.realize(run(script, name="other", salt=str(tmp_path)), sandbox="on")
+            assert server.requests == []
+            for _ in range(2):
+                rref = lab.realize(dref, sandbox="on")
+            assert len(server.requests) == 1
+        assert Path(lab.store.path(rref), "fetched").read_bytes() == body
+        assert lab.store.record(rref).nix["sandboxed"] is True
 
     def test_trees(self, lab: Lab, run: Run, sandbox: str, tmp_path: Path) -> None:
         """By default the hash is that of the NAR; the path does not depend on the command."""
