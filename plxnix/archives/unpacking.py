@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from plxnix.archives.forerunner import is_of_forerunner, unpack_forerunner
 from plxnix.archives.form import FORMAT, HEAD, LOG, SMALL
 from plxnix.builders.archive import Limits, opened
 from plxnix.builders.archive_members import Budget, Member, RuleBroken, shown
@@ -48,7 +49,8 @@ def sunpack(
     The archive is not trusted: each config has to have the hash of its reference, and each
     realization that of its config, context and artifacts, before it is published, dependencies
     first. Nothing but the store is written. What is there already is passed over, so that unpacking
-    is resumed by doing it again. The form is found in the contents, not in the name.
+    is resumed by doing it again. The form is found in the contents, not in the name. What
+    Pylightnix has packed is read as well: see `forerunner`.
 
     Raises `ArchiveError` for what is no archive of a closure, or damaged; `HostileArchive` for a
     member that has no place in one, and over `limits`; `StoreError` if the store cannot be
@@ -73,6 +75,8 @@ def sunpack(
                     name = member.name
                     arriving.member(member)
             return arriving.finish()
+        except _OfForerunner:
+            return unpack_forerunner(path, store, bounds, progress)
         except RuleBroken as broken:
             culprit = name if broken.member is None else broken.member
             raise HostileArchive(
@@ -96,6 +100,10 @@ def sunpack(
             arriving.close()
 
 
+class _OfForerunner(Exception):
+    """The archive is one of Pylightnix."""
+
+
 class _Arriving:
     """Takes the members of one archive in their order."""
 
@@ -116,12 +124,12 @@ class _Arriving:
 
     def member(self, member: Member) -> None:
         """Take one member; raise `RuleBroken` if it has no place here, or what is wrong with it."""
-        if member.kind != "file" or member.sparse:
-            raise RuleBroken("it is no plain file")
         parts = [part.decode("utf-8", "replace") for part in member.path]
         if self._roots is None:
             self._head(member, parts)
             return
+        if member.kind != "file" or member.sparse:
+            raise RuleBroken("it is no plain file")
         dref = dref_of(parts[0]) if len(parts) == 2 else None
         if dref is None:
             raise RuleBroken("its name is not that of a part of a closure")
@@ -135,7 +143,9 @@ class _Arriving:
         self._part(RRef(rref), kind, member)
 
     def _head(self, member: Member, parts: list[str]) -> None:
-        if parts != [HEAD]:
+        if is_of_forerunner(parts):
+            raise _OfForerunner
+        if parts != [HEAD] or member.kind != "file":
             raise ArchiveError(
                 f"archive '{self._archive}' is not that of a closure: it starts with "
                 f"{shown(member.name)}",

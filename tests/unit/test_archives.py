@@ -279,6 +279,80 @@ def test_artifacts_have_to_be_a_folder(source: Store, target: Store, tmp_path: P
     assert left(target) == []
 
 
+# -- archives of Pylightnix ----------------------------------------------------------------------
+
+
+def forerunner(file: Path, **changes: object) -> None:
+    """Write an archive as Pylightnix does: two derivations, three realizations."""
+    below, above = f"{'1' * 32}-below", f"{'2' * 32}-above"
+    runs = ["a" * 32, "b" * 32]
+    context = {f"dref:{below}": [f"rref:{runs[1]}-{below}"]}
+    entries: dict[str, object] = {
+        f"{above}/config.json": {
+            "name": "above",
+            "data": [f"dref:{below}", "data.txt"],
+            "out": ["__self__", "out.txt"],
+        },
+        f"{above}/{'c' * 32}/context.json": context,
+        f"{above}/{'c' * 32}/out.txt": b"out",
+        f"{above}/{'c' * 32}/__buildstart__.txt": b"240131-10:00:00:500000+0000",
+        f"{above}/{'c' * 32}/__buildstop__.txt": b"240131-10:00:02:000000+0000",
+        f"{below}/config.json": {"name": "below"},
+        **{f"{below}/{run}/context.json": {} for run in runs},
+        **{f"{below}/{run}/data.txt": run.encode() for run in runs},
+        **changes,
+    }
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, value in entries.items():
+            if value is not None:
+                data = value if isinstance(value, bytes) else json.dumps(value, indent=4)
+                archive.writestr(f"store-v0/{name}", data)
+
+
+def test_archives_of_pylightnix(target: Store, tmp_path: Path) -> None:
+    """Its realizations get new hashes, keep contexts and times, and lose what is no artifact."""
+    forerunner(tmp_path / "p.zip")
+    (above, alone) = sorted(sunpack(tmp_path / "p.zip", target), key=lambda rref: rref.name)
+    assert (above.name, alone.name) == ("above", "below")
+    record = target.record(above)
+    ((below, (selected,)),) = record.context.items()
+    assert selected != alone
+    assert target.config(above.dref)["data"] == [below, "data.txt"]
+    assert target.config(above.dref).promises == (("out.txt",),)
+    assert files(target, above) == {"out.txt": b"out"}
+    assert files(target, selected) == {"data.txt": b"b" * 32}
+    assert (record.started, record.stopped) == (1706695200.5, 1706695202.0)
+    assert left(target) == ["above", "below"]
+    assert sunpack(tmp_path / "p.zip", target) == sorted([above, alone])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (f"{'1' * 32}-below/config.json", None, "which is not in it"),
+        (f"{'1' * 32}-below/config.json", b"{", "cannot be read"),
+        (f"{'1' * 32}-below/config.json", [], "no object"),
+        (f"{'1' * 32}-below/config.json", {"name": "a/b"}, "cannot be taken over"),
+        (f"{'1' * 32}-below/config.json", {"x": f"dref:{'2' * 32}-above"}, "on itself"),
+        (f"{'2' * 32}-above/{'c' * 32}/context.json", {}, "lacks dref:"),
+        (f"{'2' * 32}-above/{'c' * 32}/context.json", {"x": []}, "which is not in it"),
+        (
+            f"{'2' * 32}-above/{'c' * 32}/context.json",
+            {f"dref:{'1' * 32}-below": ["rref:x"]},
+            "has rref:x",
+        ),
+    ],
+)
+def test_damaged_archives_of_pylightnix(
+    target: Store, tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    """What is missing or damaged in it is named; nothing half is left."""
+    forerunner(tmp_path / "p.zip", **{name: value})
+    with pytest.raises(ArchiveError, match=said):
+        sunpack(tmp_path / "p.zip", target)
+    assert "above" not in left(target)
+
+
 @pytest.mark.parametrize("key", ["../../evil", "/evil", "sha256-00/../../../evil"])
 def test_records_cannot_lead_out(source: Store, target: Store, tmp_path: Path, key: str) -> None:
     """What a record tells of contents makes no link outside of its folder."""
