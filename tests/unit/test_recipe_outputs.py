@@ -220,7 +220,8 @@ class TestHash:
         with Server() as server:
             server.answer("/x", Answer(body))
             script = (
-                f"exec 3<> /dev/tcp/localhost/{server.port}; printf 'GET /x HTTP/1.0\\r\\n\\r\\n' >&3; "
+                f"exec 3<> /dev/tcp/localhost/{server.port}; "
+                "printf 'GET /x HTTP/1.0\\r\\n\\r\\n' >&3; "
                 "sed '1,/^\\r$/d' <&3 > $out; grep -q 'hosts: files dns' /etc/nsswitch.conf"
             )
             for path in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
