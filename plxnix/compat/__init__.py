@@ -1,0 +1,1 @@
+"""The interfaces of the forerunner, on top of this package."""

@@ -1,0 +1,67 @@
+"""Archives and copying with the signatures of Pylightnix: see `plxnix.archives`.
+
+No `apack` is needed. A name that has not the suffix of an archive that can be written is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+
+from plxnix.archives import spack as native_spack
+from plxnix.archives import sunpack as native_sunpack
+from plxnix.compat.pylightnix.errors import check, door
+from plxnix.compat.pylightnix.storage import store_of
+from plxnix.compat.pylightnix.types import DRef, Path, RRef, StorageSettings
+from plxnix.store.copying import copyclosure as native_copyclosure
+
+
+def _program(name: str) -> str:
+    found = shutil.which(os.environ.get(f"PYLIGHTNIX_{name.upper()}", name))
+    check(found, f"the program {name} is not here", "nothing of plxnix needs it")
+    return str(found)
+
+
+def APACK() -> str:  # noqa: N802
+    """Return the path of apack, which plxnix does not use."""
+    return _program("apack")
+
+
+def AUNPACK() -> str:  # noqa: N802
+    """Return the path of aunpack, which plxnix does not use."""
+    return _program("aunpack")
+
+
+@door()
+def spack(roots: list[RRef], out: Path, S: StorageSettings | None = None) -> None:  # noqa: N803
+    """Write realizations and all that they were made from into an archive."""
+    native_spack(roots, out, store_of(S))
+
+
+@door()
+def sunpack(archive: Path, S: StorageSettings | None = None) -> None:  # noqa: N803
+    """Bring the realizations of an archive into a store."""
+    native_sunpack(archive, store_of(S))
+
+
+def deref_(ctxr: RRef, dref: DRef, S: StorageSettings | None) -> list[RRef]:  # noqa: N803
+    """Return what was selected for `dref` where `ctxr` was made; itself for its own derivation."""
+    from plxnix.compat.pylightnix.core import rref2dref, rrefctx
+
+    if dref == rref2dref(ctxr):
+        return [ctxr]
+    return list(rrefctx(ctxr, S)[dref] or [])
+
+
+@door()
+def copyclosure(
+    rrefs_S: Iterable[RRef],  # noqa: N803
+    S: StorageSettings | None,  # noqa: N803
+    D: StorageSettings | None = None,  # noqa: N803
+) -> None:
+    """Copy realizations and all that they were made from out of the store `S` into `D`."""
+    native_copyclosure(list(rrefs_S), store_of(S), store_of(D))
+
+
+__all__ = ["APACK", "AUNPACK", "copyclosure", "deref_", "spack", "sunpack"]

@@ -1,0 +1,72 @@
+"""The errors of plxnix as this layer raises them: of the same class, and `AssertionError` too.
+
+Pylightnix guards its functions by `assert`, and its users catch that. `door()` stands around each
+function here and translates what comes out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NoReturn
+
+from plxnix import errors
+from plxnix.errors import BuildFailed, InvalidValue, NotInStore, PlxnixError
+
+
+@cache
+def asserting(kind: type[PlxnixError]) -> type[PlxnixError]:
+    """Return the class that is `kind` and `AssertionError` as well."""
+    if issubclass(kind, AssertionError):
+        return kind
+    # A derivation that is not there was a file that is not there.
+    more = (FileNotFoundError,) if issubclass(kind, NotInStore) else ()
+    made = type(kind.__name__, (kind, *more, AssertionError), {"__module__": __name__})
+    assert_kind: type[PlxnixError] = made
+    return assert_kind
+
+
+def __getattr__(name: str) -> Any:
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, PlxnixError):
+        return asserting(kind)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def translated(error: PlxnixError) -> BaseException:
+    """Return what this layer raises for an error: a realizer's own exception, or the same class."""
+    if isinstance(error, BuildFailed) and error.__cause__ is not None:
+        return error.__cause__
+    kind = asserting(type(error))
+    if kind is type(error):
+        return error
+    new = kind.__new__(kind)
+    new.args = error.args
+    new.__dict__.update(error.__dict__)
+    return new
+
+
+@contextmanager
+def door() -> Iterator[None]:
+    """Translate the errors that leave the block; as a decorator, those that leave the function."""
+    try:
+        yield
+    except PlxnixError as error:
+        other = translated(error)
+        if other is error:
+            raise
+        raise other from other.__cause__ or (error.__cause__ if other is not error else None)
+
+
+def refuse(message: str, hint: str = "", kind: type[PlxnixError] = InvalidValue) -> NoReturn:
+    """Raise an error of `kind` that is an `AssertionError` as well."""
+    raise asserting(kind)(message, hint)
+
+
+def check(
+    condition: object, message: str, hint: str = "", kind: type[PlxnixError] = InvalidValue
+) -> None:
+    """Raise an error of `kind` unless the condition holds."""
+    if not condition:
+        refuse(message, hint, kind)
