@@ -138,6 +138,19 @@ class NixEnv:
         command = ("nix-instantiate", os.fspath(expression), *selection, *options)
         return self.run(*command).stdout.splitlines()[-1].partition("!")[0]
 
+    def collect(self) -> None:
+        """Collect the garbage of the store, which has to be private.
+
+        Nix looks for roots in all processes of the machine, and fails if one ends meanwhile; then
+        it is tried again.
+        """
+        if not self.private:
+            raise NixUnavailable("the garbage of a shared store is not for tests to collect")
+        for _ in range(5):
+            if self.run("nix-store", "--gc", check=False).returncode == 0:
+                return
+        self.run("nix-store", "--gc")
+
     def evaluate(self, expression: str, *options: str) -> str:
         """Evaluate Nix text strictly with `nix-instantiate` and return the value as JSON text.
 

@@ -251,7 +251,7 @@ def collect_nix(nix_env: NixEnv) -> None:
     """Collect the garbage of the private Nix store."""
     if not nix_env.private:
         pytest.skip("the Nix store is shared")
-    nix_env.run("nix-store", "--gc")
+    nix_env.collect()
 
 
 class TestRoots:
@@ -306,7 +306,14 @@ class TestRoots:
         """Verification tells of a missing root, then of what is gone; realizing anew repairs."""
         dref = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
         rref = lab.realize(dref)
+        collect_nix(nix_env)
         root = Path(lab.store.layout.nix_root(rref))
+        (known,) = [
+            one for one in Path("/nix/var/nix/gcroots/auto").iterdir() if one.readlink() == root
+        ]
+        known.unlink()
+        (damage,) = verify(lab.store)
+        assert "does not know" in damage.message
         root.unlink()
         (damage,) = verify(lab.store)
         assert (damage.kind, damage.path) == ("nix", str(root))
@@ -409,7 +416,7 @@ def test_checked(lab: Lab, place: Path) -> None:
     dref = execute(f'{hello}/bin/hello > "$out"', name="said", registry=lab.registry)
     found = {one.dref: one for one in Check(lab.closure(dref), everything=True).run()}
     assert all(one.same for one in found.values())
-    assert found[hello].without_nix == "Nix has built it"
+    assert "Nix" in found[hello].without_nix
     assert found[dref].without_nix == ""
     assert {one.builder for one in found[dref].builds} == {"native", "native again", "nix"}
 

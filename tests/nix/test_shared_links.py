@@ -93,7 +93,7 @@ class TestHardLinks:
         assert (state(path), path.stat().st_nlink) == (before, 1)
         nix_env.run("nix-store", "--verify-path", path)
         again = Path(near.store.path(near.realize(dref)), "x")
-        nix_env.run("nix-store", "--gc")
+        nix_env.collect()
         assert not path.exists()
         assert again.read_bytes() == body
         assert list(verify(near.store)) == []
@@ -161,6 +161,22 @@ class TestHardLinks:
         assert (path.stat().st_nlink, own.stat().st_nlink) == (1, 1)
         assert own.stat().st_mode & 0o777 == 0o644
         own.unlink()
+
+    def test_frozen_links_only(self, tmp_path: Path) -> None:
+        """A link to the twin is kept if nothing has to be changed; else it becomes a copy."""
+        twin, made = tmp_path / "twin", tmp_path / "made"
+        for folder_ in (twin, made):
+            folder_.mkdir()
+        for name, mode, time in (("fits", 0o444, 1), ("old", 0o444, 5), ("open", 0o644, 1)):
+            (twin / name).write_text(name)
+            (twin / name).chmod(mode)
+            os.utime(twin / name, (time, time))
+            os.link(twin / name, made / name)
+        tree.freeze(os.fspath(made), os.fspath(twin))
+        linked = {one.name for one in made.iterdir() if one.stat().st_nlink > 1}
+        assert linked == {"fits"}
+        assert (twin / "old").stat().st_mtime == 5
+        assert (twin / "open").stat().st_mode & 0o777 == 0o644
 
 
 class TestByHash:
@@ -235,7 +251,7 @@ class TestAdding:
         rref = lab.realize(fetch_stage(lab, url, body))
         path = Path(fixed_path("data", Hash.of_bytes(body)))
         if nix_env.private:
-            nix_env.run("nix-store", "--gc")
+            nix_env.collect()
         expression = tmp_path / "fetch.nix"
         expression.write_text(
             f'import <nix/fetchurl.nix> {{ url = "{url}"; '
@@ -246,7 +262,7 @@ class TestAdding:
         main_status = _command("--store", os.fspath(lab.root), "rm", "-y", str(rref))
         assert main_status == 0
         if nix_env.private:
-            nix_env.run("nix-store", "--gc")
+            nix_env.collect()
             assert not path.exists()
         assert lab.leftovers() == []
 
