@@ -38,8 +38,12 @@ class SourceFailed(Exception):
 
 
 class Reply(Protocol):
-    """What a source answers. `headers` has lower-case names; `pieces` raises `SourceFailed`."""
+    """What a source answers. `headers` has lower-case names; `pieces` raises `SourceFailed`.
 
+    `url` is where it comes from in the end; it may hold credentials.
+    """
+
+    url: str
     status: int
     headers: dict[str, str]
 
@@ -120,7 +124,7 @@ class Transport:
             raise SourceFailed("the URL is malformed") from None
         except HTTPError as error:
             raise _failed(error) from None
-        return _HttpReply(response)
+        return _HttpReply(response, url)
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         import urllib3
@@ -143,7 +147,8 @@ class Transport:
 class _HttpReply:
     """The reply of a server."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
+        self.url = url
         self._response = response
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
@@ -171,6 +176,8 @@ class _FileReply:
 
     def __init__(self, url: str) -> None:
         from urllib.request import url2pathname
+
+        self.url = url
 
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):

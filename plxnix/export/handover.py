@@ -19,6 +19,7 @@ from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import fixed_path, sanitise_name
 from plxnix.recipes.fetch import Fetch
+from plxnix.recipes.pypi import PythonPackage
 from plxnix.recipes.recipe import FIELD
 from plxnix.store import Store
 
@@ -51,7 +52,7 @@ def add(store: Store, rref: RRef) -> Handed:
         place = os.path.join(store.path(rref), rref.name if store.record(rref).flat else "")
         predicted = fixed_path(rref.name, fixed, recursive)
         return _add(rref, predicted, place.rstrip("/"), recursive, fixed.algorithm, fixed.sri)
-    if config.get(FIELD) != Fetch.kind or config["mode"]:
+    if config.get(FIELD) not in (Fetch.kind, PythonPackage.kind) or config["mode"]:
         return add_pin(store, rref)
     fixed = Hash.parse(config["hash"])
     predicted = fixed_path(sanitise_name(config["filename"]), fixed)

@@ -5,6 +5,7 @@ from plxnix.recipes.fetch import fetchlocal, fetchurl
 from plxnix.recipes.files import mkfile, mknode
 from plxnix.recipes.git import fetchgit
 from plxnix.recipes.nix_build import nix_build
+from plxnix.recipes.pypi import fetchpypi
 from plxnix.recipes.tree import fetchtree
 from plxnix.recipes.unpack import unpack
 
@@ -12,6 +13,7 @@ __all__ = [
     "execute",
     "fetchgit",
     "fetchlocal",
+    "fetchpypi",
     "fetchtree",
     "fetchurl",
     "mkfile",

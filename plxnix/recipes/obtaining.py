@@ -19,11 +19,16 @@ def note(job: Job) -> Callable[[str], None]:
 
 
 def obtain(
-    job: Job, urls: Sequence[str], file: Path, digest: Hash | None, via: str | None = None
+    job: Job,
+    urls: Sequence[str] | Callable[[], Sequence[str]],
+    file: Path,
+    digest: Hash | None,
+    via: str | None = None,
 ) -> dict[str, str]:
     """Take a file from this store or Nix's if they have it, else download or resume its download.
 
-    `digest` is the file's hash, None if it is not known; `via` says who downloads (see `Fetch`).
+    `urls` may be found out when they are needed. `digest` is the file's hash, None if it is not
+    known; `via` says who downloads (see `Fetch`).
     Returns what the record says of it: the `root` that keeps it in the Nix store, if it was put
     there. Raises what `download` raises.
     """
@@ -32,6 +37,8 @@ def obtain(
     name = sanitise_name(job.config["filename"])
     if digest is not None and have(job, name, file, digest):
         return {}
+    if callable(urls):
+        urls = urls()
     if digest is not None and nix_fetch.by_nix(via):
         nix_fetch.fetch_file(job, urls, file, digest)
         _forget(job)
