@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plxnix import Build, DRef, RRef, execute, nix_build
+from plxnix import Build, DRef, RRef, autostage, execute, nix_build
 from plxnix.checking import Check
 from plxnix.cli import main
 from plxnix.errors import (
@@ -28,10 +28,12 @@ from plxnix.export.register import register
 from plxnix.model import selfref
 from plxnix.nix import tools
 from plxnix.nix.evaluation import forget
+from plxnix.nix.nar import nar_hash
 from plxnix.store.copying import copyclosure
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
 from plxnix.store.verify import verify
+from tests.conftest import missing
 from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
@@ -377,6 +379,33 @@ class TestDependents:
         )
         with pytest.raises(Exception, match="promised bin/other"):
             lab.realize(dref)
+
+    @pytest.mark.usefixtures("bubblewrap")
+    def test_a_pure_stage(self, nix_env: NixEnv, lab: Lab, place: Path, mark: str) -> None:
+        """A pure stage runs the program in the sandbox, and gives what `nix-build` gives."""
+        if not Path("/usr/bin/python3").exists():
+            missing("there is no /usr/bin/python3 here")
+        below = nix_build(
+            file=place,
+            attribute="pair.hello",
+            program=[selfref, "bin", "hello"],
+            registry=lab.registry,
+        )
+
+        @autostage(pure=True, hello=below, out=[selfref, "out"])
+        def stage(hello: Any, out: Path) -> None:
+            import subprocess
+
+            program = hello.program
+            out.write_text(f"{program} {subprocess.check_output([program], text=True)}")
+
+        dref = stage(lab.registry)
+        rref = lab.realize(dref, sandbox="on")
+        assert (Path(lab.store.path(rref)) / "out").read_text().endswith(f" {mark} hello\n")
+        exported = place.parent / "pure.nix"
+        exported.write_text(expression(ExportGraph(lab.closure(dref)), "plxnix export"))
+        built = nix_env.build(exported)
+        assert nar_hash(built)[0].sri == lab.store.record(rref).nar_hash
 
     @pytest.mark.usefixtures("bubblewrap")
     @pytest.mark.parametrize("sandbox", ["on", "off"])
