@@ -144,7 +144,7 @@ def _lands(session: Session) -> upkeep.Keep:
     store = session.store(create=True)
 
     def keep(source: LockedSource, fetched: Fetched) -> None:
-        recipe = Tree() if source.unpack else Fetch()
+        recipe = Tree("native") if source.unpack else Fetch("native")
         progress = Progress(session.console)
         try:
             land(store, source.config({}), recipe, fetched.file, fetched.url, progress)

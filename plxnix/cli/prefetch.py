@@ -114,10 +114,10 @@ def _land(
     recipe: Realizer
     if fetched.tree is not None:
         configs = [tree_config([url], fetched.hash, fetched.archive, name or NAME)]
-        recipe = Tree()
+        recipe = Tree("native")
     else:
         file = fetched.file.name
-        configs, recipe = [fetch_config(file, [url], fetched.hash, "")], Fetch()
+        configs, recipe = [fetch_config(file, [url], fetched.hash, "")], Fetch("native")
         if is_archive(file):  # fetchurl unpacks it where nothing else is said.
             configs.append(fetch_config(file, [url], fetched.hash))
     progress = Progress(session.console)
