@@ -72,6 +72,9 @@ class Pure(Recipe):
     def make(self, job: Job) -> Artifact:
         """Run the program."""
         # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
+        inputs = _Inputs(job.config, job.lowering)
+        inputs.data()
+        job.further = sorted(inputs.stages - {*job.config.dependencies})
         return job.build(self.lower(job.config, job.lowering))
 
 
@@ -136,6 +139,7 @@ class _Inputs:
 
     def __init__(self, config: Config, lowering: Lowering) -> None:
         self.paths: dict[Text, int] = {}
+        self.stages: set[DRef] = set()
         self._config = config
         self._lowering = lowering
         self._multiple = config.get(MULTIPLE) is True
@@ -158,7 +162,7 @@ class _Inputs:
         if isselfpath(value) or value == [selfref]:
             return {"$out": value[1:]} if own is None else self._path(own.at(value[1:]))
         if isrefpath(value):
-            forms = self._lowering.of(DRef(value[0]))
+            forms = self._forms(DRef(value[0]))
             return self._one_or_all([self._path(form.at(value[1:])) for form in forms])
         if isinstance(value, list):
             return [self._show(item, own) for item in value]
@@ -169,6 +173,10 @@ class _Inputs:
             return {"$object": [list(pair) for pair in shown.items()]} if ours else shown
         return value
 
+    def _forms(self, dref: DRef) -> tuple[Lowered, ...]:
+        self.stages.add(dref)
+        return self._lowering.of(dref)
+
     def _path(self, path: Text) -> dict[str, int]:
         return {"$path": self.paths.setdefault(path, len(self.paths))}
 
@@ -176,7 +184,7 @@ class _Inputs:
         return found[0] if len(found) == 1 and not self._multiple else found
 
     def _dependency(self, dref: DRef) -> Any:
-        found = [{"$stage": self._stage(form)} for form in self._lowering.of(dref)]
+        found = [{"$stage": self._stage(form)} for form in self._forms(dref)]
         return self._one_or_all(found)
 
     def _stage(self, form: Lowered) -> int:

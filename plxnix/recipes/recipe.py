@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,6 +91,8 @@ class Job:
         self.context = context
         self.arguments = arguments
         self.config = store.config(dref)
+        #: Dependencies of dependencies that the stage reads, too.
+        self.further: Sequence[DRef] = ()
         self.lowering = _lowering(run.work)
 
     @property
@@ -132,11 +134,6 @@ class Job:
         for lowered, rref in self._dependencies():
             if lowered.node is node:
                 return lowered, rref
-        # A pure stage sees further, through the attributes of its dependencies.
-        for dref, forms in self.lowering.lowered().items():
-            for number, lowered in enumerate(forms):
-                if lowered.node is node:
-                    return lowered, lowered.rref or self.run.work.selected[dref][number]
         raise Unexportable(
             f"{self.dref} refers to {node.name}, which it does not depend on",
             "this is a defect of its recipe",
@@ -144,8 +141,9 @@ class Job:
         )
 
     def _dependencies(self) -> Iterator[tuple[Lowered, RRef]]:
-        """Yield the direct dependencies as Nix sees them, with what was selected for each."""
-        for dref, rrefs in self.context.items():
+        """Yield the dependencies as Nix sees them, with what was selected for each."""
+        further = {dref: self.run.work.selected[dref] for dref in self.further}
+        for dref, rrefs in (*self.context.items(), *further.items()):
             for number, lowered in enumerate(self.lowering.of(dref)):
                 yield lowered, lowered.rref or rrefs[number]
 

@@ -47,8 +47,10 @@ let
       extensions = self.pythonPackagesExtensions;
     };
 
-    python3.withPackages =
-      select: run "python3-env" { packages = select self.python3Packages; } "mkdir -p $out/bin";
+    python3 = programs "python3" // {
+      withPackages =
+        select: run "python3-env" { packages = select self.python3Packages; } "mkdir -p $out/bin";
+    };
 
     bubblewrap = empty "bubblewrap";
     git = empty "git";
