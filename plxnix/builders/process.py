@@ -61,12 +61,15 @@ def run_process(
     folder: str,
     write_log: Callable[[bytes], object],
     descriptors: Sequence[int] = (),
+    keeper: bool = False,
 ) -> None:
     """Run the builder of `stage` in `folder` and wait for it and all it started.
 
     `environment` is the derivation's; it wins over what every builder gets. Standard input is
     empty; standard output and error go to `write_log` in pieces as they come; `descriptors` stay
-    open for it. Whatever is still running in the builder's session when it exits is killed. Raises
+    open for it. Whatever is still running in the builder's session when it exits is killed. A
+    `keeper` is a program that runs the builder as its child and ends when that does; if it has to
+    be stopped, the child is killed first, so that nobody writes to the folder afterwards. Raises
     `BuildFailed` if it cannot be started or does not exit with 0.
     """
     import subprocess
@@ -94,6 +97,8 @@ def run_process(
         _pump(process, write_log)
         status = process.wait()
     finally:
+        if keeper and process.poll() is None:
+            _kill_children(process)
         _kill_session(process.pid)
         process.wait()
         if process.stdout is not None:
@@ -139,6 +144,23 @@ def _waiting(descriptor: int) -> int:
 
     count = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0")
     return int.from_bytes(count, sys.byteorder)
+
+
+def _kill_children(process: subprocess.Popen[bytes]) -> None:
+    """Kill the children of a process, and give it time to see that and to end."""
+    import subprocess
+
+    try:
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            children = file.read().split()
+    except OSError:
+        return  # This kernel does not say.
+    for child in children:
+        # It cannot be another of that number, as its parent has not waited for it yet.
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(int(child), signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(5 if children else 0)
 
 
 def _kill_session(leader: int) -> None:

@@ -137,7 +137,8 @@ def run_sandboxed(
         command += [_rewritten(argument, own) for argument in derivation.args]
         encoded = [os.fsdecode(encode(word)) for word in command]
         descriptors = [int(options[-1]), arguments] if calls else [arguments]
-        run_process(stage, bubblewrap, encoded, {}, str(work / "build"), write_log, descriptors)
+        build = str(work / "build")
+        run_process(stage, bubblewrap, encoded, {}, build, write_log, descriptors, keeper=True)
     outputs = {name: store / os.path.basename(one.path) for name, one in derivation.outputs.items()}
     known = {*(output.name for output in outputs.values()), *map(os.path.basename, inputs)}
     strays = sorted(name for name in os.listdir(store) if name not in known)

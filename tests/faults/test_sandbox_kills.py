@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from plxnix import execute
 from plxnix.store import Store
+from tests.stage_samples import Lab
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
@@ -143,6 +146,20 @@ def test_the_builder_is_killed(sleeper: Sleeper) -> None:
     sleeper.check()
 
 
+def test_nobody_writes_after_an_interruption(tmp_path: Path) -> None:
+    """A command that writes all the time is dead before its folder is removed."""
+    lab = Lab(tmp_path / "store")
+    script = "while :; do mkdir -p $out/a/b /tmp/c; echo > $out/a/b/$RANDOM; rm -rf $out; done"
+    for number in range(5):
+        dref = execute(f"{script}; : {number}", registry=lab.registry)
+        timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            lab.realize(dref, sandbox="on")
+        timer.join()
+        assert lab.leftovers() == []
+
+
 def test_many_processes(tmp_path: Path) -> None:
     """Two hundred processes that start others are gone when the builder is."""
     sleeper = Sleeper.__new__(Sleeper)
@@ -151,9 +168,6 @@ def test_many_processes(tmp_path: Path) -> None:
         f"start() {{ setsid sh -c 'sleep {sleeper.mark} & wait' & }}\n"
         "for n in {1..200}; do start > /dev/null; done; echo > $out; sleep 0.1"
     )
-    from plxnix import execute
-    from tests.stage_samples import Lab
-
     lab = Lab(tmp_path / "store")
     begun = time.monotonic()
     lab.realize(execute(script, registry=lab.registry), sandbox="on")
