@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from plxnix.nix.nar import PIECE
 
@@ -129,9 +129,9 @@ def _kind(mode: int) -> str:
 def _first_byte(old: Path, new: Path) -> tuple[int, int]:
     """Return the offset of the first byte that differs, -1 if none does, and line feeds before."""
     offset = lines = 0
-    with open(old, "rb", buffering=0) as one, open(new, "rb", buffering=0) as two:
+    with open(old, "rb") as one, open(new, "rb") as two:
         while True:
-            first, second = _piece(one), _piece(two)
+            first, second = one.read(PIECE), two.read(PIECE)
             if first != second:
                 same = _common(first, second)
                 return offset + same, lines + first.count(b"\n", 0, same)
@@ -139,17 +139,6 @@ def _first_byte(old: Path, new: Path) -> tuple[int, int]:
                 return -1, lines
             offset += len(first)
             lines += first.count(b"\n")
-
-
-def _piece(file: BinaryIO) -> bytes:
-    """Read a whole piece, or what is left: a read may give less than it was asked for."""
-    data = file.read(PIECE)
-    while 0 < len(data) < PIECE:
-        more = file.read(PIECE - len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _common(first: bytes, second: bytes) -> int:

@@ -226,10 +226,19 @@ def _finish(
             tools.add_root(path, out_link if number == 1 else f"{out_link}-{number}")
     if as_json:
         session.console.json(
-            [{"rref": one.rref, "path": one.path, "added": one.fresh} for one in handed]
+            [
+                {"rref": one.rref, "path": one.path, "added": one.fresh, "other": one.other}
+                for one in handed
+            ]
         )
     else:
         session.console.lines(dict.fromkeys(one.path for one in handed))
+    for one in handed:
+        if one.other:
+            session.console.warn(
+                f"Nix has built {one.path} itself, with other bytes than {one.rref}: "
+                f"`plxnix check` shows what is not the same each time"
+            )
     paths = {one.path: one.fresh for one in handed}
     fresh = sum(paths.values())
     if not fresh:

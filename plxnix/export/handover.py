@@ -30,11 +30,16 @@ _LENGTH = len("/nix/store/") + 32 + 1
 
 @dataclass(frozen=True)
 class Handed:
-    """One result that is in the Nix store now; `fresh` if it was not there before."""
+    """One result that is in the Nix store now; `fresh` if it was not there before.
+
+    `other`: what was there has other bytes than the realization, so that it is not the same each
+    time.
+    """
 
     rref: RRef
     path: str
     fresh: bool
+    other: bool = False
 
 
 def add(store: Store, rref: RRef) -> Handed:

@@ -179,8 +179,16 @@ def _import(store: Store, wanted: Sequence[Wanted]) -> list[Handed]:
     """Import built results, dependencies first; those that Nix has are passed over."""
     paths = [path for one in wanted for path in one.outputs.values()]
     there = tools.valid(paths)
+    known = tools.nar_hashes(path for path in paths if path in there)
     handed = [
-        Handed(one.rref, path, path not in there) for one in wanted for path in one.outputs.values()
+        Handed(
+            one.rref,
+            path,
+            fresh=path not in known,
+            other=path in known and known[path] != nar_hash(place)[0],
+        )
+        for one in wanted
+        for path, place in _places(store, one).items()
     ]
     if len(there) == len(set(paths)):
         return handed
@@ -219,19 +227,22 @@ def _trees(store: Store, wanted: Sequence[Wanted], there: set[str]) -> Iterator[
         foreign |= one.foreign
         record = store.record(one.rref)
         candidates = set(one.outputs.values()).union(*map(closure_of, one.inputs))
-        top = Path(store.path(one.rref))
-        places = {
-            path: top / name if record.nix.get("outputs") else top / one.rref.name
-            for name, path in one.outputs.items()
-        }
-        if not record.flat and not record.nix.get("outputs"):
-            places = dict.fromkeys(places, top)
+        places = _places(store, one)
         found = {path: find_references(place, candidates) for path, place in places.items()}
         for path in _fellows_first(found):
             closures[path] = frozenset({path}.union(*map(closure_of, found[path] - {path})))
             if path not in there:
                 deriver = str(record.nix["derivation"])
                 yield StoreTree(path, places[path], tuple(sorted(found[path])), deriver)
+
+
+def _places(store: Store, one: Wanted) -> dict[str, Path]:
+    """Return where the outputs are natively, by store path."""
+    record, top = store.record(one.rref), Path(store.path(one.rref))
+    if record.nix.get("outputs"):
+        return {path: top / name for name, path in one.outputs.items()}
+    (path,) = one.outputs.values()
+    return {path: top / one.rref.name if record.flat else top}
 
 
 def _fellows_first(found: Mapping[str, set[str]]) -> list[str]:

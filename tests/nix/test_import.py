@@ -16,6 +16,7 @@ from plxnix.errors import ExportError, NotRealized
 from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
 from plxnix.export.importing import import_graph, import_realizations
+from plxnix.export.register import register
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
@@ -94,7 +95,7 @@ class TestGraphs:
         assert "will be fetched" not in asked.stderr
         built = nix_env.build(file, None, "--max-jobs", "0")
         assert str(built) == path_of(lab, top)
-        assert not any(one.fresh for one in import_graph(graph))
+        assert not any(one.fresh or one.other for one in import_graph(graph))
 
     def test_what_nix_knows_of_it(self, nix_env: NixEnv, lab: Lab, run: Run) -> None:
         """Deriver, references, its own among them, size and hash are those of a build of Nix."""
@@ -142,6 +143,18 @@ class TestGraphs:
         file = tmp_path / "default.nix"
         file.write_text(expression(graph, "made by a test"))
         assert str(nix_env.build(file, None, "--max-jobs", "0")) == path_of(lab, top)
+
+    def test_what_nix_has_built_otherwise(self, nix_env: NixEnv, lab: Lab, run: Run) -> None:
+        """What Nix has made other bytes of stays as it is; that is told."""
+        dref = run('cp /proc/sys/kernel/random/uuid "$out"')
+        lab.realize(dref)
+        graph = ExportGraph(lab.closure(dref))
+        (drv_path,) = register(graph).values()
+        nix_env.run("nix-store", "--realise", drv_path)
+        before = Path(path_of(lab, dref)).read_bytes()
+        (handed,) = import_graph(graph)
+        assert (handed.fresh, handed.other) == (False, True)
+        assert Path(path_of(lab, dref)).read_bytes() == before
 
     def test_what_is_not_realized(self, nix_env: NixEnv, lab: Lab, run: Run) -> None:
         """What is not realized cannot be imported; nothing goes in."""
