@@ -18,24 +18,68 @@ from plxnix.compat.pylightnix.functions import (
     full_context,
     to_native,
 )
+from plxnix.compat.pylightnix.matching import (
+    Key,
+    exact,
+    latest,
+    match,
+    match_all,
+    match_exact,
+    match_latest,
+    match_only,
+    match_some,
+    texthash,
+)
 from plxnix.compat.pylightnix.names import (
+    PYLIGHTNIX_NAMEPAT,
     assert_rref_deps,
     assert_valid_config,
     assert_valid_context,
+    assert_valid_dref,
+    assert_valid_hash,
+    assert_valid_hashpart,
+    assert_valid_name,
     assert_valid_refpath,
     assert_valid_rref,
     cfgcattrs,
+    cfgdeps,
+    cfgdict,
+    cfghash,
+    cfgname,
+    cfgserialize,
     cfgsp,
+    mkconfig,
+    mkdref,
+    mkname,
+    mkrefpath,
+    mkrref,
+    path2dref,
+    path2rref,
     resolve,
     rref2dref,
+    trimhash,
     undref,
     unrref,
 )
 from plxnix.compat.pylightnix.storage import (
+    PYLIGHTNIX_STORE_VERSION,
+    TL,
+    assert_valid_storage,
+    current_registry,
+    current_storage,
+    fsinit,
+    fsroot,
     fsstorage,
+    fstmpdir,
     mkregistry,
+    mksettings,
+    mkSS,
+    setregistry,
+    setstorage,
+    storagename,
     store_of,
     tlregistry,
+    tlstorage,
 )
 from plxnix.compat.pylightnix.types import (
     Closure,
@@ -60,9 +104,11 @@ from plxnix.compat.pylightnix.types import (
 )
 from plxnix.compat.pylightnix.utils import (
     dagroots,
+    datahash,
     isdref,
     kahntsort,
     scanref_dict,
+    selfref,
 )
 from plxnix.errors import (
     MissingRealizer,
@@ -74,6 +120,7 @@ from plxnix.errors import (
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import realizing
 from plxnix.realize import registry as native
+from plxnix.realize.work import Work, prepare
 from plxnix.store import Record, query
 from plxnix.store.publication import publish
 
@@ -430,7 +477,7 @@ def _prepared(
     realize_args: dict[DRef, RealizeArg],
 ) -> Any:
     known = closure.derivations
-    return realizing.prepare(
+    return prepare(
         closure,
         [dref for dref in force if dref in known],
         [dref for dref in assert_realized if dref in known],
@@ -500,15 +547,15 @@ def realizeSeq(  # noqa: N802
 
 
 def _sequence(
-    closure: Closure, work: realizing.Work, arguments: dict[DRef, RealizeArg]
+    closure: Closure, realization: Work, arguments: dict[DRef, RealizeArg]
 ) -> RealizeSeqGen:
-    steps = work.steps()
+    steps = realization.steps()
     try:
         with door():
             pause = next(steps)
         while True:
             dref = DRef(pause.derivation.dref)
-            context = full_context(work.store, pause.context)
+            context = full_context(realization.store, pause.context)
             drv = from_native(pause.derivation)
             rrefs, abort = yield closure.S, dref, context, drv, arguments.get(dref, {})
             if abort:
@@ -575,4 +622,113 @@ def assert_have_realizers(r: Registry, drefs: list[DRef]) -> None:
         )
 
 
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("annotations",)]
+__all__ = [
+    "PYLIGHTNIX_NAMEPAT",
+    "PYLIGHTNIX_RESERVED",
+    "PYLIGHTNIX_STORE_VERSION",
+    "TL",
+    "Key",
+    "RealizeSeqGen",
+    "Targets",
+    "alldrefs",
+    "allrrefs",
+    "assert_have_realizers",
+    "assert_rref_deps",
+    "assert_valid_closure",
+    "assert_valid_config",
+    "assert_valid_context",
+    "assert_valid_dref",
+    "assert_valid_hash",
+    "assert_valid_hashpart",
+    "assert_valid_name",
+    "assert_valid_refpath",
+    "assert_valid_rref",
+    "assert_valid_storage",
+    "cfgcattrs",
+    "cfgdeps",
+    "cfgdict",
+    "cfghash",
+    "cfgname",
+    "cfgserialize",
+    "cfgsp",
+    "context_add",
+    "context_deref",
+    "context_derefpath",
+    "context_eq",
+    "context_serialize",
+    "current_registry",
+    "current_storage",
+    "datahash",
+    "dref2path",
+    "drefattrs",
+    "drefcfg",
+    "drefcfg_",
+    "drefcfgpath",
+    "drefdeps",
+    "drefdeps1",
+    "drefrrefs",
+    "drefrrefsC",
+    "evaluate",
+    "exact",
+    "fsinit",
+    "fsroot",
+    "fsstorage",
+    "fstmpdir",
+    "instantiate",
+    "latest",
+    "match",
+    "match_all",
+    "match_exact",
+    "match_latest",
+    "match_only",
+    "match_some",
+    "mkSS",
+    "mkclosure",
+    "mkconfig",
+    "mkcontext",
+    "mkdref",
+    "mkdrv",
+    "mkdrv_",
+    "mkname",
+    "mkrealization",
+    "mkrefpath",
+    "mkregistry",
+    "mkrref",
+    "mksettings",
+    "native_closure",
+    "output_matcher",
+    "output_realizer",
+    "output_validate",
+    "path2dref",
+    "path2rref",
+    "promise_exception",
+    "realize",
+    "realize1",
+    "realizeMany",
+    "realizeSeq",
+    "reserved",
+    "resolve",
+    "rootdrefs",
+    "rootrrefs",
+    "rref2dref",
+    "rref2path",
+    "rrefattrs",
+    "rrefctx",
+    "rrefdata",
+    "rrefdeps",
+    "rrefdeps1",
+    "rrefpath2path",
+    "selfref",
+    "setregistry",
+    "setstorage",
+    "storagename",
+    "store_gc",
+    "store_of",
+    "texthash",
+    "tlregistry",
+    "tlstorage",
+    "trimhash",
+    "undref",
+    "unpack_closure_arg_",
+    "unrref",
+]

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, NoReturn
 
 from plxnix import errors
 from plxnix.errors import BuildFailed, InvalidValue, NotInStore, PlxnixError
 
+#: The classes that were made, by those that they are made of.
+_made: dict[type[PlxnixError], type[PlxnixError]] = {}
 
-@cache
+
 def asserting(kind: type[PlxnixError]) -> type[PlxnixError]:
     """Return the class that is `kind` and `AssertionError` as well."""
     if issubclass(kind, AssertionError):
         return kind
+    if kind in _made:
+        return _made[kind]
     # A derivation that is not there was a file that is not there.
     more = (FileNotFoundError,) if issubclass(kind, NotInStore) else ()
     made = type(kind.__name__, (kind, *more, AssertionError), {"__module__": __name__})
-    assert_kind: type[PlxnixError] = made
-    return assert_kind
+    return _made.setdefault(kind, made)
 
 
 def __getattr__(name: str) -> Any:
@@ -56,7 +58,7 @@ def door() -> Iterator[None]:
         other = translated(error)
         if other is error:
             raise
-        raise other from other.__cause__ or (error.__cause__ if other is not error else None)
+        raise other from other.__cause__ or error.__cause__
 
 
 def refuse(message: str, hint: str = "", kind: type[PlxnixError] = InvalidValue) -> NoReturn:
