@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from plxnix.errors import ExportError
 from plxnix.export.expression import expression, header, programs
 from plxnix.export.forms import Request
 from plxnix.export.graph import ExportGraph
@@ -30,8 +32,10 @@ def write_shell(graph: ExportGraph, request: Request) -> dict[str, str]:
 def write_flake(graph: ExportGraph, request: Request) -> dict[str, str]:
     """Write `flake.nix` as a thin layer above the `default.nix` and `shell.nix` that go with it.
 
-    If the request is for one file, `flake.nix` holds it all.
+    If the request is for one file, `flake.nix` holds it all. Raises `ExportError` for an expression
+    of Nix that reads a file which is not below the flake's folder.
     """
+    _check_files(graph)
     if request.single:
         body = _indented(_body(graph), 12)
         return {"flake.nix": _flake(graph, request, _inline(graph, request, 6), body)}
@@ -43,6 +47,20 @@ def write_flake(graph: ExportGraph, request: Request) -> dict[str, str]:
     if request.envrc:
         files[".envrc"] = "use flake\n"
     return files
+
+
+def _check_files(graph: ExportGraph) -> None:
+    for item in graph.items:
+        existing = item.node.existing
+        for part in existing.expression if existing is not None else ():
+            if isinstance(part, Path) and not (
+                graph.folder and part.resolve().is_relative_to(Path(graph.folder).resolve())
+            ):
+                raise ExportError(
+                    f"{item.node.name} is made of {part}, but a flake reads only what is in its "
+                    "own folder",
+                    "export it into a folder above that file, or as nix",
+                )
 
 
 def _inline(graph: ExportGraph, request: Request, depth: int) -> str:

@@ -237,5 +237,5 @@ def _path(path: str, folder: str) -> str:
         path = path if path.startswith("../") else f"./{path}"
     if "/" in path and not path.endswith("/") and _PATH.fullmatch(path):
         return path
-    base, rest = ("./.", f"/{path}") if folder else ("/.", path)
+    base, rest = ("./.", f"/{path.removeprefix('./')}") if folder else ("/.", path)
     return f"({base} + {string(rest)})"

@@ -29,6 +29,7 @@ from plxnix.model import selfref
 from plxnix.nix import tools
 from plxnix.nix.evaluation import forget
 from plxnix.nix.nar import nar_hash
+from plxnix.recipes.toolchain import this_system
 from plxnix.store.copying import copyclosure
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
@@ -500,5 +501,27 @@ class TestExports:
         with pytest.raises(ExportError, match="data is an expression of Nix") as caught:
             render("lock", graph, Request("x"))
         assert "nix, flake" in caught.value.hint
-        for form in ("flake", "shell", "json", "dot", "mermaid"):
+        for form in ("shell", "json", "dot", "mermaid"):
             assert render(form, graph, Request("x", single=True))
+        with pytest.raises(ExportError, match="a flake reads only what is in its own folder"):
+            render("flake", graph, Request("x"))
+        graph.folder = os.fspath(place.parent)
+        assert '(./. + "/the set")' in render("flake", graph, Request("x"))["default.nix"]
+
+    def test_a_flake(self, nix_env: NixEnv, lab: Lab, place: Path, stub_nixpkgs: Path) -> None:
+        """A flake beside the file builds the same."""
+        flake = place.parent / "flake"
+        file = (flake / "default.nix").rename(flake / "all.nix")
+        text = file.read_text().replace("builtins.currentSystem", f'"{this_system()}"')
+        file.write_text(text)
+        hello = nix_build(file=file, attribute="data", registry=lab.registry)
+        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"', registry=lab.registry)))
+        graph.folder = os.fspath(flake)
+        for name, one in render("flake", graph, Request("x")).items():
+            (flake / name).write_text(one)
+        override = ("--override-input", "nixpkgs", f"path:{stub_nixpkgs}")
+        printed = nix_env.run(
+            *("nix", "eval", "--raw", f"path:{flake}#default.outPath", "--no-write-lock-file"),
+            *override,
+        ).stdout
+        assert printed == graph.instantiation.path(graph.roots[0].node)
