@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,12 @@ from plxnix.errors import (
     ToolMissing,
 )
 from plxnix.nix import tools
-from plxnix.nix.faults import attempts, mismatch
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import fixed_path
 from plxnix.recipes import nix_fetch
 from tests.archive_trees import file, folder, tar_bytes
-from tests.http_server import Answer, Server
+from tests.http_server import Answer, Request, Server
 from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
@@ -210,22 +210,59 @@ def test_other_failures_stay(
     assert nix_env.version
 
 
-def test_the_words_of_nix() -> None:
-    """Texts of several versions of Nix are read, with and without what curl adds."""
-    said = """\
-warning: error: unable to download 'http://a/x': HTTP error 503; retrying in 250 ms
-error: unable to download 'http://a/x': Couldn't resolve host name (6)
-error: unable to download 'http://b': Could not resolve hostname (6) Could not resolve host: b
-error: unable to download 'http://c': HTTP error 200 (curl error: Timeout was reached)
-"""
-    assert [one.reason for one in attempts(said)] == [
-        "HTTP 503 Service Unavailable",
-        *["the host's name cannot be resolved"] * 2,
-        "it stalled: no byte came in time",
-    ]
-    zeros = Hash("sha256", bytes(32))
-    text = f"error: hash mismatch in file downloaded from 'x':\n specified: {zeros.sri}\n got: bad"
-    assert mismatch(text) is None
+class Watching(Server):
+    """A server that looks, at each request, at the arguments of all programs that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = b""
+
+    def take(self, request: Request) -> Answer:
+        """Look, and answer."""
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                self.seen += place.read_bytes()
+        return super().take(request)
+
+
+def test_no_credentials_in_arguments(
+    lab: Lab, body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Nix asks with credentials, no program has them as an argument; nor has its store."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password hush-hush\n")
+    monkeypatch.setenv("NETRC", os.fspath(netrc))
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "data").write_bytes(body)
+    digest = nar_hash(tmp_path / "top")[0]
+    server = Watching()
+    with server:
+        url = server.answer("/data", Answer(body))
+        rref = lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
+        archive = tar_bytes(folder("top"), file("top/data", body))
+        other = f"{server.answer('/a.tar?token=hush-too', Answer(archive))}"
+        lab.realize(fetchtree(other, digest.sri, via="nix", registry=lab.registry))
+    assert [one.headers["authorization"] for one in server.requests] == [
+        "Basic bWU6aHVzaC1odXNo"
+    ] * 2
+    assert b"nix-store" in server.seen
+    assert b"hush-" not in server.seen
+    derivation = lab.store.record(rref).nix["derivation"]
+    assert b"hush-hush" not in Path(derivation).read_bytes()
+
+
+def test_a_damaged_path(lab: Lab, server: Server, body: bytes) -> None:
+    """If Nix thinks that it has the file, but has not, the error says so."""
+    url = server.answer("/data", Answer(body))
+    rref = lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
+    path = Path(lab.store.record(rref).nix["path"])
+    other = Lab(lab.root / "other")
+    path.chmod(0o644)
+    path.write_bytes(body.swapcase())
+    path.chmod(0o444)
+    dref = fetchurl(url, sha(body), via="nix", registry=other.registry)
+    with pytest.raises(DownloadFailed, match="could not be taken from there"):
+        other.realize(dref)
 
 
 def test_no_credentials_without_certificates(

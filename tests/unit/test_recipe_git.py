@@ -354,3 +354,64 @@ def test_the_config(lab: Lab) -> None:
     config = lab.registry.derivations[dref].config
     assert set(config) == {"__recipe__", "hash", "name", "rev", "url"}
     assert dref.name == "source"
+
+
+def test_large_files(lab: Lab, repository: Repository) -> None:
+    """Pointers of git-lfs stay what they are, unless the files are asked for."""
+    if shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed")
+    repository.git("lfs", "install", "--local")
+    repository.git("lfs", "track", "*.bin")
+    (repository.folder / "x.bin").write_bytes(b"large\n")
+    commit = repository.commit()
+    tree = get(lab, repository.url, commit, repository.digest(), lfs=True)
+    assert (tree / "x.bin").read_bytes() == b"large\n"
+    (repository.folder / "x.bin").write_text(repository.git("show", "HEAD:x.bin") + "\n")
+    pointers = get(lab, repository.url, commit, repository.digest())
+    assert (pointers / "x.bin").read_bytes().startswith(b"version https://git-lfs")
+
+
+class TestCredentials:
+    """`.netrc` is read, and what is in it is shown nowhere."""
+
+    def test_used_and_not_shown(
+        self, lab: Lab, repository: Repository, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """A server that asks for them gets them; no message, log or file of the store has them."""
+        repository.git("update-server-info")
+        given: list[str | None] = []
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                given.append(self.headers["Authorization"])
+                if given[-1] is None:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="x"')
+                    self.end_headers()
+                else:
+                    super().do_GET()
+
+        netrc = Path(os.environ["HOME"]) / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login me password hush-hush\n")
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(Handler, directory=os.fspath(tmp_path))
+        )
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/one/.git"
+            tree = get(lab, url, "trunk", repository.digest())
+            with pytest.raises(DownloadFailed) as caught:
+                get(lab, url, "v9", ZEROS)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+        assert (tree / "data").read_text() == "1\n"
+        assert "Basic bWU6aHVzaC1odXNo" in given
+        assert "hush" not in str(caught.value) + str(caught.value.attempts) + capfd.readouterr().err
+        for path in lab.root.rglob("*"):
+            assert not path.is_file() or b"hush" not in path.read_bytes()
