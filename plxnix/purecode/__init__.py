@@ -6,6 +6,13 @@ user's own modules go along, installed packages are imported where the program r
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from plxnix.purecode.program import program
 
-__all__ = ["program"]
+__all__ = ["program", "runner_file"]
+
+
+def runner_file() -> Path:
+    """Return the path of the program that runs programs: RUNNER PROGRAM INPUTS."""
+    return Path(__file__).with_name("runner.py")

@@ -28,7 +28,7 @@ class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.texts: dict[str, list[str]] = {}
         self.packages: set[str] = set()
         found: list[str] = []
-        for number, line in enumerate(lines[1:], 1):
+        for number, line in enumerate(lines[1:], 2):
             if line.startswith(mark + " "):
                 kind, *names = line[len(mark) + 1 :].split()
                 found = ["\n" * number]
@@ -53,10 +53,10 @@ class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         try:
             code = compile(text, self.path, "exec", dont_inherit=True)
         except SyntaxError as error:
-            sys.exit(
+            raise ImportError(
                 f"{sys.executable} is Python {sys.version.split()[0]}, which cannot read the "
                 f"stage's code: {error}\nChoose another interpreter: autostage(pure=True, env=...)"
-            )
+            ) from None
         exec(code, module.__dict__)  # noqa: S102  # as importing does
 
 
@@ -146,7 +146,7 @@ def main() -> int:
                 if key in parameters or (takes_all and key != "name")
             }
         )
-    except Exception as error:  # noqa: BLE001  # all are shown
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # all are shown
         trace = error.__traceback__
         while trace and trace.tb_next and trace.tb_frame.f_code.co_filename != modules.path:
             trace = trace.tb_next

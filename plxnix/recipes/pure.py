@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from plxnix.config import Config
@@ -112,10 +111,10 @@ def pure_stage(
 def _runner() -> str:
     """Return the program that runs programs, without its comments, which are for us."""
     from plxnix.codehash.units import Unit
+    from plxnix.purecode import runner_file
     from plxnix.purecode.spelling import spell
 
-    file = resources.files("plxnix.purecode").joinpath("runner.py")
-    unit = Unit("runner.py", file.read_text(encoding="utf-8"), "", True)
+    unit = Unit("runner.py", runner_file().read_text(encoding="utf-8"), "", True)
     return spell(unit.tokens(unit.tree, frozenset()))
 
 
