@@ -5,8 +5,10 @@ Nothing here follows a symbolic link: folders are opened relative to their paren
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 
 #: Permissions of what is published, as in a Nix store.
@@ -157,19 +159,26 @@ def remove(path: str) -> None:
             return
     except FileNotFoundError:
         return
-    mark, number = os.urandom(8).hex(), 0
+    mark, number, patience = os.urandom(8).hex(), 0, 100
     top = _open_folder(path)
-    opened = [("", top, _listed(top))]
+    opened = [(path, top, _listed(top))]
     try:
         while opened:
             name, folder, left = opened[-1]
+            if not left and folder == top:
+                left += _listed(top)
             if not left:
-                left += _listed(top) if folder == top else ()
-                if not left:
-                    os.close(folder)
-                    opened.pop()
-                    if opened:
-                        os.rmdir(name, dir_fd=opened[-1][1])
+                try:
+                    os.rmdir(name, dir_fd=opened[-2][1] if len(opened) > 1 else None)
+                except OSError as error:
+                    # Who still writes here is a builder that was killed just now, and about to end.
+                    if error.errno != errno.ENOTEMPTY or not patience:
+                        raise
+                    patience -= 1
+                    time.sleep(0.01)
+                    left += _listed(folder)
+                else:
+                    os.close(opened.pop()[1])
                 continue
             below, is_folder = left.pop()
             if not is_folder:
@@ -187,7 +196,6 @@ def remove(path: str) -> None:
     finally:
         for _, descriptor, _ in opened:
             os.close(descriptor)
-    os.rmdir(path)
 
 
 def _listed(folder: int) -> list[tuple[str, bool]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from plxnix import execute
+from plxnix.errors import BuildFailed
 from plxnix.store import Store
 from tests.stage_samples import Lab
 
@@ -149,12 +150,40 @@ def test_the_builder_is_killed(sleeper: Sleeper) -> None:
 def test_nobody_writes_after_an_interruption(tmp_path: Path) -> None:
     """A command that writes all the time is dead before its folder is removed."""
     lab = Lab(tmp_path / "store")
-    script = "while :; do mkdir -p $out/a/b /tmp/c; echo > $out/a/b/$RANDOM; rm -rf $out; done"
+    script = (
+        "mkdir $out; write() { while :; do echo > $out/$1-$RANDOM; done; }\n"
+        "for n in {1..40}; do write $n & done; wait"
+    )
     for number in range(5):
         dref = execute(f"{script}; : {number}", registry=lab.registry)
         timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
+            lab.realize(dref, sandbox="on")
+        timer.join()
+        assert lab.leftovers() == []
+
+
+def test_a_builder_that_is_about_to_die(tmp_path: Path) -> None:
+    """What still writes for a moment, as its bubblewrap was killed, does not hinder tidying up."""
+    lab = Lab(tmp_path / "store")
+    script = (
+        "mkdir $out; write() { while :; do echo > $out/$1-$RANDOM; done; }\n"
+        "for n in {1..40}; do write $n & done; wait"
+    )
+
+    def kill() -> None:
+        me = os.getpid()
+        for entry in Path(f"/proc/{me}/task").iterdir():
+            for child in (entry / "children").read_text().split():
+                if b"bwrap" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+    for number in range(3):
+        dref = execute(f"{script}; : {number}", registry=lab.registry)
+        timer = threading.Timer(0.2, kill)
+        timer.start()
+        with pytest.raises(BuildFailed, match="killed by signal 9"):
             lab.realize(dref, sandbox="on")
         timer.join()
         assert lab.leftovers() == []
