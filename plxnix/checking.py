@@ -146,7 +146,8 @@ class Check:
     def _one(self, work: Work, derivation: Derivation) -> Checked:
         dref = derivation.dref
         free = why_pinned(derivation)
-        graph = None if free else ExportGraph(self._closure.part(dref))
+        # Not what the matchers say: that of the stage itself may see two results, and refuse.
+        graph = None if free else ExportGraph(self._closure.part(dref), selected=work.selected)
         lowered = None if graph is None else graph.targets[dref][0].lowered
         flat = "" if lowered is None else lowered.flat
         known = "" if lowered is None else _why_known(lowered)

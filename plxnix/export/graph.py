@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plxnix.config import Config
@@ -107,9 +107,16 @@ class ExportGraph(DerivationGraph):
     `Unexportable` for a stage that can leave as a pin only and is not realized.
     """
 
-    def __init__(self, closure: Closure, toolchain: Toolchain = HOST) -> None:
+    def __init__(
+        self,
+        closure: Closure,
+        toolchain: Toolchain = HOST,
+        selected: Mapping[DRef, Sequence[RRef]] | None = None,
+    ) -> None:
+        """Lower a closure; `selected` are the realizations of its pins, if that is known."""
         self.closure = closure
-        self._selected: dict[DRef, tuple[RRef, ...]] | None = None
+        self._selected = selected
+        self._reasons: dict[DRef, str] = {}
         self.lowering = Lowering(closure, self._select, toolchain)
         forms = {dref: self.lowering.of(dref) for dref in closure.targets}
         super().__init__(
@@ -151,12 +158,12 @@ class ExportGraph(DerivationGraph):
             plan = make_plan(self.closure, frozenset())
             self._selected = {stage.dref: stage.rrefs for stage in plan}
             self._reasons = {stage.dref: stage.reason for stage in plan}
-        rrefs = self._selected[dref]
+        rrefs = self._selected.get(dref, ())
         if not rrefs:
             why = why_pinned(self.closure.derivations[dref])
             raise Unexportable(
                 f"{dref} can be exported as a finished result only, since {why}; and it is not "
-                f"realized: {self._reasons[dref]}",
+                f"realized: {self._reasons.get(dref, 'nothing is selected')}",
                 "realize it first: `plxnix realize` with the same target and arguments",
                 dref,
             )

@@ -169,7 +169,7 @@ def _not_identical(store: Store, rref: RRef) -> ExportError:
     who = "it" if guilty == rref else f"{guilty}, which it was made from,"
     return ExportError(
         f"{rref} is not claimed to have the bytes of Nix: {who} was made {how}",
-        f"make {guilty.name} again: `plxnix realize --force --sandbox on`"
+        f"make {guilty.name} again: `plxnix realize --force --sandbox on` with it as the target"
         if not boxed
         else "install bubblewrap 0.9 or newer, or perl",
     )

@@ -134,8 +134,9 @@ class _Only(Selection):
             f"{rrefs[0].dref} was declared deterministic (match_only) but has {len(rrefs)} "
             "realizations for one context:\n"
             + "\n".join(f"  {rref}, {_made(record)}" for rref, record in told.items()),
-            "if it is not deterministic use match_latest, match_best or match_all; otherwise "
-            f"remove those that are wrong, as by `plxnix rm {_doubtful(told)}`",
+            "`plxnix check` builds it again and shows what differs; if it is not deterministic use "
+            "match_latest, match_best or match_all; otherwise remove those that are wrong, as by "
+            f"`plxnix rm {_doubtful(told)}`",
             rrefs[0].dref,
             list(told),
         )

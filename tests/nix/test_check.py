@@ -11,7 +11,7 @@ import pytest
 
 from plxnix import DRef, execute, fetchlocal, mkfile, nix_build
 from plxnix.checking import NIX, Checked, check
-from plxnix.errors import ExportError
+from plxnix.errors import AmbiguousMatch, ExportError
 from plxnix.export.graph import ExportGraph
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
@@ -76,6 +76,18 @@ class TestWithNix:
         assert [build.builder for build in again.builds][2:] == [NIX, NIX]
         assert len({build.hash for build in again.builds}) == 4
         assert again.builds[3].path == f"{again.builds[2].path}.check"
+
+    def test_two_results(self, lab: Lab, run: Run) -> None:
+        """What has two results and so cannot be matched can be checked, and is shown with both."""
+        pin = lab.stage("pin", content=str(lab.root))
+        dref = run('cat "$pin/out" /proc/sys/kernel/random/uuid > "$out"', pin=pin)
+        rref = lab.realize(dref)
+        with pytest.raises(AmbiguousMatch, match=rref) as caught:
+            lab.realize(dref, force_rebuild=True)
+        assert "plxnix check" in caught.value.hint
+        found = one(lab, dref)
+        assert {build.rref for build in found.builds} == {None, *caught.value.candidates}
+        assert len({build.hash for build in found.builds}) == 5
 
     def test_several_outputs(self, lab: Lab, run: Run) -> None:
         """Each output is compared with its counterpart."""
