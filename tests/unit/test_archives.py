@@ -237,6 +237,23 @@ def test_strange_names(packed: Path, target: Store, tmp_path: Path, name: str) -
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_what_is_too_much_and_too_little(packed: Path, target: Store) -> None:
+    """More behind a NAR, a config under another's name, and a lack at the end are found."""
+    found = members(packed)
+    *rest, (last, nar) = found
+    rewrite(packed, [*rest, (last, nar + b"more")])
+    with pytest.raises(HostileArchive, match="more in it than a NAR"):
+        sunpack(packed, target)
+    rewrite(packed, found[:-2])
+    with pytest.raises(ArchiveError, match="is cut off: it lacks rref:"):
+        sunpack(packed, target)
+    assert left(target) == ["bottom"]
+    found[1], found[2] = (found[1][0], found[2][1]), (found[2][0], found[1][1])
+    rewrite(packed, found)
+    with pytest.raises(HostileArchive, match="it is the config of dref:"):
+        sunpack(packed, target)
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
 )

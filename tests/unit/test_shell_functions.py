@@ -278,6 +278,8 @@ def test_links_in_folders_keep(store: Store, tmp_path: Path) -> None:
     (folder / "kept").symlink_to(store.path(kept))
     linkdref(lone.dref, tmp_path / "mine", store=store)
     (folder / "elsewhere").symlink_to("/")
+    Path(tmp_path, gone.dref[5:]).mkdir()
+    (folder / "alike").symlink_to(tmp_path / gone.dref[5:])
     (folder / "dangling").symlink_to(store.path(gone) + "x")
     drefs, rrefs = linked(store, [tmp_path / "mine"])
     assert (drefs, rrefs) == ([lone.dref], [kept])

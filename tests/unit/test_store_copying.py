@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from plxnix.store import Fsync, Record, Store
 from plxnix.store.arrival import closure, expect
 from plxnix.store.copying import copyclosure
 from plxnix.store.publication import publish
+from plxnix.store.record import rhash
 from plxnix.store.verify import verify
 from tests.store_samples import Entry, build, derive
 
@@ -145,6 +147,29 @@ def test_a_record_of_another_is_refused(source: Store) -> None:
     source.remove([bottom])
     with pytest.raises(CorruptEntry, match="which is not here"):
         expect(source, left, record)
+
+
+def test_forged_contexts_are_refused(source: Store) -> None:
+    """A context fits the config and lists realizations under their derivations, whatever its hash.
+
+    The hash of a realization says what somebody claimed, not that it makes sense.
+    """
+    bottom, left, right, _ = diamond(source)
+    nar_hash = source.record(left).nar_hash
+    for context in ({}, {bottom.dref: (right,)}, {bottom.dref: (bottom,), right.dref: (right,)}):
+        forged = RRef.make(rhash(left.dref, context, nar_hash), left.dref)
+        with pytest.raises(CorruptEntry, match="context"):
+            expect(source, forged, Record(context, nar_hash, 0).text())
+
+
+def test_a_wrong_size_is_refused(source: Store, target: Store) -> None:
+    """The size in a record is checked, though no hash covers it."""
+    rref = build(source, "data")
+    path = Path(source.layout.record(rref))
+    path.chmod(0o644)
+    path.write_bytes(replace(source.record(rref), nar_size=1).text())
+    with pytest.raises(CorruptEntry, match="bytes, not 1"):
+        copyclosure([rref], source, target)
 
 
 def test_what_is_not_there_is_an_error(source: Store, target: Store) -> None:
