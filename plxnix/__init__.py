@@ -124,9 +124,9 @@ if TYPE_CHECKING:
         fetchurl,
         mkfile,
         mknode,
-        nix_build,
         unpack,
     )
+    from plxnix.recipes.nix_build import nix_build
     from plxnix.redefinition import realized, redefine
     from plxnix.repl import (
         ReplHelper,
@@ -328,9 +328,9 @@ _LATER = {
         "fetchurl",
         "mkfile",
         "mknode",
-        "nix_build",
         "unpack",
     ),
+    "plxnix.recipes.nix_build": ("nix_build",),
     "plxnix.redefinition": ("realized", "redefine"),
     "plxnix.repl": (
         "ReplHelper",

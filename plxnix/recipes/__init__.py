@@ -4,7 +4,6 @@ from plxnix.recipes.execute import execute
 from plxnix.recipes.fetch import fetchlocal, fetchurl
 from plxnix.recipes.files import mkfile, mknode
 from plxnix.recipes.git import fetchgit
-from plxnix.recipes.nix_build import nix_build
 from plxnix.recipes.pypi import fetchpypi
 from plxnix.recipes.tree import fetchtree
 from plxnix.recipes.unpack import unpack
@@ -18,6 +17,5 @@ __all__ = [
     "fetchurl",
     "mkfile",
     "mknode",
-    "nix_build",
     "unpack",
 ]

@@ -74,8 +74,8 @@ def _links(layout: Layout) -> Iterator[tuple[str, str]]:
 
 def faults(store: Store, rref: RRef, record: Record) -> Iterator[tuple[str, str]]:
     """Yield pairs of a place and a sentence: what a realization links to, or its root, is gone."""
-    path = _path(record)
-    if path is None or not record.nix.get("linked"):
+    path = _path(record) if record.nix.get("linked") else None
+    if path is None:
         return
     link = store.layout.nix_root(rref)
     repair = f"`plxnix rm {rref}` and realizing again builds and links it anew"
