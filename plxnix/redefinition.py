@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, NoReturn
 
+from plxnix.autostage import AutoStage
 from plxnix.config import Config
 from plxnix.errors import InvalidValue, MissingRealizer, NoRegistry, NotRealized
 from plxnix.model import Context, DRef, isdref
@@ -100,9 +101,24 @@ def redefined(stage: Any, change: Callable[[Derivation], Derivation]) -> Callabl
 
             return _each(result, register)
 
+    if isinstance(stage, AutoStage):
+        return RedefinedStage(stage, changed)
     if callable(stage):
         update_wrapper(changed, stage)
     return changed
+
+
+class RedefinedStage(AutoStage):
+    """An `autostage` whose call is another one; it takes the same arguments."""
+
+    def __init__(self, stage: AutoStage, call: Callable[..., Any]) -> None:
+        self.__dict__.update(stage.__dict__)
+        self._call = call
+
+    def __call__(self, given: Registry | None = None, /, **changes: Any) -> DRef:
+        """Register the stage's derivation, with `changes` to its config."""
+        dref: DRef = self._call(*(() if given is None else (given,)), **changes)
+        return dref
 
 
 def _registry(stage: Any) -> Registry:

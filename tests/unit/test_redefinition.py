@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from plxnix import (
     Build,
     DRef,
     Registry,
+    RRef,
     autostage,
     build_wrapper,
     instantiate,
@@ -95,6 +99,29 @@ def test_stages_of_all_kinds(lab: Lab) -> None:
     dref = redefine(train(lab.registry), {"rate": 7})(lab.registry)
     assert lab.text(lab.realize(dref)) == "7"
     assert isinstance(redefine((dref,))(lab.registry), tuple)
+
+
+def test_on_the_command_line(lab: Lab, tmp_path: Path) -> None:
+    """Redefined stages are found in files, and take the arguments of the old ones."""
+    file = tmp_path / "stages.py"
+    file.write_text(
+        "from plxnix import autostage, either_stage, match_all, redefine, selfref\n"
+        "@either_stage\n"
+        "@autostage(rate=1, out=[selfref, 'out'])\n"
+        "def train(rate, out): out.write_text(str(1 / rate))\n"
+        "other = redefine(train, {'rate': 4}, match_all())\n"
+    )
+    environment = {**os.environ, "PLXNIX_ROOT": str(lab.root)}
+
+    def out(*arguments: str) -> str:
+        command = [sys.executable, "-m", "plxnix", "realize", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return Path(lab.store.path(RRef(done.stdout.strip())), "out").read_text()
+
+    assert out(f"{file}:train") == "1.0"
+    assert out(f"{file}:train", "-a", "rate=2") == "0.5"
+    assert out(f"{file}:other") == "0.25"
 
 
 def test_its_own_registry(lab: Lab) -> None:
