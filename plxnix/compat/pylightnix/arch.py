@@ -14,6 +14,7 @@ from plxnix.archives import sunpack as native_sunpack
 from plxnix.compat.pylightnix.errors import check, door
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.types import DRef, Path, RRef, StorageSettings
+from plxnix.store.arrival import closure
 from plxnix.store.copying import copyclosure as native_copyclosure
 
 
@@ -35,8 +36,14 @@ def AUNPACK() -> str:  # noqa: N802
 
 @door()
 def spack(roots: list[RRef], out: Path, S: StorageSettings | None = None) -> None:  # noqa: N803
-    """Write realizations and all that they were made from into an archive."""
-    native_spack(roots, out, store_of(S))
+    """Write realizations and all that they were made from into an archive.
+
+    With each goes its whole derivation: all other realizations of it, selected or not.
+    """
+    store = store_of(S)
+    drefs = {rref.dref for rref in closure(store, roots)}
+    everything = [rref for dref in sorted(drefs) for rref in store.realizations(dref)]
+    native_spack(everything, out, store)
 
 
 @door()

@@ -37,8 +37,10 @@ _STOP = "__buildstop__.txt"
 
 
 def lsdref_(r: DRef, S: Settings = None) -> Iterator[str]:  # noqa: N803
-    """Yield the hashes of the realizations of a derivation."""
+    """Yield the names in the folder of a derivation: its config's, and hashes of realizations."""
     with door():
+        store_of(S).config(r)
+        yield "config.json"
         yield from native.lsref(r, store=store_of(S))
 
 
