@@ -10,6 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 #: Permissions of what is published, as in a Nix store.
 FOLDER = 0o555
@@ -182,7 +183,8 @@ def remove(path: str) -> None:
                 continue
             below, is_folder = left.pop()
             if not is_folder:
-                os.unlink(below, dir_fd=folder)
+                with suppress(FileNotFoundError):
+                    os.unlink(below, dir_fd=folder)
                 continue
             # Only a folder that is writable can be moved to another parent.
             descriptor = _open_folder(below, folder)
