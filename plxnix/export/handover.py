@@ -49,20 +49,41 @@ def add(store: Store, rref: RRef) -> Handed:
     given that which follows from it, and for all else that of the pin (and a fetched tree has the
     same path as both). Raises what `add_pin` raises.
     """
+    found = _fixed(store, rref)
+    if found is None:
+        return add_pin(store, rref)
+    place, fixed, recursive, predicted = found
+    return _add(rref, predicted, place, recursive, fixed.algorithm, fixed.sri)
+
+
+def place_of(store: Store, rref: RRef) -> str:
+    """Return the path where `add` puts a realization; raise `NotInStore`."""
+    found = _fixed(store, rref)
+    return _pin_path(store, rref) if found is None else found[3]
+
+
+def _fixed(store: Store, rref: RRef) -> tuple[str, Hash, bool, str] | None:
+    """Return the place, hash, whether that is of the NAR, and path in Nix of a fixed output.
+
+    It is None for what has the path of its pin.
+    """
     config = store.config(rref.dref)
     if config.get("deterministic") is False:
-        return add_pin(store, rref)
+        return None
     if "outputHash" in config:
         fixed, recursive = Hash.parse(config["outputHash"]), config["outputHashMode"] == "recursive"
-        place = os.path.join(store.path(rref), rref.name if store.record(rref).flat else "")
-        predicted = fixed_path(rref.name, fixed, recursive)
-        return _add(rref, predicted, place.rstrip("/"), recursive, fixed.algorithm, fixed.sri)
-    if config.get(FIELD) not in (Fetch.kind, PythonPackage.kind) or config["mode"]:
-        return add_pin(store, rref)
-    fixed = Hash.parse(config["hash"])
-    predicted = fixed_path(sanitise_name(config["filename"]), fixed)
-    place = os.path.join(store.path(rref), config["filename"])
-    return _add(rref, predicted, place, False, fixed.algorithm, fixed.sri)
+        name, file = str(rref.name), rref.name if store.record(rref).flat else ""
+    elif config.get(FIELD) in (Fetch.kind, PythonPackage.kind) and not config["mode"]:
+        fixed, recursive = Hash.parse(config["hash"]), False
+        name, file = sanitise_name(config["filename"]), config["filename"]
+    else:
+        return None
+    place = os.path.join(store.path(rref), file) if file else store.path(rref)
+    return place, fixed, recursive, fixed_path(name, fixed, recursive)
+
+
+def _pin_path(store: Store, rref: RRef) -> str:
+    return fixed_path(rref.name, Hash.parse(store.record(rref).nar_hash), recursive=True)
 
 
 def add_pin(store: Store, rref: RRef) -> Handed:
@@ -73,7 +94,7 @@ def add_pin(store: Store, rref: RRef) -> Handed:
     """
     record = store.record(rref)
     place = store.path(rref)
-    predicted = fixed_path(rref.name, Hash.parse(record.nar_hash), recursive=True)
+    predicted = _pin_path(store, rref)
     return _add(
         rref, predicted, place, recursive=True, algorithm="sha256", expected=record.nar_hash
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from plxnix.builders.outputs import find_references
 from plxnix.errors import ExportError, NotRealized, ToolFailed
 from plxnix.export.graph import ExportGraph, Item
-from plxnix.export.handover import Handed, add, add_graph, changed
+from plxnix.export.handover import Handed, add, add_graph, changed, place_of
 from plxnix.export.register import register
 from plxnix.model import RRef
 from plxnix.nix import tools
@@ -23,7 +23,6 @@ from plxnix.nix.graph import Node, Package, references
 from plxnix.nix.nar import nar_hash
 from plxnix.nix.stream import StoreTree, export_stream
 from plxnix.realize.plan import make_plan
-from plxnix.recipes.recipe import FIELD
 from plxnix.store import Store
 
 #: What a daemon of Nix says to whom it does not trust, in versions 2.8 to 2.34.
@@ -90,9 +89,10 @@ def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
         if nix.get("linked"):
             continue  # Nix has built it itself.
         if not _is_built(store, rref):
-            if rref in rrefs and not nix:
+            if rref in rrefs and nix.get("path") != place_of(store, rref):
                 raise ExportError(
-                    f"{rref} was not made by a recipe, so Nix has no path where it would build it",
+                    f"{rref} is a result that Nix could not build: it has no path there but that "
+                    "of its pin",
                     f"`plxnix nix add {rref.rhash[:12]}` puts it where its pin is",
                 )
             fixed[rref] = None
@@ -115,12 +115,10 @@ def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
 
 def _is_built(store: Store, rref: RRef) -> bool:
     """Tell whether a realization is an output of a derivation whose hash is not fixed."""
-    nix, config = store.record(rref).nix, store.config(rref.dref)
-    if "path" not in nix or config.get("deterministic") is False:
+    path, config = store.record(rref).nix.get("path"), store.config(rref.dref)
+    if path is None or config.get("deterministic") is False or config.get("nouts", 1) != 1:
         return False
-    kind = config.get(FIELD, "").partition("-")[0]
-    fetched = kind == "fetch" and "unpack" not in config["mode"]
-    return not (fetched or kind == "tree" or "outputHash" in config)
+    return bool(path != place_of(store, rref))
 
 
 def _wanted(graph: ExportGraph, item: Item, rref: RRef) -> Wanted:
