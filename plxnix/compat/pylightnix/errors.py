@@ -43,7 +43,8 @@ def translated(error: PlxnixError) -> BaseException:
     kind = asserting(type(error))
     if kind is type(error):
         return error
-    new = kind.__new__(kind)
+    # Of several built-in errors, the one with fields of its own has to make it.
+    new = (OSError if issubclass(kind, OSError) else kind).__new__(kind)
     new.args = error.args
     new.__dict__.update(error.__dict__)
     return new
