@@ -286,3 +286,14 @@ def test_no_credentials_without_certificates(
         with pytest.raises(DownloadFailed):
             lab.realize(dref)
         assert any("netrc-file" in one for one in given) == expected
+
+
+def test_no_partial_download_is_left(lab: Lab, server: Server, body: bytes) -> None:
+    """What had arrived natively is removed once Nix has fetched it all."""
+    url = server.answer("/data", Answer(body, etag='"1"', stop_after=5), Answer(body))
+    with pytest.raises(DownloadFailed):
+        lab.realize(fetchurl(url, sha(body), via="native", registry=lab.registry))
+    downloads = Path(lab.store.layout.downloads)
+    assert list(downloads.iterdir())
+    lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
+    assert list(downloads.iterdir()) == []
