@@ -205,7 +205,7 @@ def wrapsig(
     args.update(extargs)
 
     def call(build: Build, given: dict[str, Any]) -> object:
-        passed = {name: given[name] for name in args if name in parameters}
+        passed = {name: value for name, value in given.items() if name in parameters}
         if "build" in parameters:
             passed["build"] = build
         if "rindex" in parameters:

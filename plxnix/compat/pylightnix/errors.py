@@ -25,7 +25,11 @@ def asserting(kind: type[PlxnixError]) -> type[PlxnixError]:
         return _made[kind]
     # A derivation that is not there was a file that is not there.
     more = (FileNotFoundError,) if issubclass(kind, NotInStore) else ()
-    made = type(kind.__name__, (kind, *more, AssertionError), {"__module__": __name__})
+    fields: dict[str, Any] = {"__module__": __name__}
+    if more:
+        # Of several built-in errors, the one with fields of its own has to make the object.
+        fields["__new__"] = lambda cls, *_: OSError.__new__(cls)
+    made = type(kind.__name__, (kind, *more, AssertionError), fields)
     return _made.setdefault(kind, made)
 
 
@@ -43,8 +47,7 @@ def translated(error: PlxnixError) -> BaseException:
     kind = asserting(type(error))
     if kind is type(error):
         return error
-    # Of several built-in errors, the one with fields of its own has to make it.
-    new = (OSError if issubclass(kind, OSError) else kind).__new__(kind)
+    new = kind.__new__(kind)
     new.args = error.args
     new.__dict__.update(error.__dict__)
     return new
