@@ -185,7 +185,9 @@ class TestPieces:
                 if TYPE_CHECKING:
                     from plxnix import DRef
                 UNUSED = 1
-                def stage(out: DRef) -> DRef:
+                def helper(x: DRef) -> DRef: return x
+                def stage(out: Registry) -> Registry:
+                    helper(1)
                     found = [pkg.deep.low.low(), star(), shining.star(), no_such_module, floor(1.5)]
                     out.write_text(repr(found))
             """,
@@ -195,7 +197,8 @@ class TestPieces:
         assert "UNUSED" not in text
         assert "other" not in text
         assert "import sys" not in text
-        assert "DRef" not in text
+        assert "Registry" not in text
+        assert "import DRef" not in text
         assert str(tmp_path) not in text
 
     def test_module_as_an_object(self, write: Write, tmp_path: Path) -> None:

@@ -210,6 +210,26 @@ class TestRun:
 
         assert made(told) == 1
 
+    def test_what_is_left_out(self) -> None:
+        """Stages that no name in the code leads to are no inputs; asking for them says why."""
+
+        @pure(out=[selfref, "out"], source=lambda: mkfile("source", "1"), rate=2)
+        def below(out: Path, source: Any, rate: int) -> None:
+            out.write_text(source.out.read_text() * rate)
+
+        @pure(out=[selfref, "out"], one=below)
+        def above(out: Path, one: Any) -> None:
+            try:
+                getattr(one, "sou" + "rce")
+            except AttributeError as error:
+                out.write_text(json.dumps([str(error), one.rate, one.out.read_text()]))
+
+        said, rate, text = made(above)
+        assert said.startswith(
+            "below.source leads to other stages, and no name in the stage's code"
+        )
+        assert (rate, text) == (2, "11")
+
     def test_failure(self) -> None:
         """An exception is shown by its place in the program, without the runner's frames."""
 
