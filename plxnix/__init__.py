@@ -94,7 +94,15 @@ from plxnix.store.query import (
 from plxnix.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path as Path
+
     from plxnix.archives import spack, sunpack
+    from plxnix.compat.oldest import (
+        Manager,
+        instantiate_inplace,
+        realize_inplace,
+        store_initialize,
+    )
     from plxnix.either import (
         Left,
         Right,
@@ -166,6 +174,7 @@ __all__ = [
     "Derivation",
     "Left",
     "Lens",
+    "Manager",
     "Matcher",
     "Name",
     "Plan",
@@ -230,6 +239,7 @@ __all__ = [
     "find",
     "fsinit",
     "instantiate",
+    "instantiate_inplace",
     "isdref",
     "isrefpath",
     "isrref",
@@ -266,6 +276,7 @@ __all__ = [
     "realizeE",
     "realizeMany",
     "realizeManyE",
+    "realize_inplace",
     "realized",
     "redefine",
     "repl_build",
@@ -291,6 +302,7 @@ __all__ = [
     "shell",
     "shellref",
     "spack",
+    "store_initialize",
     "sunpack",
     "texthash",
     "unpack",
@@ -298,7 +310,14 @@ __all__ = [
 
 #: These are loaded when they are asked for: a script without them starts in half the time.
 _LATER = {
+    "pathlib": ("Path",),  # Pylightnix has a class of this name; not in `__all__`.
     "plxnix.archives": ("spack", "sunpack"),
+    "plxnix.compat.oldest": (
+        "Manager",
+        "instantiate_inplace",
+        "realize_inplace",
+        "store_initialize",
+    ),
     "plxnix.either": (
         "Left",
         "Right",
