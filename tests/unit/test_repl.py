@@ -19,7 +19,6 @@ from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeErro
 from plxnix.realize.build import build_wrapper
 from plxnix.realize.matchers import match_latest
 from plxnix.repl import (
-    ReplHelper,
     repl_build,
     repl_cancel,
     repl_continue,
@@ -402,16 +401,32 @@ def test_another_thread_continues(lab: Lab) -> None:
 
 def test_forked_child_leaves_the_pause_alone(lab: Lab) -> None:
     """A forked child that drops its copy of the helper neither removes folders nor unlocks."""
-    helper: ReplHelper = repl_realize(lab.closure(lab.stage("one")))
-    build = repl_build()
-    child = os.fork()
-    if child == 0:
-        helper.cancel()
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert build.outpaths[0].is_dir()
-    assert not is_free(lab)
-    repl_cancel()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, os\n"
+            "from plxnix import build_wrapper, fsinit, instantiate, match_only, mkdrv\n"
+            "from plxnix import repl_build, repl_realize\n"
+            f"fsinit({str(lab.root)!r})\n"
+            "def stage(r):\n"
+            "    return mkdrv({'name': 'x'}, match_only(), build_wrapper(lambda b: None))\n"
+            "helper = repl_realize(instantiate(stage))\n"
+            "build = repl_build()\n"
+            "if os.fork() == 0:\n"
+            "    helper.cancel()\n"
+            "    os._exit(0)\n"
+            "assert os.wait()[1] == 0\n"
+            "print(build.outpaths[0].is_dir())\n"
+            f"file = open({lab.store.layout.store_lock()!r}, 'a')\n"
+            "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+            "except OSError: print('locked')",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["True", "locked"]
 
 
 def test_collecting_garbage_meanwhile(lab: Lab) -> None:
