@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from plxnix.comparison import Comparison, compare_references
-from plxnix.errors import CorruptEntry, InvalidReference, InvalidValue, NotInStore, StoreError
+from plxnix.errors import CorruptEntry, InvalidReference, InvalidValue, NotInStore
+from plxnix.links import DREF_LINK_FORMAT, LINK_FORMAT, linkdref, linkrref, linkrrefs
 from plxnix.model import DRef, RefPath, RRef, isdref, isrefpath, isrref
 from plxnix.realize.build import Build, build_outpaths
 from plxnix.realize.registry import Registry, instantiate
@@ -22,15 +22,9 @@ from plxnix.references import resolve_realization
 from plxnix.store import Record, Store, current_store
 from plxnix.store.locks import Waiting
 from plxnix.store.removal import remove
-from plxnix.store.roots import add_root, force_link
 
 #: What the functions look at.
 Place: TypeAlias = str | os.PathLike[str] | Build
-
-#: How links are named unless they are told otherwise: `%(T)s` is the time when the realizer was
-#: started, `%(N)s` the name of the stage.
-LINK_FORMAT = "_rref_%(T)s_%(N)s"
-DREF_LINK_FORMAT = "_rref_%(N)s"
 
 
 def lsref(place: Place, parts: Sequence[str] = (), store: Store | None = None) -> list[str]:
@@ -188,69 +182,6 @@ def diff(before: Any, after: Any, store: Store | None = None) -> Comparison:
     return compare_references(opened, _reference(before, opened), _reference(after, opened))
 
 
-def linkrref(
-    rref: str,
-    destdir: str | os.PathLike[str] | None = None,
-    format: str = LINK_FORMAT,  # noqa: A002 (Pylightnix calls it that)
-    store: Store | None = None,
-) -> Path:
-    """Make a link to a realization in the folder `destdir` (default: here) and return its path.
-
-    It keeps the realization from garbage collection, as a root. In `format`, `%(T)s` becomes the
-    time when the realizer was started, as 20260131T235959Z, and `%(N)s` the stage's name. A link
-    that is there already is replaced. Raises `NotInStore`, `InvalidValue` for a format that is
-    none, `StoreError` if the link cannot be made.
-    """
-    return linkrrefs([rref], destdir, format, store)[0]
-
-
-def linkrrefs(
-    rrefs: Iterable[str],
-    destdir: str | os.PathLike[str] | None = None,
-    format: str = LINK_FORMAT,  # noqa: A002
-    store: Store | None = None,
-) -> list[Path]:
-    """Make links as `linkrref` does; further ones of the same name get -2, -3, ..."""
-    opened = current_store(store)
-    taken: set[str] = set()
-    found = []
-    for rref in rrefs:
-        reference = RRef.parse(rref)
-        opened.path(reference)
-        when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(opened.record(reference).started))
-        first = _link_name(format, {"T": when, "N": reference.name})
-        name, number = first, 1
-        while name in taken:
-            number += 1
-            name = f"{first}-{number}"
-        taken.add(name)
-        found.append(add_root(opened, _folder(destdir) / name, reference))
-    return found
-
-
-def linkdref(
-    dref: str,
-    destdir: str | os.PathLike[str] | None = None,
-    format: str = DREF_LINK_FORMAT,  # noqa: A002
-    store: Store | None = None,
-) -> Path:
-    """Make a link to the folder of a derivation; `%(N)s` in `format` becomes the stage's name.
-
-    It is no root, but `plxnix gc --links` sees it. Raises what `linkrref` does.
-    """
-    opened = current_store(store)
-    reference = DRef.parse(dref)
-    opened.config(reference)
-    place = _folder(destdir) / _link_name(format, {"N": reference.name})
-    try:
-        force_link(opened.layout.derivation(reference), str(place))
-    except OSError as error:
-        raise StoreError(
-            f"cannot make the link {place}: {error.strerror}", "is its folder writable?"
-        ) from error
-    return place
-
-
 # -- places ----------------------------------------------------------------------------------------
 
 
@@ -282,30 +213,6 @@ def _listed(path: str, place: Place) -> list[str]:
         return os.listdir(path)
     except NotADirectoryError:
         raise InvalidReference(f"{place!r} is a file", "`catref` reads files") from None
-
-
-def _folder(destdir: str | os.PathLike[str] | None) -> Path:
-    folder = Path("." if destdir is None else destdir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot make the folder {folder}: {error.strerror}", "choose another place for links"
-        ) from error
-    return folder.absolute()
-
-
-def _link_name(form: str, values: Mapping[str, str]) -> str:
-    try:
-        name = form % values
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidValue(
-            f"{form!r} is no format for the name of a link: {error}",
-            f"it may have {' and '.join(f'%({key})s' for key in values)}",
-        ) from None
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise InvalidValue(f"{name!r} is no name for a link", "give the folder as destdir")
-    return name
 
 
 # -- references ------------------------------------------------------------------------------------
