@@ -276,3 +276,12 @@ __all__ = [
     "rrefbstart",
     "rrefbstop",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Pylightnix has these in this module; they stand on it, and are loaded when asked for.
+    if name in ("repl_build", "repl_buildargs", "repl_cancelBuild", "repl_continueBuild"):
+        from plxnix.compat.pylightnix import repl
+
+        return getattr(repl, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -481,7 +481,7 @@ def _prepared(
         closure,
         [dref for dref in force if dref in known],
         [dref for dref in assert_realized if dref in known],
-        {dref: args for dref, args in realize_args.items() if dref in known},  # type: ignore[misc]
+        {dref: args for dref, args in realize_args.items() if dref in known},
     )
 
 
