@@ -128,7 +128,7 @@ GUARDS: dict[str, tuple[type[errors.PlxnixError], Callable[[], object]]] = {
     "no path": (errors.InvalidRefpath, lambda: built(lambda b: p.build_path(b, ["x"]))),
     "start time": (
         errors.InvalidValue,
-        lambda: p.build_wrapper(lambda b: None, starttime=1),  # type: ignore[arg-type]
+        lambda: p.build_wrapper(p.build_outpath, starttime=1),  # type: ignore[arg-type]
     ),
     "context twice": (errors.InvalidValue, lambda: p.context_add({DREF: [RREF]}, DREF, [])),
     "context": (errors.NotInStore, lambda: p.context_deref({}, DREF)),
@@ -182,7 +182,7 @@ def test_every_class_has_its_kind(name: str) -> None:
     assert issubclass(kind, getattr(errors, name))
     assert issubclass(kind, AssertionError)
     error = kind("message", "hint")
-    copy = pickle.loads(pickle.dumps(error))
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
     assert type(copy) is kind
     assert str(copy) == "message\n  hint: hint"
 

@@ -26,13 +26,12 @@ def test_names_and_parameters(module: str) -> None:
         if where != module:
             continue
         name, _, parameters = rest.rstrip(")").partition("(")
-        value = getattr(found, name, None)
         if not hasattr(found, name):
             wrong.append(f"{name} is missing")
         elif "(" in rest:
             ours = [
                 parameter.name
-                for parameter in inspect.signature(value).parameters.values()
+                for parameter in inspect.signature(getattr(found, name)).parameters.values()
                 if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
             ]
             wanted = [part for part in parameters.split(", ") if part]

@@ -47,7 +47,7 @@ def fetchurl2(
         check(os.path.isfile(url), f"{url} has no hash", "give sha256= or sha1=")
         sha256 = filehash(url)
         url = "file://" + quote(os.path.abspath(url))
-    hashes = {"sha256": sha256} if sha256 is not None else {"sha1": sha1}
+    hashes = {"sha256": sha256, "sha1": None if sha256 is not None else sha1}
     program = CURL()
     command = [program, "--continue-at", "-", "--output"] if program else []
     return registered(url, file, hashes, "", name or "fetchurl2", kwargs, command, r, "out")
