@@ -124,6 +124,28 @@ def test_broken_promise_and_raising_function() -> None:
     assert str(raised.value.exception) == raised.value.dref
 
 
+def test_promise_of_a_bare_realizer() -> None:
+    """A realizer that checks nothing itself is checked by plxnix, with the same exception."""
+    plxnix.fsinit()
+
+    def stage(r: p.Registry) -> p.DRef:
+        def make(
+            settings: p.StorageSettings | None,
+            dref: p.DRef,
+            context: p.Context,
+            arguments: p.RealizeArg,
+        ) -> list[p.Path]:
+            del dref, context, arguments
+            return [p.Path(p.mkdtemp(dir=p.fstmpdir(settings)))]
+
+        config = p.mkconfig({"name": "a", "file": [p.selfref, "file"]})
+        return p.mkdrv(config, p.match_only(), make, r)
+
+    with pytest.raises(p.PromiseException) as broken:
+        p.realize(p.instantiate(stage))
+    assert [refpath[1:] for _, refpath in broken.value.failed] == [["file"]]
+
+
 def test_native_stage_in_a_legacy_registry() -> None:
     """A stage of plxnix registers here, and a legacy stage depends on it."""
     plxnix.fsinit()
