@@ -23,6 +23,7 @@ __all__ = [
     "HostileArchive",
     "InvalidConfig",
     "InvalidHash",
+    "InvalidLock",
     "InvalidName",
     "InvalidReference",
     "InvalidRefpath",
@@ -34,6 +35,7 @@ __all__ = [
     "MissingExtra",
     "MissingRealizer",
     "NixFormatError",
+    "NoDistribution",
     "NoRegistry",
     "NotInStore",
     "NotRealized",
@@ -41,6 +43,7 @@ __all__ = [
     "PromiseMissing",
     "RealizeError",
     "RecursiveInstantiate",
+    "ResolutionFailed",
     "StoreError",
     "StoreNotFound",
     "StoreVersionError",
@@ -275,6 +278,26 @@ class UnknownSource(PlxnixError, KeyError):
 
 class LockChanged(PlxnixError):
     """A lock was changed by somebody else meanwhile, in the very place that was to be changed."""
+
+
+class InvalidLock(InvalidValue):
+    """The lock of a Python environment cannot be used; `package` is what is wrong in it, if one."""
+
+    def __init__(self, message: str, hint: str = "", package: str = "") -> None:
+        super().__init__(message, hint)
+        self.package = package
+
+
+class NoDistribution(PlxnixError):
+    """A lock has nothing of `package` that the target can install."""
+
+    def __init__(self, message: str, hint: str = "", package: str = "") -> None:
+        super().__init__(message, hint)
+        self.package = package
+
+
+class ResolutionFailed(PlxnixError):
+    """Requirements cannot be resolved; the message has the resolver's own explanation."""
 
 
 # -- export and Nix programs -------------------------------------------------------------------

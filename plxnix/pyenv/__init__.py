@@ -1,0 +1,1 @@
+"""Environments of Python packages: from requirements to a lock, from a lock to a stage."""

@@ -1,0 +1,434 @@
+"""Locks of Python environments: `pylock.toml` (PEP 751) with one table of ours, `[tool.plxnix]`.
+
+A lock is taken for hostile: it may have been edited by hand, or come from elsewhere. What is not as
+it must be is an error that names the package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from plxnix.errors import InvalidLock, InvalidValue, NoDistribution
+from plxnix.nix.hashes import Hash
+from plxnix.pyenv.target import Target, extra
+from plxnix.pyenv.toml import loads
+from plxnix.recipes.urls import check_url
+
+if TYPE_CHECKING:
+    from packaging.pylock import Package, Pylock
+
+__all__ = ["PROVIDERS", "VERSION", "Distribution", "EnvironmentLock", "Providers"]
+
+#: The version of the table `[tool.plxnix]`.
+VERSION: Final = 1
+
+#: What a package may come from; `nixpkgs` is for Nix only and is skipped here.
+PROVIDERS: Final = ("wheel", "sdist", "nixpkgs")
+
+#: For a package, or for `_default`: what to take it from, in order; or the same with commas.
+Providers = Mapping[str, "str | Sequence[str]"]
+
+_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+#: How many wheels an error lists.
+_SHOWN: Final = 8
+
+_AGAIN: Final = "make it anew: plxnix env lock"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One thing to fetch and to install.
+
+    `name` is normalized. `kind` is `wheel`, `sdist` (any archive of sources), `directory` or `vcs`.
+    `sha256` is that of the file; for `directory` and `vcs` that of the tree's NAR. Of `url` and
+    `path` (relative to the lock's folder, with slashes) one is empty. `filename` is the last part
+    of either, and has no slash. `direct`: asked for by URL or path, so that `direct_url.json` is
+    due. `requested`: named by who made the lock. `build`: for what is built, its build environment.
+    `subdirectory` is where in the sources the project is; `commit` the commit of a `vcs`.
+    """
+
+    name: str
+    version: str
+    kind: str
+    filename: str
+    url: str
+    sha256: Hash
+    path: str = ""
+    requested: bool = False
+    direct: bool = False
+    editable: bool = False
+    subdirectory: str = ""
+    commit: str = ""
+    build: tuple[Distribution, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnvironmentLock:
+    """A lock that has been read; `folder` is what its paths are relative to."""
+
+    pylock: Pylock
+    text: str
+    folder: Path
+    where: str = "pylock.toml"
+    plxnix: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> EnvironmentLock:
+        """Read a file; raise `InvalidLock`, `OSError`, or `MissingExtra` without packaging."""
+        place = Path(path)
+        try:
+            text = place.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise InvalidLock(f"{os.fspath(path)!r} is not UTF-8: {error}", _AGAIN) from None
+        return cls.parse(text, place.parent, os.fspath(path))
+
+    @classmethod
+    def parse(
+        cls, text: str, folder: str | os.PathLike[str] = ".", where: str = "pylock.toml"
+    ) -> EnvironmentLock:
+        """Read a text, as `read` reads a file; every distribution in it is checked."""
+        pylock = extra("packaging.pylock")
+        try:
+            content = loads(text, where)
+        except InvalidValue as error:
+            raise InvalidLock(error.message, _AGAIN) from None
+        try:
+            read = pylock.Pylock.from_dict(content)
+        except (pylock.PylockValidationError, pylock.PylockUnsupportedVersionError) as error:
+            named = _named(content, str(error))
+            raise InvalidLock(f"{where}{_of(named)}: {error}", _AGAIN, named) from None
+        ours = (read.tool or {}).get("plxnix", {})
+        lock = cls(read, text, Path(folder), where, _checked(ours, where))
+        for package in read.packages:
+            for one in (package.sdist, *(package.wheels or ()), package.archive):
+                if one is not None:
+                    lock._file(package, one)
+        return lock
+
+    # -- what is in it -------------------------------------------------------------------------
+
+    @property
+    def installer(self) -> Distribution | None:
+        """The wheel of PyPA's installer that environments are built with; None without ours."""
+        table = self.plxnix.get("installer")
+        if table is None:
+            return None
+        content = {
+            "name": table.get("name"),
+            "version": table.get("version"),
+            "wheels": [{"url": table.get("url"), "hashes": {"sha256": table.get("sha256")}}],
+        }
+        return self._within("installer", [content]).select(Target())[0]
+
+    @property
+    def requested(self) -> frozenset[str]:
+        """The names of the packages that were asked for, as far as that is known."""
+        return frozenset(self.plxnix.get("requested", ()))
+
+    def select(
+        self,
+        target: Target,
+        extras: Collection[str] = (),
+        groups: Collection[str] | None = None,
+        providers: Providers | None = None,
+    ) -> tuple[Distribution, ...]:
+        """Return what to install on `target`, sorted by name.
+
+        `groups`: dependency groups; None for those that the lock has as its default. Without
+        `providers`, a package is taken from its best wheel, and from its sdist only where the lock
+        has no wheel of it at all. Costs one evaluation for each package. Raises `NoDistribution`
+        if a package has nothing for `target`, `InvalidLock` for what must not be in a lock, and
+        `InvalidValue` for unknown extras, groups and providers.
+        """
+        pylock = extra("packaging.pylock")
+        self._check_names("extra", extras, self.pylock.extras or ())
+        self._check_names("group", groups or (), self.pylock.dependency_groups or ())
+        orders = _orders(providers or {}, {str(one.name) for one in self.pylock.packages})
+        default = orders.get("_default")
+
+        def sdist_first(name: str) -> bool:
+            order = orders.get(name, default)
+            return order is not None and order[:1] == ("sdist",)
+
+        found = []
+        try:
+            for package, source in self.pylock.select(
+                environment=target.markers(),
+                tags=target.tags(),
+                extras=extras,
+                dependency_groups=groups,
+                prefer_sdist_predicate=sdist_first,
+            ):
+                found.append(
+                    self._taken(package, source, orders.get(package.name, default), target)
+                )
+        except pylock.PylockSelectError as error:
+            raise self._unselectable(str(error), target) from None
+        return tuple(sorted(found, key=lambda one: one.name))
+
+    # -- one package ---------------------------------------------------------------------------
+
+    def _taken(
+        self, package: Package, source: Any, order: tuple[str, ...] | None, target: Target
+    ) -> Distribution:
+        one = self._distribution(package, source)
+        if order is not None and not one.direct and one.kind not in order:
+            only = ", ".join(order) or "nixpkgs, which only Nix has"
+            raise NoDistribution(
+                f"{self.where}: {package.name} has no {' or '.join(order) or 'package'} for "
+                f"{target}; its providers are: {only}{_wheels(package, target)}",
+                f"add {one.kind!r} to its providers, or lock another version",
+                package.name,
+            )
+        if order is None and one.kind == "sdist" and package.wheels:
+            raise NoDistribution(
+                f"{self.where}: {package.name} {package.version} has no wheel for {target}"
+                f"{_wheels(package, target)}",
+                f"its sdist is built if you say so: providers = {{{package.name!r}: 'sdist'}}; "
+                "or lock another version, or another platform",
+                package.name,
+            )
+        if one.kind == "wheel":
+            return one
+        return replace(one, build=self._build(one.name, target))
+
+    def _distribution(self, package: Package, source: Any) -> Distribution:
+        if source is package.vcs or source is package.directory:
+            return self._tree(package, source)
+        return self._file(package, source)
+
+    def _file(self, package: Package, source: Any) -> Distribution:
+        """Return a file of a package, all of it checked."""
+        name, version = str(package.name), str(package.version or "")
+        direct = source is package.archive
+        hashes = source.hashes
+        if "sha256" not in hashes:
+            raise self._wrong(
+                name, f"has no sha256, but {', '.join(sorted(hashes))}: only that is taken"
+            )
+        if not _SHA256.fullmatch(hashes["sha256"]):
+            raise self._wrong(
+                name, f"has {hashes['sha256']!r:.80} as a sha256: it has 64 hex digits"
+            )
+        url, path = self._place(name, source.url, source.path)
+        filename = getattr(source, "name", None) or unquote(
+            (urlsplit(url).path if url else path).rpartition("/")[2]
+        )
+        if not _FILENAME.fullmatch(filename) or len(filename) > 200:
+            raise self._wrong(name, f"has {filename!r:.80} as the name of a file")
+        kind = "wheel" if filename.endswith(".whl") else "sdist"
+        if direct and kind == "wheel":
+            utils = extra("packaging.utils")
+            try:
+                named, number, _, _ = utils.parse_wheel_filename(filename)
+            except (utils.InvalidWheelFilename, utils.InvalidVersion) as error:
+                raise self._wrong(name, f"has an archive that is no wheel: {error}") from None
+            if named != name:
+                raise self._wrong(name, f"has a wheel of {named}: {filename!r}")
+            version = version or str(number)
+        return Distribution(
+            name=name,
+            version=version,
+            kind=kind,
+            filename=filename,
+            url=url,
+            sha256=Hash.parse(hashes["sha256"].lower(), "sha256"),
+            path=path,
+            requested=name in self.requested,
+            direct=direct,
+            subdirectory=self._inner(name, getattr(source, "subdirectory", None)),
+        )
+
+    def _tree(self, package: Package, source: Any) -> Distribution:
+        """Return a directory or a commit, whose NAR hash is in our table."""
+        name = str(package.name)
+        kind = "vcs" if source is package.vcs else "directory"
+        known = self.plxnix.get("sources", {}).get(name)
+        if known is None:
+            raise self._wrong(
+                name, f"is a {kind} without a hash in [tool.plxnix.sources]: it cannot be pinned"
+            )
+        commit = ""
+        if kind == "vcs":
+            commit = source.commit_id
+            if source.type != "git" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+                raise self._wrong(name, f"is at {source.type} {commit!r:.80}: only commits of git")
+        url, path = self._place(name, getattr(source, "url", None), source.path)
+        return Distribution(
+            name=name,
+            version=str(package.version or ""),
+            kind=kind,
+            filename=name,
+            url=url,
+            sha256=Hash.parse(known, "sha256"),
+            path=path,
+            requested=name in self.requested,
+            direct=True,
+            editable=bool(getattr(source, "editable", None)),
+            subdirectory=self._inner(name, source.subdirectory),
+            commit=commit,
+        )
+
+    def _place(self, name: str, url: str | None, path: str | None) -> tuple[str, str]:
+        if url:
+            try:
+                check_url(url, ("http", "https"))
+            except InvalidValue as error:
+                raise self._wrong(name, f"cannot be fetched: {error.message}") from None
+            return url, ""
+        parts = (path or "").split("/")
+        if not path or path.startswith(("/", "~")) or "\\" in path or "\0" in path or "" in parts:
+            raise self._wrong(name, f"has {path!r:.80} as a path: it is relative, with slashes")
+        return "", path
+
+    def _inner(self, name: str, subdirectory: str | None) -> str:
+        if subdirectory and (
+            subdirectory.startswith("/") or "\0" in subdirectory or ".." in subdirectory.split("/")
+        ):
+            raise self._wrong(name, f"has {subdirectory!r:.80} as a folder in its sources")
+        return subdirectory or ""
+
+    def _build(self, name: str, target: Target) -> tuple[Distribution, ...]:
+        """Return the locked build environment of a package; what is built for it has its own."""
+        tables = self.plxnix.get("build", {}).get(name)
+        if tables is None:
+            raise self._wrong(
+                name, "is built from sources, but its build environment is not locked"
+            )
+        rest = {key: value for key, value in self.plxnix["build"].items() if key != name}
+        return self._within(f"build of {name}", tables, rest).select(target)
+
+    def _within(
+        self, what: str, tables: Sequence[Any], build: Mapping[str, Any] | None = None
+    ) -> EnvironmentLock:
+        content = {"lock-version": "1.0", "created-by": "plxnix", "packages": tables}
+        pylock = extra("packaging.pylock")
+        where = f"{self.where}: {what}"
+        try:
+            read = pylock.Pylock.from_dict(content)
+        except pylock.PylockValidationError as error:
+            raise InvalidLock(f"{where}: {error}", _AGAIN) from None
+        return EnvironmentLock(read, "", self.folder, where, {"build": build or {}})
+
+    # -- errors --------------------------------------------------------------------------------
+
+    def _wrong(self, name: str, what: str) -> InvalidLock:
+        return InvalidLock(f"{self.where}: {name} {what}", _AGAIN, name)
+
+    def _check_names(self, what: str, asked: Iterable[str], known: Iterable[str]) -> None:
+        for one in asked:
+            if one not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise InvalidValue(f"{self.where} has no {what} {one!r}", f"it has {names}")
+
+    def _unselectable(self, said: str, target: Target) -> NoDistribution:
+        places = re.findall(r"packages\[(\d+)\]", said)
+        if not places:
+            return NoDistribution(
+                f"{self.where} is not for {target}: {said}",
+                "lock it for this Python and platform, or with --universal",
+            )
+        package = self.pylock.packages[int(places[0])]
+        if len(places) > 1:
+            return NoDistribution(
+                f"{self.where}: {package.name} is there twice for {target}",
+                f"their markers must exclude each other; {_AGAIN}",
+                package.name,
+            )
+        if package.requires_python and "does not satisfy" in said:
+            what, hint = f"needs Python {package.requires_python}, but this is for {target}", ""
+        else:
+            what, hint = (
+                f"has no wheel for {target}{_wheels(package, target)}",
+                "and there is no sdist: ",
+            )
+        return NoDistribution(
+            f"{self.where}: {package.name} {package.version or ''} {what}",
+            f"{hint}lock another version, or another platform",
+            package.name,
+        )
+
+
+def _checked(ours: Any, where: str) -> Mapping[str, Any]:
+    """Return our table, whose types are right; raise `InvalidLock` otherwise."""
+
+    def demand(holds: bool, what: str) -> None:
+        if not holds:
+            raise InvalidLock(f"{where}: [tool.plxnix] {what}", _AGAIN)
+
+    demand(isinstance(ours, dict), "is not a table")
+    if not ours:
+        return {}
+    version = ours.get("version")
+    demand(type(version) is int and version >= 1, f"has {version!r:.80} as its version")
+    if version > VERSION:
+        raise InvalidLock(
+            f"{where} has version {version} of [tool.plxnix]; known here is {VERSION}",
+            "use the plxnix that made it, or a newer one",
+        )
+    requested = ours.get("requested", [])
+    texts = isinstance(requested, list) and all(isinstance(one, str) for one in requested)
+    demand(texts, "requested is not a list of names")
+    for name in ("build", "sources", "inputs"):
+        demand(isinstance(ours.get(name, {}), dict), f"{name} is not a table")
+    demand("installer" not in ours or isinstance(ours["installer"], dict), "installer is no table")
+    for name, tables in ours.get("build", {}).items():
+        right = isinstance(tables, list) and all(isinstance(one, dict) for one in tables)
+        demand(right, f"build.{name} is not a list of tables")
+    for name, known in ours.get("sources", {}).items():
+        try:
+            Hash.parse(known, "sha256")
+        except InvalidValue as error:
+            demand(False, f"sources.{name}: {error.message}")
+    return dict(ours)
+
+
+def _orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each name of `providers` its order, without what only Nix has."""
+    canonical = extra("packaging.utils").canonicalize_name
+    found = {}
+    for name, order in providers.items():
+        words = order.split(",") if isinstance(order, str) else list(order)
+        words = [word.strip() for word in words]
+        if not words or any(word not in PROVIDERS for word in words):
+            raise InvalidValue(
+                f"the providers of {name!r} are {order!r:.80}", f"there are {', '.join(PROVIDERS)}"
+            )
+        key = name if name == "_default" else canonical(name)
+        if key != "_default" and key not in names:
+            raise InvalidValue(f"providers name {name!r}, which the lock does not have")
+        found[key] = tuple(word for word in words if word != "nixpkgs")
+    return found
+
+
+def _wheels(package: Package, target: Target) -> str:
+    """Return what a message says of the wheels of a package: their tags, those of use first."""
+    names = [wheel.filename.removesuffix(".whl") for wheel in package.wheels or ()]
+    if not names:
+        return ""
+    python = "cp{}{}".format(*target.version)
+    tags = sorted({"-".join(name.split("-")[-3:]) for name in names})
+    tags.sort(key=lambda tag: (not tag.startswith(python), target.machine not in tag))
+    more = f" and {len(tags) - _SHOWN} more" if len(tags) > _SHOWN else ""
+    return f"; there are wheels with the tags {', '.join(tags[:_SHOWN])}{more}"
+
+
+def _named(content: Mapping[str, Any], said: str) -> str:
+    """Return the name of the package that a message of packaging is about, if it can be told."""
+    place = re.search(r"packages\[(\d+)\]", said)
+    packages = content.get("packages")
+    if place is None or not isinstance(packages, list) or int(place[1]) >= len(packages):
+        return ""
+    name = packages[int(place[1])].get("name") if isinstance(packages[int(place[1])], dict) else ""
+    return name if isinstance(name, str) else ""
+
+
+def _of(name: str) -> str:
+    return f": {name}" if name else ""
