@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,30 +148,44 @@ def test_the_builder_is_killed(sleeper: Sleeper) -> None:
     sleeper.check()
 
 
+WRITERS = (
+    "mkdir $out; write() { while :; do echo > $out/$1-$RANDOM; done; }\n"
+    "for n in {1..40}; do write $n & done; wait"
+)
+
+
+def once_it_writes(lab: Lab, act: Callable[[], None]) -> threading.Thread:
+    """Call `act` in a thread as soon as a builder has written into its output."""
+
+    def wait() -> None:
+        ending = time.monotonic() + 60
+        # A folder below tmp/, one of a process, one of the stage, `store`, and its output.
+        while not any(Path(lab.store.root, "tmp").glob("*/*/store/*/*")):
+            if time.monotonic() > ending:
+                break
+            time.sleep(0.005)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
 def test_nobody_writes_after_an_interruption(tmp_path: Path) -> None:
     """A command that writes all the time is dead before its folder is removed."""
     lab = Lab(tmp_path / "store")
-    script = (
-        "mkdir $out; write() { while :; do echo > $out/$1-$RANDOM; done; }\n"
-        "for n in {1..40}; do write $n & done; wait"
-    )
     for number in range(5):
-        dref = execute(f"{script}; : {number}", registry=lab.registry)
-        timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
+        dref = execute(f"{WRITERS}; : {number}", registry=lab.registry)
+        thread = once_it_writes(lab, partial(os.kill, os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             lab.realize(dref, sandbox="on")
-        timer.join()
+        thread.join()
         assert lab.leftovers() == []
 
 
 def test_a_builder_that_is_about_to_die(tmp_path: Path) -> None:
     """What still writes for a moment, as its bubblewrap was killed, does not hinder tidying up."""
     lab = Lab(tmp_path / "store")
-    script = (
-        "mkdir $out; write() { while :; do echo > $out/$1-$RANDOM; done; }\n"
-        "for n in {1..40}; do write $n & done; wait"
-    )
 
     def kill() -> None:
         me = os.getpid()
@@ -180,12 +195,11 @@ def test_a_builder_that_is_about_to_die(tmp_path: Path) -> None:
                     os.kill(int(child), signal.SIGKILL)
 
     for number in range(3):
-        dref = execute(f"{script}; : {number}", registry=lab.registry)
-        timer = threading.Timer(0.2, kill)
-        timer.start()
+        dref = execute(f"{WRITERS}; : {number}", registry=lab.registry)
+        thread = once_it_writes(lab, kill)
         with pytest.raises(BuildFailed, match="killed by signal 9"):
             lab.realize(dref, sandbox="on")
-        timer.join()
+        thread.join()
         assert lab.leftovers() == []
 
 
