@@ -14,7 +14,7 @@ RUN := $(VENV)/bin/python
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.demo ## Run the demonstration
@@ -40,6 +40,10 @@ unit: $(VENV)/.dev ## Run the unit tests only
 .PHONY: optimized
 optimized: $(VENV)/.dev ## Run the unit tests under python -O
 	@$(RUN) -O -m pytest $(PYTEST) --quiet -W ignore::pytest.PytestConfigWarning tests/unit
+
+.PHONY: test-faults
+test-faults: tools $(VENV)/.dev ## Inject faults into everything, in full, and count
+	@$(RUN) tests/faults/run.py $(FAULTS)
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure speed
