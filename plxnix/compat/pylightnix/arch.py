@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from plxnix.archives import spack as native_spack
 from plxnix.archives import sunpack as native_sunpack
 from plxnix.compat.pylightnix.errors import check, door
+from plxnix.compat.pylightnix.names import rref2dref
+from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.types import DRef, Path, RRef, StorageSettings
 from plxnix.store.arrival import closure
@@ -54,8 +56,6 @@ def sunpack(archive: Path, S: StorageSettings | None = None) -> None:  # noqa: N
 
 def deref_(ctxr: RRef, dref: DRef, S: StorageSettings | None) -> list[RRef]:  # noqa: N803
     """Return what was selected for `dref` where `ctxr` was made; itself for its own derivation."""
-    from plxnix.compat.pylightnix.core import rref2dref, rrefctx
-
     if dref == rref2dref(ctxr):
         return [ctxr]
     return list(rrefctx(ctxr, S)[dref] or [])

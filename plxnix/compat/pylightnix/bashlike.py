@@ -13,8 +13,11 @@ from difflib import unified_diff
 from typing import Any
 
 from plxnix import shell_functions as native
+from plxnix.compat.pylightnix.derivations import instantiate
 from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of
+from plxnix.compat.pylightnix.timing import timestring
 from plxnix.compat.pylightnix.types import (
     Build,
     DRef,
@@ -133,8 +136,6 @@ def find(
 
     `newer` is in seconds since the epoch; zero and negative numbers count back from now.
     """
-    from plxnix.compat.pylightnix.core import instantiate
-
     if name is not None and not isinstance(name, str):
         targets = instantiate(name, S=S)[1].targets
         check(len(targets) == 1, f"the stage has {len(targets)} targets, and not one")
@@ -209,9 +210,6 @@ def _link(target: str, destdir: Path | None, name: str) -> Path:
 
 def _beside(r: RRef, S: Settings) -> dict[str, str]:  # noqa: N803
     """Return what Pylightnix would have among the artifacts: names and texts."""
-    from plxnix.compat.pylightnix.core import rrefctx
-    from plxnix.compat.pylightnix.utils import timestring
-
     record = store_of(S).record(r)
     found = {_CONTEXT: json.dumps(rrefctx(r, S), indent=4)}
     if record.started:
@@ -222,8 +220,6 @@ def _beside(r: RRef, S: Settings) -> dict[str, str]:  # noqa: N803
 
 
 def _config(one: Any, S: Settings) -> list[str]:  # noqa: N803
-    from plxnix.compat.pylightnix.core import instantiate
-
     if isrref(one):
         dref = RRef.parse(one).dref
     elif isdref(one):

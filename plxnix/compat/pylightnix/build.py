@@ -6,20 +6,20 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from plxnix.compat.pylightnix.core import (
+from plxnix.compat.pylightnix.contexts import context_deref
+from plxnix.compat.pylightnix.derivations import output_realizer
+from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.files import trycatch, writestr
+from plxnix.compat.pylightnix.functions import START, STOP, note_folder
+from plxnix.compat.pylightnix.names import (
     assert_valid_config,
     assert_valid_refpath,
     cfgcattrs,
     cfgdict,
     cfgname,
-    context_deref,
-    drefcfg,
-    output_realizer,
-    rref2path,
-    store_of,
 )
-from plxnix.compat.pylightnix.errors import check, door, refuse
-from plxnix.compat.pylightnix.functions import START, STOP, note_folder
+from plxnix.compat.pylightnix.questions import drefcfg, rref2path
+from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.timing import timestring
 from plxnix.compat.pylightnix.types import (
     Build,
@@ -38,7 +38,7 @@ from plxnix.compat.pylightnix.types import (
     RRef,
     StorageSettings,
 )
-from plxnix.compat.pylightnix.utils import isrefpath, trycatch, writestr
+from plxnix.compat.pylightnix.values import isrefpath
 
 # ruff: noqa: N803 (settings are called S in Pylightnix)
 

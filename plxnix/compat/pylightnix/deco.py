@@ -9,18 +9,14 @@ from copy import deepcopy
 from typing import Any
 
 from plxnix.compat.pylightnix.build import build_wrapper
-from plxnix.compat.pylightnix.core import (
-    Targets,
-    context_deref,
-    context_derefpath,
-    drefcfg,
-    match_latest,
-    mkconfig,
-    mkdrv,
-    realize,
-    unpack_closure_arg_,
-)
+from plxnix.compat.pylightnix.contexts import context_deref, context_derefpath
+from plxnix.compat.pylightnix.derivations import Targets, mkdrv, unpack_closure_arg_
 from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.hashing import pyobjhash
+from plxnix.compat.pylightnix.matching import match_latest
+from plxnix.compat.pylightnix.names import mkconfig
+from plxnix.compat.pylightnix.questions import drefcfg
+from plxnix.compat.pylightnix.realizing import realize
 from plxnix.compat.pylightnix.types import (
     Build,
     Context,
@@ -32,13 +28,7 @@ from plxnix.compat.pylightnix.types import (
     StageResult,
     StorageSettings,
 )
-from plxnix.compat.pylightnix.utils import (
-    isdref,
-    isrefpath,
-    isselfpath,
-    pyobjhash,
-    traverse_dict,
-)
+from plxnix.compat.pylightnix.values import isdref, isrefpath, isselfpath, traverse_dict
 
 # ruff: noqa: N803 (settings are called S in Pylightnix)
 

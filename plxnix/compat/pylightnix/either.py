@@ -7,14 +7,10 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from plxnix import either as native
-from plxnix.compat.pylightnix.core import (
-    context_deref,
-    mkdrv,
-    output_validate,
-    realize1,
-    realizeMany,
-)
+from plxnix.compat.pylightnix.contexts import context_deref
+from plxnix.compat.pylightnix.derivations import mkdrv, output_validate
 from plxnix.compat.pylightnix.errors import check, door
+from plxnix.compat.pylightnix.realizing import realize1, realizeMany
 from plxnix.compat.pylightnix.storage import fstmpdir, store_of
 from plxnix.compat.pylightnix.types import (
     Closure,

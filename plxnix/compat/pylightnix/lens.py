@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from plxnix import lens as native
 from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of, tlstorage
 from plxnix.compat.pylightnix.types import (
     Build,
@@ -145,8 +146,6 @@ def mklens(
     `b`, `rref` and `ctx` say how references are resolved, `o` and `build_output_idx` where promises
     are found.
     """
-    from plxnix.compat.pylightnix.core import rrefctx
-
     build = b if b is not None else x if isinstance(x, Build) else None
     for holder in (build, closure, x if isinstance(x, Closure) else None, r):
         if S is None and holder is not None:

@@ -80,3 +80,17 @@ def match_latest(n: int = 1) -> Matcher:
 def match_exact(rrefs: list[RRef]) -> Matcher:
     """Match just these realizations."""
     return match_some(len(rrefs), exact(rrefs))
+
+
+__all__ = [
+    "Key",
+    "exact",
+    "latest",
+    "match",
+    "match_all",
+    "match_exact",
+    "match_latest",
+    "match_only",
+    "match_some",
+    "texthash",
+]

@@ -25,7 +25,7 @@ from plxnix.compat.pylightnix.types import (
     Registry,
     RRef,
 )
-from plxnix.compat.pylightnix.utils import (
+from plxnix.compat.pylightnix.values import (
     assert_serializable,
     assert_valid_dict,
     isdref,
@@ -231,3 +231,36 @@ def mkrefpath(r: DRef, items: list[str] | None = None) -> RefPath:
     """Return the refpath of something in a realization of `r`."""
     assert_valid_dref(r)
     return [str(r), *(items or [])]
+
+
+__all__ = [
+    "PYLIGHTNIX_NAMEPAT",
+    "assert_rref_deps",
+    "assert_valid_config",
+    "assert_valid_context",
+    "assert_valid_dref",
+    "assert_valid_hash",
+    "assert_valid_hashpart",
+    "assert_valid_name",
+    "assert_valid_refpath",
+    "assert_valid_rref",
+    "cfgcattrs",
+    "cfgdeps",
+    "cfgdict",
+    "cfghash",
+    "cfgname",
+    "cfgserialize",
+    "cfgsp",
+    "mkconfig",
+    "mkdref",
+    "mkname",
+    "mkrefpath",
+    "mkrref",
+    "path2dref",
+    "path2rref",
+    "resolve",
+    "rref2dref",
+    "trimhash",
+    "undref",
+    "unrref",
+]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from plxnix import repl as native
-from plxnix.compat.pylightnix.core import native_closure, unpack_closure_arg_
+from plxnix.compat.pylightnix.derivations import native_closure, unpack_closure_arg_
 from plxnix.compat.pylightnix.errors import door, refuse
 from plxnix.compat.pylightnix.functions import artifact, from_native, full_context
 from plxnix.compat.pylightnix.types import (

@@ -222,3 +222,25 @@ def current_storage(
             yield S
     finally:
         setstorage(old)
+
+
+__all__ = [
+    "PYLIGHTNIX_STORE_VERSION",
+    "TL",
+    "assert_valid_storage",
+    "current_registry",
+    "current_storage",
+    "fsinit",
+    "fsroot",
+    "fsstorage",
+    "fstmpdir",
+    "mkSS",
+    "mkregistry",
+    "mksettings",
+    "setregistry",
+    "setstorage",
+    "storagename",
+    "store_of",
+    "tlregistry",
+    "tlstorage",
+]

@@ -19,3 +19,10 @@ def parsetime(time: str) -> float | None:
         return datetime.strptime(time, PYLIGHTNIX_TIME).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+__all__ = [
+    "PYLIGHTNIX_TIME",
+    "parsetime",
+    "timestring",
+]

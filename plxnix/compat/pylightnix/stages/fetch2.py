@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from plxnix.compat.pylightnix.build import build_outpath, build_path, build_wrapper
-from plxnix.compat.pylightnix.core import match_only, mkconfig, mkdrv
+from plxnix.compat.pylightnix.derivations import mkdrv
 from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.hashing import filehash
+from plxnix.compat.pylightnix.matching import match_only
+from plxnix.compat.pylightnix.names import mkconfig
 from plxnix.compat.pylightnix.stages.programs import registered, unpack_into
 from plxnix.compat.pylightnix.types import Build, DRef, RefPath, Registry
-from plxnix.compat.pylightnix.utils import filehash
 
 
 def CURL() -> str:  # noqa: N802

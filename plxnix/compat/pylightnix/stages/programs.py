@@ -10,11 +10,13 @@ from typing import Any
 from plxnix.builders import archive
 from plxnix.compat.pylightnix.build import build_outpath, build_wrapper
 from plxnix.compat.pylightnix.configs import decode, encode
-from plxnix.compat.pylightnix.core import fstmpdir, match_only, mkdrv, tlregistry
+from plxnix.compat.pylightnix.derivations import mkdrv
 from plxnix.compat.pylightnix.errors import refuse
 from plxnix.compat.pylightnix.functions import legacy_realizer
+from plxnix.compat.pylightnix.matching import match_only
+from plxnix.compat.pylightnix.storage import fstmpdir, tlregistry
 from plxnix.compat.pylightnix.types import Build, Config, DRef, Realizer, Registry
-from plxnix.compat.pylightnix.utils import selfref
+from plxnix.compat.pylightnix.values import selfref
 from plxnix.errors import DownloadFailed, HashMismatch, NoRegistry
 from plxnix.nix.hashes import Hash
 from plxnix.recipes.fetch import Fetch, fetch_config, given_hash

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from plxnix.compat.pylightnix.configs import encode
-from plxnix.compat.pylightnix.core import cfgdict, drefcfg_, mkconfig, mkdrv, tlregistry
+from plxnix.compat.pylightnix.derivations import mkdrv
 from plxnix.compat.pylightnix.errors import door, refuse
+from plxnix.compat.pylightnix.names import cfgdict, mkconfig
+from plxnix.compat.pylightnix.questions import drefcfg_
+from plxnix.compat.pylightnix.storage import tlregistry
 from plxnix.compat.pylightnix.types import (
     Context,
     DRef,
