@@ -18,15 +18,7 @@ from plxnix.compat.pylightnix.errors import check, door, refuse
 from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.timing import timestring
-from plxnix.compat.pylightnix.types import (
-    Build,
-    DRef,
-    Path,
-    RefPath,
-    RRef,
-    Stage,
-    StorageSettings,
-)
+from plxnix.compat.pylightnix.types import Build, DRef, Path, RefPath, RRef, Stage, StorageSettings
 from plxnix.errors import InvalidReference
 from plxnix.model import isdref, isrref
 from plxnix.store.roots import force_link

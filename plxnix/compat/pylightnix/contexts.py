@@ -6,22 +6,10 @@ import json
 import os
 
 from plxnix.compat.pylightnix.errors import check, refuse
-from plxnix.compat.pylightnix.names import (
-    assert_valid_context,
-    assert_valid_refpath,
-)
+from plxnix.compat.pylightnix.names import assert_valid_context, assert_valid_refpath
 from plxnix.compat.pylightnix.questions import rref2path
-from plxnix.compat.pylightnix.types import (
-    Context,
-    DRef,
-    Path,
-    RefPath,
-    RRef,
-    StorageSettings,
-)
-from plxnix.errors import (
-    NotInStore,
-)
+from plxnix.compat.pylightnix.types import Context, DRef, Path, RefPath, RRef, StorageSettings
+from plxnix.errors import NotInStore
 
 # ruff: noqa: N803 (settings are called S in Pylightnix)
 

@@ -9,21 +9,10 @@ from typing import Any, TypeAlias
 from plxnix.compat.pylightnix.configs import to_native as config_to_native
 from plxnix.compat.pylightnix.contexts import context_deref
 from plxnix.compat.pylightnix.errors import asserting, check, door, refuse
-from plxnix.compat.pylightnix.functions import (
-    artifact,
-    to_native,
-)
-from plxnix.compat.pylightnix.names import (
-    assert_rref_deps,
-    assert_valid_config,
-    cfgsp,
-)
+from plxnix.compat.pylightnix.functions import artifact, to_native
+from plxnix.compat.pylightnix.names import assert_rref_deps, assert_valid_config, cfgsp
 from plxnix.compat.pylightnix.questions import drefcfg_, drefdeps
-from plxnix.compat.pylightnix.storage import (
-    mkregistry,
-    store_of,
-    tlregistry,
-)
+from plxnix.compat.pylightnix.storage import mkregistry, store_of, tlregistry
 from plxnix.compat.pylightnix.types import (
     Closure,
     Config,
@@ -43,11 +32,7 @@ from plxnix.compat.pylightnix.types import (
     StorageSettings,
 )
 from plxnix.compat.pylightnix.values import scanref_dict
-from plxnix.errors import (
-    MissingRealizer,
-    NoRegistry,
-    RecursiveInstantiate,
-)
+from plxnix.errors import MissingRealizer, NoRegistry, RecursiveInstantiate
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import registry as native
 from plxnix.store import Record

@@ -8,10 +8,7 @@ from typing import Any
 
 from plxnix.compat.pylightnix.configs import from_native as config_from_native
 from plxnix.compat.pylightnix.errors import check, door
-from plxnix.compat.pylightnix.functions import (
-    PYLIGHTNIX_RESERVED,
-    full_context,
-)
+from plxnix.compat.pylightnix.functions import PYLIGHTNIX_RESERVED, full_context
 from plxnix.compat.pylightnix.graphs import dagroots, kahntsort
 from plxnix.compat.pylightnix.names import (
     assert_valid_refpath,
@@ -22,10 +19,7 @@ from plxnix.compat.pylightnix.names import (
     undref,
     unrref,
 )
-from plxnix.compat.pylightnix.storage import (
-    fsstorage,
-    store_of,
-)
+from plxnix.compat.pylightnix.storage import fsstorage, store_of
 from plxnix.compat.pylightnix.types import (
     Config,
     Context,

@@ -12,10 +12,7 @@ from plxnix.compat.pylightnix.derivations import (
     unpack_closure_arg_,
 )
 from plxnix.compat.pylightnix.errors import check, door, refuse
-from plxnix.compat.pylightnix.functions import (
-    from_native,
-    full_context,
-)
+from plxnix.compat.pylightnix.functions import from_native, full_context
 from plxnix.compat.pylightnix.types import (
     Closure,
     Context,
@@ -29,9 +26,7 @@ from plxnix.compat.pylightnix.types import (
     StorageSettings,
 )
 from plxnix.compat.pylightnix.values import isdref
-from plxnix.errors import (
-    PromiseMissing,
-)
+from plxnix.errors import PromiseMissing
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import realizing
 from plxnix.realize import registry as native
