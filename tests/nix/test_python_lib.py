@@ -1,0 +1,328 @@
+"""The Nix reader of Python locks, against packaging and against `plxnix.pyenv`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from packaging.markers import Marker
+from packaging.specifiers import Specifier
+from packaging.utils import parse_wheel_filename
+
+from plxnix.nix.text import string
+from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.target import Target
+from tests.nix_environment import NixCommandFailed, NixEnv
+
+LIBRARY = Path(__file__).parents[2] / "nix" / "lib"
+READER = Path(__file__).parents[2] / "plxnix" / "pyenv" / "nixlib"
+
+#: Platforms and Pythons of all kinds.
+TARGETS = [
+    Target(python, platform)
+    for python in ("3.8", "3.11", "3.12.4", "3.13t")
+    for platform in (
+        "x86_64-linux",
+        "aarch64-linux",
+        "i686-linux",
+        "x86_64-manylinux_2_35",
+        "x86_64-linux-musl",
+        "aarch64-musllinux_1_1",
+        "x86_64-darwin",
+        "aarch64-darwin",
+    )
+]
+
+
+def attributes(target: Target) -> str:
+    """A target in the words of Nix."""
+    return f"{{ python = {string(target.python)}; platform = {string(target.platform)}; }}"
+
+
+def listed(values: list[str]) -> str:
+    """A list of texts in the words of Nix."""
+    return "[ " + " ".join(map(string, values)) + " ]"
+
+
+# -- versions ------------------------------------------------------------------------------------
+
+_OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "~=", "===")
+
+
+def random_version(random: Random) -> str:
+    """A version in one of its many spellings; small numbers, so that many are near each other."""
+    odd = ("00", "007", "20240131235959123456789")
+    numbers = [random.choice([*"00011122", "10", "11", *odd[:1], random.choice(odd)])]
+    numbers += [random.choice("0001129") for _ in range(random.randrange(4))]
+    return "".join(
+        (
+            random.choice(["", "", "", "v"]),
+            random.choice(["", "", "", "", "0!", "1!"]),
+            ".".join(numbers),
+            random.choice(["", "", "", "a1", "-Alpha.2", "b", "rc1", "c1", "_preview_2"]),
+            random.choice(["", "", "", ".post1", "-1", "post", "-r4", "REV2"]),
+            random.choice(["", "", "", ".dev0", "dev3", "-DEV"]),
+            random.choice(["", "", "", "", "+local", "+1.a.2", "+ubuntu-1", "+10", "+1.a.10"]),
+        )
+    )
+
+
+def random_case(random: Random) -> tuple[str, str, str]:
+    """A version and a specifier; every other one is a prefix or near the version."""
+    version = random_version(random)
+    other = random.choice(
+        [
+            random_version(random),
+            version + random.choice(["", ".0", ".1", "a1", ".post1", ".dev1", "+1"]),
+            ".".join(random.choices("01123", k=random.randrange(1, 4))) + ".*",
+        ]
+    )
+    return version, random.choice(_OPERATORS), other
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_specifiers_mean_what_packaging_says(nix_env: NixEnv, seed: int) -> None:
+    """All operators, on versions of all forms; where packaging sees no specifier, nor does Nix."""
+    random = Random(seed)  # noqa: S311
+    cases = [random_case(random) for _ in range(1500)]
+    expected: list[bool | None] = []
+    for version, operator, other in cases:
+        try:
+            specifier = Specifier(operator + other)
+        except ValueError:
+            expected.append(None)
+        else:
+            expected.append(specifier.contains(version, prereleases=True))
+    asked = " ".join(listed(list(case)) for case in cases)
+    found = json.loads(
+        nix_env.evaluate(
+            f"let v = import {READER}/versions.nix; at = builtins.elemAt; "
+            f"in map (one: v.compare (at one 0) (at one 1) (at one 2)) [ {asked} ]"
+        )
+    )
+    assert dict(zip(cases, found, strict=True)) == dict(zip(cases, expected, strict=True))
+
+
+# -- markers -------------------------------------------------------------------------------------
+
+_VALUES = (
+    *("3.8", "3.11", "3.11.0", "3.12", "3.*", "3.11.*", "2", "linux", "win32", "darwin", "posix"),
+    *(
+        "x86_64",
+        "arm64",
+        "Linux",
+        "CPython",
+        "cpython",
+        "",
+        "3.8 3.11",
+        "x",
+        "a b",
+        "A.b",
+        "3.10a1",
+    ),
+)
+_PLAIN = (
+    *("python_version", "python_full_version", "os_name", "sys_platform", "platform_machine"),
+    *("platform_system", "platform_python_implementation", "implementation_name"),
+    *("implementation_version", "platform_release", "os.name", "sys.platform", "platform.machine"),
+    "python_implementation",
+)
+
+
+def random_marker(random: Random, depth: int = 3) -> str:
+    """A marker: comparisons both ways round, sets, and nesting."""
+    if depth and random.random() < 0.6:
+        inner = random_marker(random, depth - 1)
+        if random.random() < 0.3:
+            return random.choice(["({})", "( {} )"]).format(inner)
+        other = random_marker(random, depth - 1)
+        return f"{inner} {random.choice(['and', 'or'])} {other}"
+    quote = random.choice("'\"")
+    value = f"{quote}{random.choice(_VALUES)}{quote}"
+    if random.random() < 0.15:
+        sets = random.choice(["extras", "dependency_groups"])
+        return f"{value} {random.choice(['in', 'not  in'])} {sets}"
+    blank = random.choice(["", " "])
+    operator = random.choice(["==", "!=", "<=", ">=", "<", ">", " in ", " not in "])
+    sides = [random.choice(_PLAIN), value]
+    random.shuffle(sides)
+    return f"{sides[0]}{blank}{operator}{blank}{sides[1]}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_markers_mean_what_packaging_says(nix_env: NixEnv, seed: int) -> None:
+    """Comparisons, membership, precedence, parentheses and old names, for many targets."""
+    random = Random(seed)  # noqa: S311
+    target = random.choice(TARGETS)
+    texts = [random_marker(random) for _ in range(600)]
+    sets = {"extras": frozenset({"a-b", "x"}), "dependency_groups": frozenset({"posix"})}
+    environment: Any = {**target.markers(), **sets}
+    expected = [Marker(text).evaluate(environment, context="lock_file") for text in texts]
+    found = json.loads(
+        nix_env.evaluate(
+            f"let e = (import {READER}/tags.nix).markers {attributes(target)} // "
+            '{ extras = [ "A_b" "x" ]; dependency_groups = [ "posix" ]; }; '
+            f"in map ((import {READER}/markers.nix).evaluate e) {listed(texts)}"
+        )
+    )
+    assert dict(zip(texts, found, strict=True)) == dict(zip(texts, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("python_version >", "ends where"),
+        ("python_version", "lacks an operator"),
+        ("(python_version > '3'", r"lacks a \)"),
+        ("python_version > '3' os_name", "goes on"),
+        ("extra == 'x'", "asks for"),
+        ("'a' == 'b'", "compares two texts"),
+        ("extras == 'x'", "compares a set"),
+        ("os_name ~= '3.8'", "no versions"),
+        ("os_name ; '3.8'", "characters"),
+    ],
+)
+def test_what_is_no_marker_is_refused(nix_env: NixEnv, marker: str, said: str) -> None:
+    """With the marker and what is wrong with it."""
+    with pytest.raises(NixCommandFailed, match=f"the marker .* {said}"):
+        nix_env.evaluate(
+            f"let t = import {READER}/tags.nix; "
+            f"e = t.markers {attributes(Target())} // {{ extras = []; }}; in "
+            f" (import {READER}/markers.nix).evaluate e {string(marker)}"
+        )
+
+
+# -- tags ----------------------------------------------------------------------------------------
+
+
+def test_tags_are_those_of_the_target(nix_env: NixEnv) -> None:
+    """For all platforms the same wheels in the same order, and the same markers."""
+    targets = " ".join(map(attributes, TARGETS))
+    found = json.loads(
+        nix_env.evaluate(
+            f"let t = import {READER}/tags.nix; in map (one: [ (t.tags one) (t.markers one) ]) "
+            f"[ {targets} ]"
+        )
+    )
+    for target, (tags, markers) in zip(TARGETS, found, strict=True):
+        assert (target, tags) == (target, [str(tag) for tag in target.tags()])
+        assert (target, markers) == (target, target.markers())
+
+
+def test_names_of_wheels_are_read(nix_env: NixEnv) -> None:
+    """Compressed sets, build numbers, capitals."""
+    names = [
+        "a-1-py3-none-any.whl",
+        "A_b-1.0.post1-1-py2.py3-none-any.whl",
+        "c-1!2+x.1-7abc-cp311.CP312-abi3.cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+    ]
+    found = json.loads(
+        nix_env.evaluate(f"map (import {READER}/tags.nix).ofWheel {listed([*names, 'a-1.tar.gz'])}")
+    )
+    assert [set(tags) for tags in found[:-1]] == [
+        {str(tag) for tag in parse_wheel_filename(name)[-1]} for name in names
+    ]
+    assert found[-1] is None
+
+
+# -- selection -----------------------------------------------------------------------------------
+
+DIGITS = "0123456789abcdef" * 4
+
+
+def file(name: str) -> str:
+    """A file of a package, in TOML."""
+    place = f'url = "https://files.example.org/{name}", upload-time = 2024-01-31T01:02:03.4Z'
+    return f'{{ {place}, size = 7, hashes = {{ sha256 = "{DIGITS}" }} }}'
+
+
+def package(name: str, *files: str, more: str = "", version: str = "1.0") -> str:
+    """A package, in TOML: a file that ends in .tar.gz is its sdist."""
+    wheels = ", ".join(file(one) for one in files if one.endswith(".whl"))
+    sdists = "".join(f"sdist = {file(one)}\n" for one in files if one.endswith(".gz"))
+    wheel = f"wheels = [{wheels}]\n" if wheels else ""
+    return f'[[packages]]\nname = "{name}"\nversion = "{version}"\n{more}{sdists}{wheel}\n'
+
+
+def document(*packages: str, more: str = "") -> str:
+    """A pylock.toml."""
+    return f'lock-version = "1.0"\ncreated-by = "test"\n{more}\n' + "".join(packages)
+
+
+LOCK = document(
+    package("pure", "pure-1.0-py3-none-any.whl", "pure-1.0.tar.gz"),
+    package(
+        "native",
+        "native-1.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        "native-1.0-cp311-abi3-manylinux_2_28_x86_64.whl",
+        "native-1.0-cp311-cp311-manylinux_2_39_x86_64.whl",
+        "native-1.0-cp312-cp312-macosx_11_0_arm64.whl",
+        "native-1.0-py3-none-any.whl",
+    ),
+    package("old", "old-1.0-py2.py3-none-any.whl", more="marker = \"python_version < '3.12'\"\n"),
+    package("twin", "twin-1.0-py3-none-any.whl", more="marker = \"sys_platform == 'linux'\"\n"),
+    package(
+        "twin",
+        "twin-2.0-py3-none-any.whl",
+        more="marker = \"sys_platform != 'linux'\"\nrequires-python = '>=3.9'\n",
+        version="2.0",
+    ),
+    package("opt", "opt-1.0-py3-none-any.whl", more="marker = \"'fast' in extras\"\n"),
+    package("dev", "dev-1.0-py3-none-any.whl", more="marker = \"'dev' in dependency_groups\"\n"),
+    more="extras = ['fast']\ndependency-groups = ['dev', 'docs']\ndefault-groups = ['dev']\n"
+    "requires-python = '>=3.8'\n",
+)
+
+
+def nix_select(nix_env: NixEnv, text: str, target: Target, more: str = "") -> list[dict[str, Any]]:
+    """Let Nix select."""
+    found: list[dict[str, Any]] = json.loads(
+        nix_env.evaluate(
+            f'let l = import {READER}/lock.nix; in map (one: removeAttrs one [ "build" ]) '
+            f"(l.select {{ content = l.read {string(text)}; {more} "
+            f"target = {attributes(target)}; }})"
+        )
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    "target", [Target("3.11"), Target("3.12", "aarch64-darwin"), Target("3.9")]
+)
+@pytest.mark.parametrize(
+    ("more", "given"),
+    [
+        ("", {}),
+        ('extras = [ "fast" ]; groups = [ ];', {"extras": ["fast"], "groups": []}),
+        ('groups = [ "docs" ];', {"groups": ["docs"]}),
+    ],
+)
+def test_selection_is_that_of_plxnix(
+    nix_env: NixEnv, target: Target, more: str, given: dict[str, Any]
+) -> None:
+    """The same files of the same packages: markers, tags, extras, groups."""
+    expected = EnvironmentLock.parse(LOCK).select(target, **given)
+    found = nix_select(nix_env, LOCK, target, more)
+    assert len(expected) >= 3
+    assert [(one["name"], one["version"], one["filename"]) for one in found] == [
+        (one.name, one.version, one.filename) for one in expected
+    ]
+    assert {one["sha256"] for one in found} == {DIGITS}
+
+
+def test_wheels_made_elsewhere_are_named(nix_env: NixEnv) -> None:
+    """Nothing for this platform: the error says what there is, and builds no sdist by itself."""
+    text = document(package("x", "x-1.0-cp311-cp311-win_amd64.whl", "x-1.0.tar.gz"))
+    with pytest.raises(
+        NixCommandFailed, match=r"x 1\.0 has no wheel for Python 3\.11 on x86_64-li.*"
+    ):
+        nix_select(nix_env, text, Target())
+    with pytest.raises(
+        NixCommandFailed, match=r"its wheels are: x-1\.0-cp311-cp311-win_amd64\.whl"
+    ):
+        nix_select(nix_env, text, Target())
+    (found,) = nix_select(nix_env, text, Target(), 'providers.X = "wheel,sdist";')
+    assert (found["kind"], found["filename"]) == ("sdist", "x-1.0.tar.gz")
