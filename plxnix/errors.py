@@ -159,7 +159,7 @@ class StoreNotFound(StoreError, FileNotFoundError):
 
 
 class StoreVersionError(StoreError):
-    """The store was written by a newer plxnix than this one."""
+    """The store has a newer format than this plxnix knows, or one that has to be migrated."""
 
 
 class NotInStore(StoreError, KeyError):

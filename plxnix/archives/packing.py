@@ -19,7 +19,7 @@ from plxnix.realize.registry import Closure
 from plxnix.references import resolve_realization
 from plxnix.store import Store, current_store
 from plxnix.store.arrival import closure, derivations, expect, portable
-from plxnix.store.copying import Progress, reading
+from plxnix.store.copying import Progress
 from plxnix.store.locks import Waiting
 
 #: What can be packed: a closure, or whatever names realizations, or several.
@@ -53,7 +53,7 @@ def spack(
         store = current_store(store)
         given = [what] if isinstance(what, str) else what
         roots = sorted({resolve_realization(store, one) for one in given})
-    with reading(store, waiting):
+    with store.building(waiting):
         order = closure(store, roots)
         head = {"format": FORMAT, "realizations": len(order), "roots": roots}
         try:

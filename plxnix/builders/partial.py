@@ -148,13 +148,15 @@ def leave(file: Path, path: Path, url: str) -> None:
 
 
 def _open_locked(path: Path) -> int | None:
-    """Open or make a file and lock it; None if another process has it."""
+    """Open or make a file and lock it; None if another process has it, or another user."""
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR):
                 raise _not_regular(path) from None
+            if error.errno == errno.EACCES and os.path.lexists(path):
+                return None
             raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

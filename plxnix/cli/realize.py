@@ -166,24 +166,26 @@ def realize(
     if dry_run:
         _show_plan(session, realize_closure(closure, force_rebuild=force, dry_run=True), as_json)
         return
-    try:
-        with talking(session.console, progress):
-            selected = realize_closure(
-                closure,
-                force_rebuild=force,
-                keep_failed=keep_failed,
-                observer=progress,
-                sandbox=sandbox,
-            )
-    except (PlxnixError, OSError) as error:
-        again = command_line(targets, arguments)
-        report_failure(session, closure.store, progress, error, again)
-        raise click.exceptions.Exit(1) from None
-    results = {dref: _list(found) for dref, found in selected.items()}
-    rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
-    if out_link is not None:
-        for number, rref in enumerate(rrefs, start=1):
-            add_root(closure.store, out_link if number == 1 else f"{out_link}-{number}", rref)
+    # The links are made before gc may take what they are to keep.
+    with closure.store.building(session.console.say):
+        try:
+            with talking(session.console, progress):
+                selected = realize_closure(
+                    closure,
+                    force_rebuild=force,
+                    keep_failed=keep_failed,
+                    observer=progress,
+                    sandbox=sandbox,
+                )
+        except (PlxnixError, OSError) as error:
+            again = command_line(targets, arguments)
+            report_failure(session, closure.store, progress, error, again)
+            raise click.exceptions.Exit(1) from None
+        results = {dref: _list(found) for dref, found in selected.items()}
+        rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
+        if out_link is not None:
+            for number, rref in enumerate(rrefs, start=1):
+                add_root(closure.store, out_link if number == 1 else f"{out_link}-{number}", rref)
     if as_json:
         session.console.json(
             {

@@ -33,10 +33,15 @@ class Session:
         """
         from plxnix.store import Store
         from plxnix.store.settings import default_root
+        from plxnix.store.sharing import intruders
 
         if self.place is not None:
-            return Store(self.place)
-        return Store.init(default_root()) if create else Store(default_root())
+            store = Store(self.place)
+        else:
+            store = Store.init(default_root()) if create else Store(default_root())
+        if intruders(store.root) == "everybody":
+            self.console.warn(f"everybody may write into the store {store.root}: chmod o-w it")
+        return store
 
     def confirm(self, question: str) -> None:
         """Ask before something is deleted; raise `StoreError` if the answer is no."""

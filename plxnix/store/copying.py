@@ -10,8 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from plxnix.errors import CorruptEntry, NixFormatError, StoreError
 from plxnix.model import RRef
@@ -48,7 +47,7 @@ def copyclosure(
     published; `StoreError` if `store_to` cannot be written. Cost: one read of all that is copied.
     """
     store_to = current_store(store_to)
-    with reading(store_from, waiting), store_to.building(waiting):
+    with store_from.building(waiting), store_to.building(waiting):
         order = closure(store_from, rrefs)
         if os.path.realpath(store_from.root) == os.path.realpath(store_to.root):
             return []
@@ -65,25 +64,6 @@ def copyclosure(
         if progress is not None:
             progress(len(order), len(order), "")
     return copied
-
-
-@contextmanager
-def reading(store: Store, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold off garbage collection of a store that is read; one that is read-only has none."""
-    held = store.building(waiting)
-    try:
-        held.__enter__()
-    except StoreError as error:
-        cause = error.__cause__
-        unwritable = (errno.EROFS, errno.EACCES, errno.EPERM)
-        if not isinstance(cause, OSError) or cause.errno not in unwritable:
-            raise
-        yield
-        return
-    try:
-        yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 def _copy(store_from: Store, store_to: Store, rref: RRef, copier: _Copier) -> None:
@@ -182,4 +162,4 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-__all__ = ["Progress", "copyclosure", "reading"]
+__all__ = ["Progress", "copyclosure"]

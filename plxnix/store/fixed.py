@@ -16,6 +16,7 @@ from contextlib import suppress
 from plxnix.model import RRef
 from plxnix.nix.hashes import Hash
 from plxnix.store.record import Record
+from plxnix.store.sharing import make_folder
 from plxnix.store.store import Store
 
 _KEY = re.compile(r"[a-z0-9]+-[0-9a-f]+(-tree)?")
@@ -43,7 +44,7 @@ def note(store: Store, rref: RRef, record: Record) -> None:
     relative = os.path.relpath(target, store.layout.fixed)  # the store may be moved
     temporary = store.session().file("fixed")
     with suppress(OSError):  # The realization is there; a hint less is a download more.
-        os.makedirs(store.layout.fixed, exist_ok=True)
+        make_folder(store.layout.fixed)
         os.symlink(relative, temporary)
         os.rename(temporary, place)
 

@@ -1,7 +1,8 @@
 """Locks between processes: `flock` on files and folders of the store.
 
 The kernel drops a lock when its holder dies, however it dies, so a lock is never stale. Who waits
-is told for whom: the holder writes its process and host into the file.
+is told for whom: the holder writes its process and host into the file, and of a lock that several
+may hold the kernel says who does (proc(5), `/proc/locks`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from plxnix.errors import StoreError
+from plxnix.store.sharing import share_lock
+
+#: What the system says where this user may not write.
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 #: The lock files that this process holds at pauses.
 _parked: list[str] = []
@@ -30,19 +35,31 @@ def exclusive(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     """
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        with suppress(OSError):  # A dead user's file may be locked, but not written.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
         # Unlinked while still held: whoever opened it meanwhile sees that and opens a new one.
-        os.unlink(path)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         os.close(descriptor)
 
 
 @contextmanager
 def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold the lock file `path` together with others that share it; the file stays."""
-    descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
+    """Hold the lock file `path` together with others that share it; the file stays.
+
+    Where this user may not write, a file that is there is locked all the same, and without one
+    there is nothing to hold: nobody else could have locked it by this path.
+    """
+    try:
+        descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
+    except StoreError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _UNWRITABLE:
+            raise
+        yield
+        return
     try:
         yield
     finally:
@@ -96,13 +113,7 @@ def try_folder(path: str) -> int | None:
 
 def _acquire(path: str, kind: int, waiting: Waiting | None) -> int:
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise StoreError(
-                f"cannot open the lock {path}: {error.strerror}",
-                "is the store read-only, or another user's?",
-            ) from error
+        descriptor = _open(path)
         try:
             _lock(descriptor, path, kind, waiting)
             if _same(descriptor, path):
@@ -111,6 +122,22 @@ def _acquire(path: str, kind: int, waiting: Waiting | None) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    """Open a lock file, made if there is none; to read, if that is all that is allowed."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        share_lock(descriptor, path)
+        return descriptor
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            with suppress(OSError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        raise StoreError(
+            f"cannot open the lock {path}: {error.strerror}",
+            "is the store read-only, or another user's?",
+        ) from error
 
 
 def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> None:
@@ -125,8 +152,25 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
             ) from error
     if waiting is not None:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-        waiting(f"waiting for {holder or 'another process'}, which holds {os.path.basename(path)}")
+        holder = holder or _holders(descriptor) or "another process"
+        waiting(f"waiting for {holder}, which holds {os.path.basename(path)}")
     fcntl.flock(descriptor, kind)
+
+
+def _holders(descriptor: int) -> str:
+    """Return which processes hold a lock file, as far as this machine's kernel tells."""
+    found = os.fstat(descriptor)
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    holders = set()
+    with suppress(OSError, ValueError), open("/proc/locks", encoding="ascii") as file:
+        for line in file:
+            # 3: FLOCK  ADVISORY  READ  4242 00:2c:71 0 EOF; those that wait have an arrow.
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
+                holders.add(int(fields[4]))
+    if not holders:
+        return ""
+    return f"process{'es' if len(holders) > 1 else ''} {', '.join(map(str, sorted(holders)))}"
 
 
 def _same(descriptor: int, path: str) -> bool:

@@ -19,6 +19,7 @@ from plxnix.nix import base32
 from plxnix.nix.paths import split
 from plxnix.store.layout import Layout
 from plxnix.store.record import Record
+from plxnix.store.sharing import make_folder
 from plxnix.store.store import Store
 
 #: Where Nix notes indirect roots, unless it was told otherwise: links named by the hash of theirs.
@@ -35,7 +36,7 @@ def add(store: Store, rref: RRef, record: Record) -> None:
         return
     from plxnix.nix import tools
 
-    os.makedirs(store.layout.nixroots, exist_ok=True)
+    make_folder(store.layout.nixroots)
     tools.add_root(path, store.layout.nix_root(rref))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store.layout import Layout, dref_of
+from plxnix.store.sharing import make_folder
 from plxnix.store.store import Store
 
 
@@ -52,7 +53,7 @@ def add_root(store: Store, link: str | os.PathLike[str], rref: str) -> Path:
         try:
             force_link(target, place)
             if not inside:
-                os.makedirs(f"{store.layout.gcroots}/auto", exist_ok=True)
+                make_folder(f"{store.layout.gcroots}/auto")
                 force_link(place, _registration(store, place))
         except OSError as error:
             raise StoreError(

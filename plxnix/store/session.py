@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from itertools import count
 
+from plxnix.errors import StoreError
 from plxnix.store import locks, tree
 
 _guard = threading.Lock()
@@ -44,7 +46,8 @@ class Session:
 
     def close(self) -> None:
         """Remove the folder with all that is left in it; doing it twice does nothing more."""
-        tree.remove(self.path)
+        with suppress(OSError):  # The next process sweeps what is left.
+            tree.remove(self.path)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -53,7 +56,8 @@ class Session:
 def session(tmp: str) -> Session:
     """Return the session of this process below `tmp`, after sweeping what the dead have left.
 
-    A forked child gets one of its own. It is removed when the interpreter exits.
+    A forked child gets one of its own. It is removed when the interpreter exits. Raises
+    `StoreError` where nothing can be written.
     """
     key = (os.getpid(), os.path.abspath(tmp))
     with _guard:
@@ -63,22 +67,33 @@ def session(tmp: str) -> Session:
 
             if found is not None:
                 found.close()  # Somebody removed the folder; the descriptor is still open.
-            sweep(tmp)
-            found = _sessions[key] = Session(key[1])
+            try:
+                sweep(tmp)
+                found = _sessions[key] = Session(key[1])
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write below {tmp}: {error.strerror}",
+                    "is the store read-only, full or another user's?",
+                ) from error
             atexit.register(_close, key)
         return found
 
 
 def sweep(tmp: str) -> int:
-    """Remove the folders below `tmp` whose processes are dead; return how many they were."""
+    """Remove the folders below `tmp` whose processes are dead; return how many they were.
+
+    What cannot be removed, such as another user's, stays, and the rest goes. Raises `OSError` if
+    `tmp` cannot be listed.
+    """
     swept = 0
     for entry in os.listdir(tmp):
         path = f"{tmp}/{entry}"
         descriptor = locks.try_folder(path)
         if descriptor is not None:
             try:
-                tree.remove(path)
-                swept += 1
+                with suppress(OSError):
+                    tree.remove(path)
+                    swept += 1
             finally:
                 os.close(descriptor)
     return swept

@@ -8,6 +8,7 @@ answers questions.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -17,11 +18,9 @@ from plxnix.errors import (
     InvalidValue,
     NotInStore,
     StoreError,
-    StoreNotFound,
-    StoreVersionError,
 )
 from plxnix.model import Context, DRef, RRef
-from plxnix.store import locks, tree
+from plxnix.store import locks, sharing, tree, versions
 from plxnix.store.layout import FORMAT, Layout, dref_of
 from plxnix.store.locks import Waiting
 from plxnix.store.record import Record
@@ -38,7 +37,7 @@ class Store:
     def __init__(self, root: str | os.PathLike[str], fsync: Fsync | None = None) -> None:
         """Open the store at `root`.
 
-        Raises `StoreNotFound`, `StoreVersionError` if a newer plxnix wrote it.
+        Raises `StoreNotFound`, `StoreVersionError` if it has another format.
         """
         self.layout = Layout(os.path.abspath(os.fspath(root)))
         self.fsync = fsync or default_fsync()
@@ -47,48 +46,44 @@ class Store:
         self._written: set[DRef] = set()
         self._records: dict[RRef, Record] = {}
         self._known: set[str] | None = None
-        self._check_version()
+        self._shared: bool | None = None
+        versions.check_version(self.layout)
 
     @classmethod
-    def init(cls, root: str | os.PathLike[str], fsync: Fsync | None = None) -> Store:
-        """Open the store at `root`, making it first if there is none; two may do so at once."""
+    def init(
+        cls,
+        root: str | os.PathLike[str],
+        fsync: Fsync | None = None,
+        group: str | None = None,
+    ) -> Store:
+        """Open the store at `root`, making it first if there is none; two may do so at once.
+
+        With `group`, a name or number, a new store is shared with that group (see `sharing`).
+        Raises what opening it raises, and `StoreError`.
+        """
         layout = Layout(os.path.abspath(os.fspath(root)))
-        if os.path.lexists(layout.version):
-            cls(root, fsync)  # Raises before anything is made in what is not a store of ours.
+        existed = os.path.lexists(layout.version) or versions.is_nameless(layout)
+        if existed:
+            store = cls(root, fsync)  # Raises before anything is made in what is not ours.
+            if group is not None and not store.shared:
+                raise StoreError(
+                    f"{store.root} is a store already, and not shared",
+                    "docs/store.md says how its owner shares it",
+                )
         try:
+            os.makedirs(layout.root, 0o755, exist_ok=True)
+            if group is not None and not existed:
+                sharing.share_store(layout.root, group)
             for folder in layout.folders():
-                os.makedirs(folder, exist_ok=True)
-            if not os.path.exists(layout.version):
-                temporary = session(layout.tmp).file("version")
-                _write(temporary, f"{FORMAT}\n".encode())
-                os.rename(temporary, layout.version)
+                sharing.make_folder(folder)
+            if not existed and not os.path.exists(layout.version):
+                versions.write_version(layout, FORMAT)
         except OSError as error:
             raise StoreError(
                 f"cannot make a store at {layout.root}: {error.strerror}",
                 "choose another place with PLXNIX_ROOT or `fsinit`",
             ) from error
         return cls(root, fsync)
-
-    def _check_version(self) -> None:
-        try:
-            with open(self.layout.version, "rb") as file:
-                text = file.read(64)
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreNotFound(
-                f"there is no store at {self.layout.root}",
-                "make one with `plxnix init` or `fsinit(...)`, or set PLXNIX_ROOT",
-            ) from None
-        if not text.strip().isdigit():
-            raise CorruptEntry(
-                f"{self.layout.version} holds {text!r}, not a number",
-                f"if this is a store of format {FORMAT}, write {FORMAT} into it",
-                self.layout.version,
-            )
-        if int(text) != FORMAT:
-            raise StoreVersionError(
-                f"the store {self.layout.root} has format {int(text)}; this plxnix knows {FORMAT}",
-                "use the plxnix that wrote it, or a newer one",
-            )
 
     @property
     def root(self) -> str:
@@ -99,8 +94,19 @@ class Store:
         """Return the temporary folder of this process, on the store's own file system."""
         return session(self.layout.tmp)
 
+    @property
+    def shared(self) -> bool:
+        """Whether the store is shared with a group (see `sharing`)."""
+        if self._shared is None:
+            self._shared = sharing.is_shared(self.root)
+        return self._shared
+
     def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Hold off garbage collection while the block runs; builders share this."""
+        """Hold off garbage collection while the block runs; builders share this.
+
+        So do readers that need several entries to stay. In a store that this user cannot write it
+        is held as far as it can be.
+        """
         return locks.shared(self.layout.store_lock(), waiting)
 
     def paused(self) -> AbstractContextManager[None]:
@@ -165,6 +171,8 @@ class Store:
         try:
             folder = work.folder("config")
             _write(f"{folder}/config.json", config.canonical)
+            if self.shared:
+                sharing.share(folder)
             try:
                 os.rename(folder, target)
             except OSError:
@@ -254,10 +262,20 @@ class Store:
         return found
 
     def path(self, rref: str) -> str:
-        """Return the folder with the artifacts of a realization; raise `NotInStore`."""
+        """Return the folder with the artifacts of a realization; raise `NotInStore`.
+
+        If its publisher was killed before it could make the folder read-only, that is done now.
+        """
         reference = RRef.parse(rref)
         path = self.layout.realization(reference)
-        if not os.path.isdir(path):
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError):
+            mode = 0
+        if stat.S_ISDIR(mode):
+            if mode & 0o222:
+                tree.close(path)
+        else:
             raise NotInStore(
                 f"the store {self.root} has no realization {reference}",
                 "realize its stage; `plxnix ls` lists what there is",

@@ -94,6 +94,12 @@ def seal(path: str) -> None:
     os.chmod(path, FOLDER)
 
 
+def close(path: str) -> None:
+    """Do what `seal` does, if this user may; else the next one does."""
+    with suppress(OSError):
+        seal(path)
+
+
 def flush(path: str, *others: str) -> None:
     """Write everything below `path`, and other files, through to the disk (fsync(2)).
 
