@@ -126,9 +126,10 @@ def run_bytes(
         clock.daemon = True
         clock.start()
         try:
-            if input is not None and process.stdin is not None:
-                _feed(process.stdin, input)
-            status = process.wait()
+            with interrupted_by(process.terminate):
+                if input is not None and process.stdin is not None:
+                    _feed(process.stdin, input)
+                status = process.wait()
         finally:
             clock.cancel()
             _stop(process)
