@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.nix_environment import NixEnv
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
@@ -30,7 +31,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("PLXNIX_ROOT")
-    (tmp_path / "examples").symlink_to(PROJECT / "examples")
+    for name in ("docs", "examples"):
+        (tmp_path / name).symlink_to(PROJECT / name)
 
 
 def run(listing: str, file: str = "listing.py") -> str:
@@ -49,9 +51,10 @@ def run(listing: str, file: str = "listing.py") -> str:
 
 def test_there_are_listings() -> None:
     """The tour and the recipes; more of them need tests of their own."""
-    assert len(LISTINGS) == 2
+    assert len(LISTINGS) == 3
     assert "autostage" in LISTINGS[0]
     assert "fetchurl" in LISTINGS[1]
+    assert "pure=True" in LISTINGS[2]
     assert len(COMMANDS) > 5
 
 
@@ -80,7 +83,15 @@ def test_the_recipes() -> None:
     assert names == ["hello-2.10.tar.gz", "unpack", "hello"]
 
 
-def test_the_commands(tmp_path: Path) -> None:
+def test_the_pure_stage() -> None:
+    """It goes on from the tour, and gives the mean of its numbers."""
+    ending = "\nprint(Path(mklens(realize(instantiate(mean))).out.syspath).read_text())"
+    start = "from pathlib import Path\nfrom plxnix import mklens\n"
+    numbers = run(start + LISTINGS[0] + LISTINGS[2] + ending).split()
+    assert abs(float(numbers[-1])) < 0.1
+
+
+def test_the_commands(tmp_path: Path, nix_env: NixEnv) -> None:
     """Every command line succeeds, one after the other."""
     for command in COMMANDS:
         result = subprocess.run(
@@ -88,7 +99,7 @@ def test_the_commands(tmp_path: Path) -> None:
             check=False,
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHON": sys.executable},
+            env={**nix_env.environment, "PYTHON": sys.executable},
             timeout=300,
         )
         assert result.returncode == 0, f"{command}: {result.stderr}"
