@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from plxnix.errors import BuildFailed
+from plxnix.stopping import interrupted_by
 
 if TYPE_CHECKING:
     import subprocess
@@ -93,9 +94,17 @@ def run_process(
             "is it an executable file?",
             stage,
         ) from error
+
+    def kill() -> None:
+        if process.poll() is None:
+            if keeper:
+                _kill_children(process)
+            _kill_session(process.pid)
+
     try:
-        _pump(process, write_log)
-        status = process.wait()
+        with interrupted_by(kill):
+            _pump(process, write_log)
+            status = process.wait()
     finally:
         if keeper and process.poll() is None:
             _kill_children(process)

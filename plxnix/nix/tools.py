@@ -17,6 +17,7 @@ from plxnix.errors import InvalidValue, NixFormatError, ToolFailed, ToolMissing
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import PIECE
 from plxnix.nix.paths import STORE
+from plxnix.stopping import interrupted_by
 
 if TYPE_CHECKING:
     import subprocess

@@ -12,24 +12,18 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from plxnix.builders.sandbox import Sandboxing
-from plxnix.errors import (
-    BuildFailed,
-    InvalidValue,
-    MatcherUnsatisfied,
-    NotRealized,
-    PlxnixError,
-    PromiseMissing,
-)
+from plxnix.errors import InvalidValue, MatcherUnsatisfied, NotRealized, PlxnixError
 from plxnix.model import DRef, RRef
+from plxnix.realize.attempt import Attempt, clean, keep_output
 from plxnix.realize.plan import Reasons
 from plxnix.realize.registry import Closure, Derivation, RealizeArguments
 from plxnix.realize.run import Artifact, Observer, Run
-from plxnix.store import Record, Store, tree
-from plxnix.store.publication import keep_log, publish
+from plxnix.store import Store, tree
 
 Context = Mapping[DRef, list[RRef]]
 
@@ -154,30 +148,46 @@ class Work:
         `started` is when that began, in seconds since the epoch. Raises `PromiseMissing` and what
         `publish` does; the folders stay where they are then.
         """
-        derivation = pause.derivation
+        attempt = self.attempt(pause.derivation, pause.context)
         artifacts = [one if isinstance(one, Artifact) else Artifact(one) for one in folders]
-        _check_promises(derivation, artifacts)
-        self.store.restore(derivation.config)
-        with self.store.realizing(derivation.dref, self._waiting(derivation.dref)):
-            return self._publish(derivation, pause.context, artifacts, started, time.time())
+        attempt.check_promises(artifacts)
+        self.store.restore(attempt.config)
+        with self.store.realizing(attempt.dref, self._waiting(attempt.dref)):
+            return attempt.publish(artifacts, started, time.time())
 
     def _make(self, derivation: Derivation, context: Context, forced: bool) -> list[RRef]:
         """Run a realizer, unless another process did so while this one waited for the lock."""
         dref, store = derivation.dref, self.store
         with store.realizing(dref, self._waiting(dref)):
-            if not forced:
-                chosen = derivation.matcher(store, store.realizations(dref, context))
-                if chosen is not None:
-                    self.observer.cached(dref, chosen)
-                    return chosen
-            if dref in self.asserted:
-                raise NotRealized(
-                    f"{dref} was said to be realized, but: "
-                    f"{Reasons(store).explain(derivation, context)}",
-                    "leave it out of assert_realized to have it realized",
-                    dref,
-                )
-            made = self._run(derivation, context)
+            chosen = self.found(derivation, context, forced)
+            if chosen is not None:
+                return chosen
+            made = self.run(self.attempt(derivation, context))
+        return self.chosen(derivation, context, made)
+
+    def found(self, derivation: Derivation, context: Context, forced: bool) -> list[RRef] | None:
+        """Return what is selected if nothing has to be made; raise `NotRealized` if it may not.
+
+        The caller holds the derivation's lock.
+        """
+        dref, store = derivation.dref, self.store
+        if not forced:
+            chosen = derivation.matcher(store, store.realizations(dref, context))
+            if chosen is not None:
+                self.observer.cached(dref, chosen)
+                return chosen
+        if dref in self.asserted:
+            raise NotRealized(
+                f"{dref} was said to be realized, but: "
+                f"{Reasons(store).explain(derivation, context)}",
+                "leave it out of assert_realized to have it realized",
+                dref,
+            )
+        return None
+
+    def chosen(self, derivation: Derivation, context: Context, made: list[RRef]) -> list[RRef]:
+        """Return what the matcher selects after a run that made `made`."""
+        dref, store = derivation.dref, self.store
         chosen = derivation.matcher(store, store.realizations(dref, context))
         if chosen is None:
             distinct = len(set(made))
@@ -189,54 +199,22 @@ class Work:
             )
         return chosen
 
-    def _run(self, derivation: Derivation, context: Context) -> list[RRef]:
-        self.store.restore(derivation.config)
-        run = Run(derivation.dref, self.observer, self)
-        self.observer.started(run.dref)
-        started = time.time()
+    def attempt(self, derivation: Derivation, context: Context) -> Attempt:
+        """Return what one call of a derivation's realizer is made of."""
+        arguments = self.arguments.get(derivation.dref, {})
+        return Attempt(self.store, derivation.config, derivation.realizer, context, arguments)
+
+    def run(self, attempt: Attempt, observer: Observer | None = None) -> list[RRef]:
+        """Make an attempt in this thread, and tell the observer of it."""
+        run = Run(attempt.dref, observer or self.observer, self)
+        run.observer.started(run.dref)
         try:
-            with run.current(), run.recording():
-                artifacts = self._artifacts(derivation, context)
-                _check_promises(derivation, artifacts)
-            stopped = time.time()
-            rrefs = self._publish(derivation, context, artifacts, started, stopped, run.log.value())
+            rrefs, seconds = attempt.make(run)
         except BaseException as error:
             self._clean(run, error)
             raise
-        for folder in run.folders:
-            # What the realizer worked in; what it gave has been moved out of it.
-            tree.remove(os.fspath(folder))
-        self.observer.finished(run.dref, rrefs, stopped - started)
+        run.observer.finished(run.dref, rrefs, seconds)
         return rrefs
-
-    def _publish(
-        self,
-        derivation: Derivation,
-        context: Context,
-        artifacts: list[Artifact],
-        started: float,
-        stopped: float,
-        log: bytes = b"",
-    ) -> list[RRef]:
-        return [
-            publish(
-                self.store,
-                derivation.dref,
-                os.fspath(artifact.path),
-                Record(
-                    context={dep: tuple(rrefs) for dep, rrefs in context.items()},
-                    nar_hash="",
-                    nar_size=0,
-                    started=(artifact.times or (started, stopped))[0],
-                    stopped=(artifact.times or (started, stopped))[1],
-                    index=index,
-                    flat=artifact.flat,
-                    nix=artifact.nix,
-                ),
-                log,
-            )
-            for index, artifact in enumerate(artifacts)
-        ]
 
     @contextmanager
     def trial(self, derivation: Derivation) -> Iterator[list[Artifact]]:
@@ -256,8 +234,7 @@ class Work:
                 run.current(),
                 run.recording(),
             ):
-                artifacts = self._artifacts(derivation, context)
-                _check_promises(derivation, artifacts)
+                artifacts = self.attempt(derivation, context).artifacts()
             self.observer.finished(dref, [], time.time() - started)
         except BaseException as error:
             self._clean(run, error)
@@ -268,80 +245,20 @@ class Work:
             for folder in run.folders:
                 tree.remove(os.fspath(folder))
 
-    def _artifacts(self, derivation: Derivation, context: Context) -> list[Artifact]:
-        dref = derivation.dref
-        arguments = self.arguments.get(dref, {})
-        try:
-            given = derivation.realizer(self.store, dref, context, arguments)
-            # A string is a sequence of letters, and one of its letters may be "/".
-            made = [given] if isinstance(given, (str, os.PathLike)) else list(given or ())
-        except PlxnixError:
-            raise
-        except Exception as error:  # whatever the user's code raises; it stays as the cause
-            raise BuildFailed(
-                f"the realizer of {dref} raised {type(error).__name__}: {error}",
-                "its output is shown by `plxnix log`, the traceback with --debug",
-                dref,
-            ) from error
-        if not made:
-            raise BuildFailed(
-                f"the realizer of {dref} gave nothing",
-                "a realizer returns the folders with its artifacts; build_wrapper does it for you",
-                dref,
-            )
-        for one in made:
-            if not isinstance(one, (Artifact, str, os.PathLike)):
-                raise BuildFailed(
-                    f"the realizer of {dref} gave {one!r:.80}, which is no folder",
-                    "a realizer returns the folders with its artifacts; build_wrapper does it",
-                    dref,
-                )
-        return [one if isinstance(one, Artifact) else Artifact(Path(one)) for one in made]
-
     def _clean(self, run: Run, error: BaseException) -> None:
         """Keep the log of a failed run, and its folders if asked; remove them otherwise."""
         try:
-            kept = keep_log(self.store, run.dref, run.log.value())
-            if isinstance(error, BuildFailed) and not error.log:
-                error.log = kept
             if self.pauses_at_failures and isinstance(error, PlxnixError):
+                keep_output(self.store, run.dref, run.log.value(), error)
                 self._left = tuple(run.folders)
                 return
-            for number, folder in enumerate(run.folders):
-                if self.keep_failed and folder.is_dir():
-                    place = f"{self.store.layout.failed}/{run.dref[5:]}-{number}"
-                    try:
-                        tree.remove(place)
-                        os.rename(folder, place)
-                    except OSError as problem:  # The failure itself is what the user has to see.
-                        self.observer.said(run.dref, f"cannot keep the failed folder: {problem}")
-                    else:
-                        self.observer.said(run.dref, f"kept the failed folder: {place}")
-                tree.remove(os.fspath(folder))
+            said = partial(run.observer.said, run.dref)
+            clean(self.store, run, error, self.keep_failed, said)
         finally:
-            self.observer.failed(run.dref, error)
+            run.observer.failed(run.dref, error)
 
     def _waiting(self, dref: DRef) -> Callable[[str], None]:
         return lambda message: self.observer.said(dref, message)
-
-
-def _check_promises(derivation: Derivation, artifacts: list[Artifact]) -> None:
-    missing = sorted(
-        {
-            "/".join(parts)
-            for artifact in artifacts
-            if not artifact.failed
-            for parts in derivation.config.promises
-            if not os.path.lexists(artifact.path.joinpath(*parts))
-        }
-    )
-    if missing:
-        raise PromiseMissing(
-            f"{derivation.dref} promised {', '.join(missing)} but its realizer did not make it",
-            "each [selfref, ...] of the config has to exist in each output folder in the end",
-            derivation.dref,
-            missing,
-        )
 
 
 def named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> frozenset[DRef]:

@@ -8,6 +8,7 @@ selected. So lowering needs realizations only where something opaque is above.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -81,7 +82,10 @@ Select = Callable[[DRef], Sequence[RRef]]
 
 
 class Lowering:
-    """Lowers the stages of one closure, each once, dependencies first; iterative."""
+    """Lowers the stages of one closure, each once, dependencies first; iterative.
+
+    Threads may share one: a stage has one node for all of them.
+    """
 
     def __init__(self, closure: Closure, select: Select, toolchain: Toolchain = HOST) -> None:
         self.closure = closure
@@ -90,9 +94,18 @@ class Lowering:
         self.instantiation = Instantiation()
         self._select = select
         self._lowered: dict[DRef, tuple[Lowered, ...]] = {}
+        self._guard = threading.RLock()
 
     def of(self, dref: DRef) -> tuple[Lowered, ...]:
         """Return the lowered forms of a stage: one, or one for each pinned realization."""
+        found = self._lowered.get(dref)
+        if found is None:
+            with self._guard:
+                self._lower(dref)
+            found = self._lowered[dref]
+        return found
+
+    def _lower(self, dref: DRef) -> None:
         waiting = [dref]
         while waiting:
             top = waiting[-1]
@@ -109,7 +122,6 @@ class Lowering:
             if not above:
                 lowered = recipe.lower(derivation.config, self)
                 self._lowered[top] = (lowered,)
-        return self._lowered[dref]
 
     def lowered(self) -> Mapping[DRef, tuple[Lowered, ...]]:
         """Return what has been lowered so far."""

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from plxnix.builders.namespaces import shown_paths
 from plxnix.builders.outputs import (
@@ -38,6 +38,10 @@ from plxnix.store import Store
 
 #: The field of a config that names the recipe: its kind and version, such as `fetch-1`.
 FIELD = "__recipe__"
+
+#: The field of a config that lists what a stage and those above it need of this machine beside what
+#: the sandbox shows: folders of interpreters.
+SHOWN = "__shown__"
 
 
 class Recipe(ABC):
@@ -198,12 +202,17 @@ class Job:
         return self._adopt(outputs, lowered, {**place, **said})
 
     def _shown(self) -> dict[str, str]:
-        """Return what else of this machine the sandbox shows; it is read once in a realization."""
+        """Return what else of this machine the sandbox shows, by the user's setting and `SHOWN`.
+
+        The setting is read once in a realization.
+        """
         memo = self.run.work.memo
         if "shown" not in memo:
             memo["shown"] = shown_paths()
-        found: dict[str, str] = memo["shown"]
-        return found
+        found: dict[str, str] = dict(memo["shown"])
+        configs = [self.config, *map(self.store.config, (*self.context, *self.further))]
+        needed = {path for config in configs for path in config.get(SHOWN, ())}
+        return {**shown_paths({"PLXNIX_SANDBOX_PATHS": ":".join(sorted(needed))}), **found}
 
     def _taken(self, node: Node, fixed: FixedOutput) -> Path | None:
         """Take a fixed output out of the Nix store, if that has it."""
@@ -381,5 +390,6 @@ def _lowering(work: Any) -> Lowering:
     """Return the lowering that all recipes of one realization share."""
     found = work.memo.get("lowering")
     if not isinstance(found, Lowering):
-        found = work.memo["lowering"] = Lowering(work.closure, work.selected.__getitem__)
-    return found
+        made = Lowering(work.closure, work.selected.__getitem__)
+        found = work.memo.setdefault("lowering", made)  # Another thread may have been quicker.
+    return cast(Lowering, found)
