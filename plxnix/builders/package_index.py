@@ -89,13 +89,8 @@ def configured_index(environment: Mapping[str, str] = os.environ) -> str:
     settings (`PIP_CONFIG_FILE`, the environment's, the user's, the machine's). Raises `FetchError`
     if nothing is set and pip is not installed, `InvalidSetting` for a file that cannot be read.
     """
-    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
-        if environment.get(variable):
-            # uv allows for NAME=URL.
-            return re.sub(r"^[A-Za-z0-9._-]+=(?=\w+://)", "", environment[variable])
-    for path in _settings_files(environment):
-        if found := _from_settings(path):
-            return found
+    if found := chosen_index(environment):
+        return found
     try:
         from importlib import import_module
 
@@ -105,6 +100,18 @@ def configured_index(environment: Mapping[str, str] = os.environ) -> str:
             "no index of Python packages is set, and pip is not installed to tell its default",
             "give index=, or set UV_INDEX_URL or PIP_INDEX_URL to the index's simple API",
         ) from None
+
+
+def chosen_index(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the URL of the index that the user has set, "" if none is; as `configured_index`."""
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
+        if environment.get(variable):
+            # uv allows for NAME=URL.
+            return re.sub(r"^[A-Za-z0-9._-]+=(?=\w+://)", "", environment[variable])
+    for path in _settings_files(environment):
+        if found := _from_settings(path):
+            return found
+    return ""
 
 
 def _settings_files(environment: Mapping[str, str]) -> Iterator[Path]:

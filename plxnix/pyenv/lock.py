@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from plxnix.errors import InvalidLock, InvalidValue, NoDistribution
 from plxnix.nix.hashes import Hash
+from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
 from plxnix.recipes.urls import check_url
@@ -112,6 +113,17 @@ class EnvironmentLock:
                     lock._file(package, one)
         return lock
 
+    @classmethod
+    def of_tables(cls, tables: Sequence[Any], where: str) -> EnvironmentLock:
+        """Return the lock of packages that are tables as in `[[packages]]`."""
+        content = {"lock-version": "1.0", "created-by": "plxnix", "packages": tables}
+        pylock = extra("packaging.pylock")
+        try:
+            read = pylock.Pylock.from_dict(content)
+        except pylock.PylockValidationError as error:
+            raise InvalidLock(f"{where}: {error}", _AGAIN) from None
+        return cls(read, "", Path(), where)
+
     # -- what is in it -------------------------------------------------------------------------
 
     @property
@@ -132,6 +144,18 @@ class EnvironmentLock:
         """The names of the packages that were asked for, as far as that is known."""
         return frozenset(self.plxnix.get("requested", ()))
 
+    @property
+    def inputs(self) -> Inputs:
+        """What it was made from; raise `InvalidLock` if it does not say."""
+        table = self.plxnix.get("inputs")
+        if table is None:
+            raise InvalidLock(
+                f"{self.where} does not say what it was made from",
+                "take it as a requirement: plxnix env lock -r pylock.toml",
+            )
+        above = {key: self.plxnix[key] for key in ("python", "platforms") if key in self.plxnix}
+        return Inputs.from_table({**table, **above}, self.where)
+
     def select(
         self,
         target: Target,
@@ -139,18 +163,34 @@ class EnvironmentLock:
         groups: Collection[str] | None = None,
         providers: Providers | None = None,
     ) -> tuple[Distribution, ...]:
-        """Return what to install on `target`, sorted by name.
+        """Return what to install on `target`, sorted by name, with what builds it.
 
-        `groups`: dependency groups; None for those that the lock has as its default. Without
-        `providers`, a package is taken from its best wheel, and from its sdist only where the lock
-        has no wheel of it at all. Costs one evaluation for each package. Raises `NoDistribution`
-        if a package has nothing for `target`, `InvalidLock` for what must not be in a lock, and
-        `InvalidValue` for unknown extras, groups and providers.
+        `groups`: dependency groups; None for those that the lock has as its default. `providers`:
+        None for those that it was made with. A package that they do not name is taken from its best
+        wheel, and from its sdist only where the lock has no wheel of it at all. Costs one
+        evaluation for each package. Raises `NoDistribution` if a package has nothing for `target`,
+        `InvalidLock` for what must not be in a lock, and `InvalidValue` for unknown extras, groups
+        and providers.
         """
+        return tuple(
+            one if one.kind == "wheel" else replace(one, build=self._build(one.name, target))
+            for one in self.choose(target, extras, groups, providers)
+        )
+
+    def choose(
+        self,
+        target: Target,
+        extras: Collection[str] = (),
+        groups: Collection[str] | None = None,
+        providers: Providers | None = None,
+    ) -> tuple[Distribution, ...]:
+        """Return what `select` returns, without build environments, which need not be there."""
+        if providers is None:
+            providers = self.inputs.providers if "inputs" in self.plxnix else {}
         pylock = extra("packaging.pylock")
         self._check_names("extra", extras, self.pylock.extras or ())
         self._check_names("group", groups or (), self.pylock.dependency_groups or ())
-        orders = _orders(providers or {}, {str(one.name) for one in self.pylock.packages})
+        orders = _orders(providers, {str(one.name) for one in self.pylock.packages})
         default = orders.get("_default")
 
         def sdist_first(name: str) -> bool:
@@ -195,9 +235,7 @@ class EnvironmentLock:
                 "or lock another version, or another platform",
                 package.name,
             )
-        if one.kind == "wheel":
-            return one
-        return replace(one, build=self._build(one.name, target))
+        return one
 
     def _distribution(self, package: Package, source: Any) -> Distribution:
         if source is package.vcs or source is package.directory:
@@ -260,7 +298,7 @@ class EnvironmentLock:
             commit = source.commit_id
             if source.type != "git" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
                 raise self._wrong(name, f"is at {source.type} {commit!r:.80}: only commits of git")
-        url, path = self._place(name, getattr(source, "url", None), source.path)
+        url, path = self._place(name, getattr(source, "url", None), source.path, ("ssh", "git"))
         return Distribution(
             name=name,
             version=str(package.version or ""),
@@ -276,10 +314,12 @@ class EnvironmentLock:
             commit=commit,
         )
 
-    def _place(self, name: str, url: str | None, path: str | None) -> tuple[str, str]:
+    def _place(
+        self, name: str, url: str | None, path: str | None, more: Sequence[str] = ()
+    ) -> tuple[str, str]:
         if url:
             try:
-                check_url(url, ("http", "https"))
+                check_url(url, ("http", "https", *more))
             except InvalidValue as error:
                 raise self._wrong(name, f"cannot be fetched: {error.message}") from None
             return url, ""
@@ -308,14 +348,8 @@ class EnvironmentLock:
     def _within(
         self, what: str, tables: Sequence[Any], build: Mapping[str, Any] | None = None
     ) -> EnvironmentLock:
-        content = {"lock-version": "1.0", "created-by": "plxnix", "packages": tables}
-        pylock = extra("packaging.pylock")
-        where = f"{self.where}: {what}"
-        try:
-            read = pylock.Pylock.from_dict(content)
-        except pylock.PylockValidationError as error:
-            raise InvalidLock(f"{where}: {error}", _AGAIN) from None
-        return EnvironmentLock(read, "", self.folder, where, {"build": build or {}})
+        within = self.of_tables(tables, f"{self.where}: {what}")
+        return replace(within, folder=self.folder, plxnix={"build": build or {}})
 
     # -- errors --------------------------------------------------------------------------------
 

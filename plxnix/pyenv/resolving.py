@@ -1,0 +1,215 @@
+"""From inputs to a lock: uv resolves, and what it says is completed with what uv does not lock."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
+from plxnix.nix.hashes import Hash
+from plxnix.pyenv import uv
+from plxnix.pyenv.building import build_tables, package_tables
+from plxnix.pyenv.inputs import Inputs
+from plxnix.pyenv.lock import VERSION, Distribution, EnvironmentLock
+from plxnix.pyenv.snapshot import sources_hash
+from plxnix.pyenv.toml import rows, table
+
+__all__ = ["resolve"]
+
+_OURS: Final = re.compile(r"(?ms)^\s*\[\[?tool\.plxnix\b.*")
+
+
+def resolve(
+    inputs: Inputs,
+    folder: Path,
+    old: EnvironmentLock | None = None,
+    upgrade: Sequence[str] | None = (),
+) -> EnvironmentLock:
+    """Make a lock for `folder`, and write nothing there; the same resolution has the same bytes.
+
+    Of `old` all versions are kept that still fit, but for those of the packages in `upgrade`, or,
+    if that is None, of all. Raises `ResolutionFailed` with the words of uv, `NoDistribution` if a
+    target has no wheel of a package, `HashMismatch` for a hash that a requirements file does not
+    allow, `InvalidValue`, `FetchError`, `MissingExtra`.
+    """
+    known = old if old is not None and upgrade is not None else None
+    kept = {} if known is None else known.plxnix
+    fresh = set(upgrade or ())
+    with ThreadPoolExecutor(1) as pool:
+        installer = None
+        if "installer" not in kept or "installer" in fresh:
+            installer = pool.submit(_installer, inputs, folder)
+        packages = _packages(inputs, folder, "" if known is None else known.text, upgrade)
+        found = kept["installer"] if installer is None else installer.result()
+    ours: dict[str, Any] = {
+        "version": VERSION,
+        "python": inputs.python,
+        "platforms": list(inputs.platforms),
+        "requested": [],
+        "inputs": inputs.table(),
+        "installer": found,
+    }
+    lock = EnvironmentLock.parse(_written(packages, ours), folder)
+    ours["requested"] = _requested(lock, inputs, folder)
+    sources = _sources(lock, folder)
+    if sources:
+        ours["sources"] = sources
+    lock = EnvironmentLock.parse(_written(packages, ours), folder)
+    chosen = {one.name: one for target in inputs.targets for one in lock.choose(target)}
+    _check_hashes(inputs.hashes(folder), lock, inputs)
+    built = [one for _, one in sorted(chosen.items()) if one.kind != "wheel"]
+    if built:
+        ours["build"] = _builds(built, folder, inputs, known, fresh)
+        lock = EnvironmentLock.parse(_written(packages, ours), folder)
+    for target in inputs.targets:
+        lock.select(target)
+    return lock
+
+
+def _packages(inputs: Inputs, folder: Path, old: str, upgrade: Sequence[str] | None) -> str:
+    """Return the part of the lock that is uv's."""
+    options = inputs.options(folder)
+    if inputs.ready:
+        return _taken(inputs, folder)
+    if upgrade is None:
+        options.append("--upgrade")
+    for name in upgrade or ():
+        options += ["--upgrade-package", name]
+    # uv writes paths relative to the lock, and reads from there what it may keep.
+    name = f"pylock.plxnix-{os.urandom(6).hex()}.toml"
+    place = folder / name
+    try:
+        if old:
+            place.write_text(_OURS.sub("", old))
+        sources, text = inputs.sources(folder)
+        uv.compiled(inputs.base(folder), place, sources, *options, text=text)
+        return uv.clean(place.read_text())
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def _taken(inputs: Inputs, folder: Path) -> str:
+    """Return the packages of a lock that is there already."""
+    path = folder / inputs.files[0]
+    if path.name != "uv.lock":
+        return _OURS.sub("", path.read_text(errors="replace"))
+    options = [word for one in inputs.extras for word in ("--extra", one)]
+    options += [word for one in inputs.groups for word in ("--group", one)]
+    return uv.clean(
+        uv.run(
+            *("export", "--quiet", "--frozen", "--no-header", "--format", "pylock.toml"),
+            *("--no-emit-workspace", "--no-default-groups"),
+            *options,
+            folder=path.parent,
+        )
+    )
+
+
+def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
+    """Return the wheel that environments are built with."""
+    printed = uv.printed(folder, ["-"], *inputs.surroundings(), text="installer\n")
+    (package,) = package_tables(printed, "installer")
+    wheel = package["wheels"][0]
+    return {
+        "name": package["name"],
+        "version": package["version"],
+        "url": wheel["url"],
+        "sha256": wheel["hashes"]["sha256"],
+    }
+
+
+def _requested(lock: EnvironmentLock, inputs: Inputs, folder: Path) -> list[str]:
+    names = inputs.requested(folder)
+    return sorted(
+        str(one.name) for one in lock.pylock.packages if one.name in names or one.is_direct
+    )
+
+
+def _sources(lock: EnvironmentLock, folder: Path) -> dict[str, str]:
+    """Return the hashes of what has none in the standard: folders and commits."""
+    found = {}
+    for package in lock.pylock.packages:
+        if package.directory is not None:
+            found[str(package.name)] = sources_hash(folder / package.directory.path).sri
+        elif package.vcs is not None:
+            found[str(package.name)] = _commit_hash(package.name, package.vcs).sri
+    return dict(sorted(found.items()))
+
+
+def _commit_hash(name: str, source: Any) -> Hash:
+    """Return the NAR hash of a commit: that of the tree that `fetchgit` has of it."""
+    from plxnix.pyenv.commits import tree_hash
+
+    if source.type != "git" or not source.url:
+        raise InvalidValue(
+            f"{name} comes from {source.type} {source.url or source.path!r}",
+            "only git at a URL can be pinned: ask for an archive of it, NAME @ https://...",
+        )
+    return tree_hash(source.url, source.commit_id)
+
+
+def _builds(
+    built: Sequence[Distribution],
+    folder: Path,
+    inputs: Inputs,
+    known: EnvironmentLock | None,
+    fresh: set[str],
+) -> dict[str, Any]:
+    """Lock what builds the distributions, and what builds that, and so on."""
+    found: dict[str, Any] = {}
+    waiting = list(built)
+    before = _built_before(known, inputs)
+    while waiting:
+        one = waiting.pop()
+        if one.name in found:
+            continue
+        same = before.get(one.name) == (one.version, one.sha256) and one.name not in fresh
+        if same and known is not None:
+            tables = known.plxnix["build"][one.name]
+        else:
+            tables = build_tables(one, folder, inputs)
+        found[one.name] = rows(tables)
+        probe = EnvironmentLock.of_tables(tables, f"build of {one.name}")
+        for target in inputs.targets:
+            waiting += [more for more in probe.choose(target) if more.kind != "wheel"]
+    return dict(sorted(found.items()))
+
+
+def _built_before(known: EnvironmentLock | None, inputs: Inputs) -> Mapping[str, tuple[str, Hash]]:
+    """Return what the old lock knows how to build for the same targets."""
+    if known is None or "build" not in known.plxnix:
+        return {}
+    try:
+        if known.inputs.targets != inputs.targets:
+            return {}
+        return {
+            one.name: (one.version, one.sha256)
+            for target in inputs.targets
+            for one in known.select(target)
+            if one.kind != "wheel"
+        }
+    except (InvalidLock, InvalidValue):
+        return {}
+
+
+def _check_hashes(allowed: Mapping[str, set[str]], lock: EnvironmentLock, inputs: Inputs) -> None:
+    """Raise `HashMismatch` for a file that is taken against the hashes of the requirements."""
+    for target in inputs.targets:
+        for one in lock.choose(target):
+            hashes = allowed.get(one.name)
+            if hashes and one.sha256.hex not in hashes:
+                raise HashMismatch(
+                    f"{one.name}: {one.filename} has the sha256 {one.sha256.hex}, which its "
+                    f"requirement does not allow: {', '.join(sorted(hashes))}",
+                    "correct --hash= in the requirements; the hash of every file may be listed",
+                    expected=" ".join(sorted(hashes)),
+                    found=one.sha256.hex,
+                )
+
+
+def _written(packages: str, ours: Mapping[str, Any]) -> str:
+    return f"{packages.rstrip()}\n\n{table('tool.plxnix', ours)}"

@@ -1,0 +1,119 @@
+"""uv, the resolver: the only module that runs it.
+
+uv has settings of its own (`UV_*`, uv.toml, `[tool.uv]`), and they hold. Where it has no index set,
+that of pip is handed to it, since uv reads none of pip's settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from plxnix.errors import MissingExtra, ResolutionFailed, ToolFailed
+from plxnix.nix import tools
+
+__all__ = ["clean", "compiled", "find", "printed", "run"]
+
+#: Seconds that one call may take: sdists may have to be built for their metadata.
+TIMEOUT: Final = 1800.0
+
+#: Errors of uv that are told apart by what they say, each with what to do.
+_HINTS: Final = (
+    ("was not found in the package registry", "is the name right, and does your index have it?"),
+    ("yanked", "ask for another version, or for this one with ==, which takes it all the same"),
+    ("sending request", "is the index up? UV_DEFAULT_INDEX and PIP_INDEX_URL say which it is"),
+    ("Failed to fetch", "is the index up? UV_DEFAULT_INDEX and PIP_INDEX_URL say which it is"),
+    ("unsatisfiable", "relax one of the requirements that it names"),
+    ("Failed to build", "its sdist had to be built to know what it needs; ask for another version"),
+)
+
+
+def find() -> str:
+    """Return the path of uv's program: that of the installed package, else the one on PATH."""
+    try:
+        return str(import_module("uv").find_uv_bin())
+    except (ImportError, AttributeError, FileNotFoundError):
+        found = shutil.which("uv")
+    if found is None:
+        raise MissingExtra("uv", "env")
+    return found
+
+
+def run(*arguments: str, folder: Path, text: str | None = None) -> str:
+    """Run uv in `folder`, with `text` as its input, and return what it prints.
+
+    Raises `ResolutionFailed` with all that uv says, word for word, and `MissingExtra` without uv.
+    """
+    environment = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    environment |= _index(folder)
+    try:
+        return tools.run(
+            find(),
+            "--directory",
+            os.fspath(folder),
+            *arguments,
+            input=None if text is None else text.encode(),
+            timeout=TIMEOUT,
+            env=environment,
+        )
+    except ToolFailed as error:
+        said = error.stderr.strip().removeprefix("error: ") or error.message
+        hint = next((hint for words, hint in _HINTS if words in said), "")
+        raise ResolutionFailed(f"uv: {_without_credentials(said)}", hint) from None
+
+
+def compiled(folder: Path, output: Path, sources: Sequence[str], *options: str, text: str) -> None:
+    """Resolve `sources` (`-` is `text`) into the lock `output`, whose versions are kept."""
+    printed(folder, sources, *options, "--output-file", os.path.abspath(output), text=text)
+
+
+def printed(folder: Path, sources: Sequence[str], *options: str, text: str) -> str:
+    """Resolve `sources` (`-` is `text`) and return the lock."""
+    command = ["pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml"]
+    # It needs some interpreter, to build sdists for their metadata.
+    command += ["--python", sys.executable, *options, "--", *sources]
+    return clean(run(*command, folder=folder, text=text))
+
+
+def clean(lock: str) -> str:
+    """Return a lock without the credentials of indexes."""
+    return re.sub(r"(https?://)[^/\s\"@]+@", r"\1", lock)
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Return the settings of pip, in the words of uv, if uv has none of its own."""
+    from plxnix.builders.package_index import chosen_index
+
+    own = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
+    if any(os.environ.get(name) for name in own) or os.environ.get("UV_NO_INDEX"):
+        return {}
+    if any(re.search(r"(?m)^\s*(\[?\[?index|index-url)", _read(one)) for one in _settings(folder)):
+        return {}
+    found = {
+        "UV_DEFAULT_INDEX": chosen_index(),
+        "UV_INDEX": os.environ.get("PIP_EXTRA_INDEX_URL", ""),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _settings(folder: Path) -> list[Path]:
+    """Return where uv may find settings: the project's, the user's, the machine's."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [one / "uv.toml" for one in (folder, *folder.parents, home / "uv", Path("/etc/uv"))]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _without_credentials(text: str) -> str:
+    return re.sub(r"(\w+://)[^/\s@]+@", r"\1****@", text)
