@@ -11,78 +11,24 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from plxnix.builders.difference import Difference, compare
+from plxnix.checked import AGAIN, FIRST, NIX, STORE, Built, Checked, HashedTree, compared
 from plxnix.errors import BuildFailed, InvalidValue, PlxnixError, StoreError
 from plxnix.export.graph import ExportGraph
 from plxnix.export.rebuilding import Rebuilder
-from plxnix.model import DRef, RRef
+from plxnix.model import DRef
 from plxnix.nix import tools
-from plxnix.nix.hashes import Hash
-from plxnix.nix.nar import nar_hash
 from plxnix.realize.registry import Closure, Derivation
 from plxnix.realize.run import Artifact, Observer
 from plxnix.realize.work import Work, prepare
 from plxnix.recipes.lowering import Lowered, why_pinned
 from plxnix.store import tree
 
-FIRST, AGAIN, NIX, STORE = "native", "native again", "nix", "store"
+__all__ = ["AGAIN", "FIRST", "NIX", "NIX_CHOICES", "STORE", "Built", "Check", "Checked", "check"]
 
 #: The forms that `--nix` may have.
 NIX_CHOICES = ("auto", "on", "off")
-
-
-@dataclass(frozen=True)
-class Built:
-    """One result of a stage, by NAR hash (SRI) and size in bytes.
-
-    `builder` is `native`, `native again`, `nix` or `store` (what was realized before, `rref`);
-    `output` tells the results of one run apart. `seconds` is None for what was not built now.
-    `difference` is how it differs from the first native result, None if it has the same bytes.
-    """
-
-    builder: str
-    hash: str
-    size: int
-    output: int = 0
-    seconds: float | None = None
-    sandboxed: bool = False
-    path: str = ""
-    rref: RRef | None = None
-    difference: Difference | None = None
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What came of one stage.
-
-    `asked`: it is a target. `free` says why nobody promises that it gives the same bytes, empty if
-    it has to. `without_nix` says why Nix did not build it, empty if it did. `fixed`: it was not
-    built, as its hash is given.
-    """
-
-    dref: DRef
-    builds: tuple[Built, ...]
-    asked: bool = True
-    free: str = ""
-    without_nix: str = ""
-    failed: str = ""
-    known: bool = False
-
-    @property
-    def same(self) -> bool:
-        """Whether nothing failed or differs that should not.
-
-        What is free may differ from what is stored, and each time if it is not asked for itself.
-        """
-        return not self.failed and not any(self.matters(one) for one in self.builds)
-
-    def matters(self, one: Built) -> bool:
-        """Tell whether a result differs that should not."""
-        may = self.free and (one.builder == STORE or not self.asked)
-        return one.difference is not None and not may
 
 
 class Check:
@@ -168,12 +114,12 @@ class Check:
                 )
             self._keep_trees(dref, {FIRST: first, AGAIN: again})
             builds: list[Built] = []
-            trees: list[_Tree] = []
+            trees: list[HashedTree] = []
             for index, pair in enumerate(zip(first, again, strict=True)):
-                one, two = (_Tree.of(_inner(artifact, dref, flat)) for artifact in pair)
+                one, two = (HashedTree.of(_inner(artifact, dref, flat)) for artifact in pair)
                 boxed = [artifact.nix.get("sandboxed") is True for artifact in pair]
-                builds.append(_built(FIRST, one, None, index, took, boxed[0]))
-                builds.append(_built(AGAIN, two, one, index, took_again, boxed[1]))
+                builds.append(compared(FIRST, one, None, index, took, boxed[0]))
+                builds.append(compared(AGAIN, two, one, index, took_again, boxed[1]))
                 trees.append(one)
             without, failed = free or known, ""
             if graph is not None and not known:
@@ -209,7 +155,7 @@ class Check:
             return f"{error.message}{': ' if error.hint else ''}{error.hint}"
         return ""
 
-    def _with_nix(self, graph: ExportGraph, first: _Tree, builds: list[Built]) -> str:
+    def _with_nix(self, graph: ExportGraph, first: HashedTree, builds: list[Built]) -> str:
         """Build with Nix, and add what came of it; return how that failed, if it did."""
         (dref,) = graph.targets
         self._observer.started(dref)
@@ -219,15 +165,17 @@ class Check:
             return error.message
         self._observer.finished(dref, [], found.seconds)
         for name, paths in found.paths.items():
-            mine = _Tree.of(first.place / name) if len(found.paths) > 1 else first
+            mine = HashedTree.of(first.place / name) if len(found.paths) > 1 else first
             for path in paths:
                 builds.append(
-                    _built(NIX, _Tree.of(path), mine, 0, found.seconds, found.sandboxed, path)
+                    compared(
+                        NIX, HashedTree.of(path), mine, 0, found.seconds, found.sandboxed, path
+                    )
                 )
         return ""
 
     def _stored(
-        self, work: Work, derivation: Derivation, trees: list[_Tree], flat: str
+        self, work: Work, derivation: Derivation, trees: list[HashedTree], flat: str
     ) -> Iterator[Built]:
         """Yield what the store has of the stage, made from the same; each beside its own output."""
         store, dref = self._closure.store, derivation.dref
@@ -237,8 +185,8 @@ class Check:
             place = _inner(Artifact(Path(store.path(rref)), record.flat), dref, flat)
             index = record.index if record.index < len(trees) else 0
             boxed = record.nix.get("sandboxed") is True
-            found = _Tree.of(place)
-            yield _built(STORE, found, trees[index], index, None, boxed, store.path(rref), rref)
+            found = HashedTree.of(place)
+            yield compared(STORE, found, trees[index], index, None, boxed, store.path(rref), rref)
 
     def _place(self, dref: DRef) -> Path | None:
         return None if self._keep is None else self._keep / f"{dref.name}-{dref.dhash[:12]}"
@@ -287,37 +235,6 @@ def _why_known(lowered: Lowered) -> str:
     if lowered.node.existing is not None:
         return "it is a build of Nix"
     return "its hash is given" if lowered.node.fixed is not None else ""
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """A file or tree, hashed once."""
-
-    place: Path
-    hash: Hash
-    size: int
-
-    @classmethod
-    def of(cls, place: str | Path) -> _Tree:
-        return cls(Path(place), *nar_hash(place))
-
-
-def _built(
-    builder: str,
-    tree: _Tree,
-    first: _Tree | None,
-    output: int = 0,
-    seconds: float | None = None,
-    sandboxed: bool = False,
-    path: str = "",
-    rref: RRef | None = None,
-) -> Built:
-    difference = None
-    if first is not None and first.hash != tree.hash:
-        difference = compare(first.place, tree.place)
-    return Built(
-        builder, tree.hash.sri, tree.size, output, seconds, sandboxed, path, rref, difference
-    )
 
 
 def _await_next_second(
