@@ -1,0 +1,423 @@
+"""Checking an environment: do its files agree with its wheels' lists, and does it import?
+
+An environment is a folder like a virtual one: `bin/python`, `lib/pythonX.Y/site-packages`. Its code
+is run only by its own interpreter, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+from plxnix.errors import InvalidValue, MissingExtra
+from plxnix.pyenv import import_worker
+from plxnix.pyenv.elf import System, scan
+
+#: Libraries that come with the driver of a device and not with a system.
+DRIVERS = ("libcuda.so", "libnvidia-", "libnvcuvid.so", "libcudadebugger.so", "libhsa-")
+
+#: How long the modules of one distribution may take to import, in seconds.
+TIMEOUT = 120.0
+
+#: Top-level folders that some wheels bring along by mistake, and no module to import.
+_STRAY = ("__main__", "bench", "benchmarks", "docs", "examples", "scripts", "test", "tests")
+
+#: How deep the packages of a namespace are looked for.
+_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with an environment.
+
+    `kind` is `import`, `metadata`, `record` or `library`; `distribution` is empty if none is to
+    blame. What is not `fatal` may never matter, such as a library that only a plugin needs.
+    """
+
+    kind: str
+    distribution: str
+    text: str
+    fatal: bool = True
+
+
+@dataclass(frozen=True)
+class Module:
+    """What came of importing a module: `imported`, `skipped` or `failed`, and why."""
+
+    name: str
+    distribution: str
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Installed:
+    """A distribution in an environment: what its folder `NAME-VERSION.dist-info` says.
+
+    `files` are the paths in RECORD, relative to the environment, with their hash and size as
+    written there; empty where RECORD has none.
+    """
+
+    name: str
+    version: str
+    requires: tuple[str, ...] = ()
+    requires_python: str = ""
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """All that was found: distributions, modules, and problems with the fatal ones first."""
+
+    distributions: tuple[Installed, ...]
+    modules: tuple[Module, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is fatal."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def check_environment(
+    tree: str | os.PathLike[str], imports: bool = True, jobs: int | None = None
+) -> Checkup:
+    """Check an environment; without `imports` none of its code is run.
+
+    RECORD is compared with the files, requirements with what is installed, needed shared libraries
+    with those that there are, and each top-level module is imported, a process for each
+    distribution, `jobs` at a time. Raises `InvalidValue` if the folder is no environment, and
+    `MissingExtra`. Cost: every file is read once.
+    """
+    place = os.path.abspath(os.fspath(tree))
+    site, python = site_packages(place), interpreter(place)
+    facts = _ask(python)
+    found = installed(place, site)
+    problems = [*_records(place, site, found), *_consistency(found, facts["markers"])]
+    problems += _libraries(place, found, os.path.realpath(python))
+    modules = _import(place, site, python, found, jobs) if imports else []
+    problems += [
+        Problem("import", module.distribution, f"import {module.name}: {module.reason}")
+        for module in modules
+        if module.status == "failed"
+    ]
+    problems.sort(key=lambda one: not one.fatal)
+    return Checkup(tuple(found), tuple(modules), tuple(problems))
+
+
+# -- what is there ---------------------------------------------------------------------------------
+
+
+def site_packages(tree: str) -> str:
+    """Return the folder of an environment's modules; raise `InvalidValue` if there is none."""
+    found = sorted(Path(tree).glob("lib/python3*/site-packages"))
+    if len(found) != 1:
+        raise InvalidValue(
+            f"{tree!r} is no Python environment: it has {len(found)} folders "
+            "lib/pythonX.Y/site-packages",
+            "give the folder of an environment, one that has bin/python",
+        )
+    return str(found[0])
+
+
+def interpreter(tree: str) -> str:
+    """Return the path of an environment's interpreter; raise `InvalidValue` if it is gone."""
+    python = f"{tree}/bin/python"
+    if not os.path.exists(python):
+        leads = f", a link to {os.readlink(python)!r}" if os.path.islink(python) else ""
+        raise InvalidValue(
+            f"the interpreter of the environment {tree!r} is not there{leads}",
+            "make the environment again with a Python of this machine",
+        )
+    return python
+
+
+def installed(tree: str, site: str) -> list[Installed]:
+    """Read what is installed, sorted by name; faults in RECORD are noted in the result."""
+    found = []
+    for entry in sorted(os.listdir(site)):
+        if entry.endswith(".dist-info"):
+            found.append(_installed(tree, site, entry))
+    return sorted(found, key=lambda one: canonical(one.name))
+
+
+def canonical(name: str) -> str:
+    """Normalize a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _installed(tree: str, site: str, entry: str) -> Installed:
+    name, _, version = entry.removesuffix(".dist-info").partition("-")
+    folder = f"{site}/{entry}"
+    try:
+        headers = HeaderParser().parsestr(_read(f"{folder}/METADATA"))
+    except OSError:
+        return Installed(name, version, faults=[f"{entry} has no METADATA"])
+    one = Installed(
+        str(headers.get("Name", name)),
+        str(headers.get("Version", version)),
+        tuple(str(value) for value in headers.get_all("Requires-Dist", [])),
+        str(headers.get("Requires-Python", "")),
+    )
+    try:
+        rows = list(csv.reader(_read(f"{folder}/RECORD").splitlines()))
+    except (OSError, csv.Error):
+        one.faults.append(f"{entry} has no RECORD that can be read")
+        return one
+    for row in rows:
+        if len(row) != 3:
+            one.faults.append(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
+            continue
+        place = os.path.normpath(os.path.join(site, row[0]))
+        if not place.startswith(f"{tree}/"):
+            one.faults.append(f"RECORD lists {row[0]!r}, which is outside of the environment")
+        else:
+            one.files[os.path.relpath(place, tree)] = (row[1], row[2])
+    return one
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        return file.read()
+
+
+# -- RECORD ----------------------------------------------------------------------------------------
+
+
+def _records(tree: str, site: str, found: Sequence[Installed]) -> list[Problem]:
+    problems = []
+    owners: dict[str, list[str]] = {}
+    for one in found:
+        texts = list(one.faults)
+        for path, (digest, size) in one.files.items():
+            owners.setdefault(path, []).append(one.name)
+            fault = _fault(f"{tree}/{path}", digest, size)
+            if fault:
+                texts.append(f"{path} {fault}")
+        problems += [Problem("record", one.name, text) for text in texts]
+    strays = []
+    for folder, folders, names in os.walk(site):
+        folders[:] = sorted(set(folders) - {"__pycache__"})
+        for name in sorted(names):
+            path = os.path.relpath(f"{folder}/{name}", tree)
+            if path not in owners:
+                strays.append(path)
+    if strays:
+        shown = ", ".join(strays[:5]) + (", ..." if len(strays) > 5 else "")
+        text = f"{len(strays)} files are in no distribution's RECORD: {shown}"
+        problems.append(Problem("record", "", text, fatal=False))
+    return problems
+
+
+def _fault(path: str, digest: str, size: str) -> str:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        # Wheels may list bytecode that nobody has written.
+        return "" if path.endswith(".pyc") else f"cannot be read: {error.strerror}"
+    if size and size != str(len(data)):
+        return f"has {len(data)} bytes, RECORD says {size}"
+    if not digest:
+        return ""
+    kind, _, value = digest.partition("=")
+    if kind not in ("sha256", "sha384", "sha512"):
+        return f"has a hash of an unknown kind in RECORD: {digest!r}"
+    computed = base64.urlsafe_b64encode(hashlib.new(kind, data).digest()).decode().rstrip("=")
+    return (
+        "" if computed == value.rstrip("=") else f"has the {kind} {computed}, RECORD says {value}"
+    )
+
+
+# -- metadata --------------------------------------------------------------------------------------
+
+_FACTS = """
+import json, os, platform, sys
+version = sys.implementation.version
+full = "%d.%d.%d" % version[:3]
+full += version.releaselevel[0] + str(version.serial) if version.releaselevel != "final" else ""
+print(json.dumps({"markers": {
+    "implementation_name": sys.implementation.name, "implementation_version": full,
+    "os_name": os.name, "platform_machine": platform.machine(),
+    "platform_python_implementation": platform.python_implementation(),
+    "platform_release": platform.release(), "platform_system": platform.system(),
+    "platform_version": platform.version(), "python_full_version": platform.python_version(),
+    "python_version": ".".join(platform.python_version_tuple()[:2]),
+    "sys_platform": sys.platform}}))
+"""
+
+
+def _ask(python: str) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            [python, "-I", "-S", "-B", "-c", _FACTS],
+            capture_output=True,
+            check=True,
+            timeout=TIMEOUT,
+        )
+        facts: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise InvalidValue(
+            f"the interpreter {python!r} does not run: {error}",
+            "make the environment again with a Python of this machine",
+        ) from error
+    return facts
+
+
+def _consistency(found: Sequence[Installed], markers: dict[str, str]) -> list[Problem]:
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    except ImportError:
+        raise MissingExtra("packaging", "env") from None
+    problems = []
+    versions: dict[str, str] = {}
+    for one in found:
+        key = canonical(one.name)
+        if key in versions:
+            text = f"there are two versions, {versions[key]} and {one.version}"
+            problems.append(Problem("metadata", one.name, text))
+        versions[key] = one.version
+    for one in found:
+        texts = []
+        try:
+            allowed = SpecifierSet(one.requires_python)
+            if not allowed.contains(markers["python_full_version"], prereleases=True):
+                texts.append(f"needs Python {allowed}; this is {markers['python_full_version']}")
+        except InvalidSpecifier:
+            texts.append(f"Requires-Python is {one.requires_python!r}")
+        for line in one.requires:
+            try:
+                wanted = Requirement(line)
+            except InvalidRequirement:
+                texts.append(f"Requires-Dist is {line!r}")
+                continue
+            if wanted.marker is not None and not wanted.marker.evaluate({**markers, "extra": ""}):
+                continue
+            version = versions.get(canonical(wanted.name))
+            if version is None:
+                texts.append(f"needs {wanted.name}{wanted.specifier}, which is not installed")
+            elif not wanted.specifier.contains(version, prereleases=True):
+                texts.append(f"needs {wanted.name}{wanted.specifier}; installed is {version}")
+        problems += [Problem("metadata", one.name, text) for text in texts]
+    return problems
+
+
+# -- shared libraries ------------------------------------------------------------------------------
+
+
+def _libraries(tree: str, found: Sequence[Installed], python: str) -> list[Problem]:
+    owners = {path: one.name for one in found for path in one.files}
+    needed: dict[tuple[str, str], list[str]] = {}
+    for missing in scan(tree, System(), python)[1]:
+        owner = owners.get(missing.needed_by, "")
+        needed.setdefault((owner, missing.library), []).append(missing.needed_by)
+    problems = []
+    for (owner, library), files in sorted(needed.items()):
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        text = f"{files[0]}{more} needs {library}, which neither the wheel nor this machine has"
+        if library.startswith(DRIVERS):
+            text += " (it comes with a device's driver)"
+        # Whether it matters shows when the modules are imported.
+        problems.append(Problem("library", owner, text, fatal=False))
+    return problems
+
+
+# -- imports ---------------------------------------------------------------------------------------
+
+
+def top_modules(files: Iterable[str], site: str) -> list[str]:
+    """Return the modules that a distribution brings, by the paths of its files below `site`.
+
+    That is each top-level module and package; of a namespace, which has no `__init__`, the packages
+    in it. Folders of data, tests beside packages and what no `import` could name are left out.
+    """
+    paths = [path[len(site) + 1 :].split("/") for path in files if path.startswith(f"{site}/")]
+    packages = {tuple(path[:-1]) for path in paths if _module(path[-1]) == "__init__"}
+    found = set()
+    for path in paths:
+        name = _module(path[-1])
+        folder = tuple(path[:-1])
+        if path[-1].endswith(f"{name}.so") and (folder or name.startswith("lib")):
+            continue  # A library. Extension modules in packages say what they are built for.
+        if not name or len(folder) > _DEPTH or not all(map(str.isidentifier, (*folder, name))):
+            continue
+        above = [folder[:depth] for depth in range(1, len(folder) + 1)]
+        first = next((one for one in above if one in packages), None)
+        found.add(".".join(first or (*folder, name)))
+    return sorted(one for one in found if one.split(".")[0] not in _STRAY)
+
+
+def _module(file: str) -> str:
+    name, _, rest = file.partition(".")
+    return name if rest == "py" or f".{rest}".endswith(".so") else ""
+
+
+def _import(
+    tree: str, site: str, python: str, found: Sequence[Installed], jobs: int | None
+) -> list[Module]:
+    below = os.path.relpath(site, tree)
+    modules = {one.name: top_modules(one.files, below) for one in found}
+    there = {name.split(".")[0] for names in modules.values() for name in names}
+    task = {"modules": modules, "jobs": jobs or os.cpu_count() or 1, "timeout": TIMEOUT}
+    with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
+        done = subprocess.run(
+            [python, "-I", "-B", import_worker.__file__],
+            input=json.dumps(task).encode(),
+            capture_output=True,
+            check=False,
+            cwd=home,
+            env=_surroundings(home),
+        )
+        try:
+            answers = json.loads(done.stdout)
+        except ValueError:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise InvalidValue(
+                f"the interpreter {python!r} cannot import: {said[-1] if said else 'it ended'}",
+                "make the environment again",
+            ) from None
+    results = []
+    for name in modules:
+        imported = any(answer["error"] == "" for answer in answers[name])
+        for answer in answers[name]:
+            status, reason = _judged(answer, imported, there)
+            seconds = round(answer["seconds"], 3)
+            results.append(Module(answer["module"], name, status, reason, seconds))
+    return results
+
+
+def _surroundings(home: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    kept.update(HOME=home, TMPDIR=home, LC_ALL="C.UTF-8", MPLBACKEND="agg", MPLCONFIGDIR=home)
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        kept[f"XDG_{name}_HOME"] = home
+    return kept
+
+
+def _judged(answer: dict[str, Any], imported: bool, there: set[str]) -> tuple[str, str]:
+    """Return what an answer means; `imported`: another module of the distribution could be."""
+    error = answer["error"]
+    if not error:
+        return "imported", ""
+    lacking = answer["lacking"].split(".")[0]
+    if lacking and lacking not in there and imported:
+        return "skipped", f"it is for {lacking}, which is not installed"
+    lowered = error.lower()
+    if not os.environ.get("DISPLAY") and ("display" in lowered or "x connection" in lowered):
+        return "skipped", f"it needs a display: {error}"
+    if any(driver in error for driver in DRIVERS):
+        return "skipped", f"it needs a device's driver: {error}"
+    return "failed", error
