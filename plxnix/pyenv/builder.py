@@ -10,10 +10,11 @@ with nothing but the standard library and PyPA's `installer`, which reads the wh
     {"version": "3.11", "collisions": ["etc/*"], "wheels": [
         {"filename": "six-1.17.0-py2.py3-none-any.whl", "direct_url": {...}}]}
 
-`filename` is the wheel's own name, which its place in a store is not; a `path` beside it stands for
-the variable. `direct_url` (PEP 610) is written where it is given. `collisions` are patterns of
-paths in the environment of which the first wheel has its way. The bytes that are made depend on
-nothing else: not on `out`, nor on the time, the machine, or how many processes unpack.
+`filename` is the wheel's own name, which its place in a store is not; if that place is a folder, it
+holds a wheel under its own name. A `path` beside it stands for the variable. `direct_url` (PEP 610)
+is written where it is given. `collisions` are patterns of paths in the environment of which the
+first wheel has its way. The bytes that are made depend on nothing else: not on `out`, nor on the
+time, the machine, or how many processes unpack.
 
 What is wrong with a wheel ends it with status 1 and one line for each fault.
 """
@@ -300,6 +301,16 @@ class Wheel:
         return posixpath.relpath(target, self._packages)
 
 
+def located(path: str, filename: str) -> tuple[str, str]:
+    """Return the path and the name of a wheel; raise `Refused` for a folder that has no one."""
+    if not os.path.isdir(path):
+        return path, filename
+    found = [name for name in os.listdir(path) if name.endswith(".whl")]
+    if len(found) != 1:
+        raise Refused([f"{filename}: {path} holds {len(found)} wheels, and not one"])
+    return path + "/" + found[0], found[0]
+
+
 class Environment:
     """An environment being made at `out`."""
 
@@ -324,7 +335,7 @@ class Environment:
         faults: list[str] = []
         for one in wheels:
             try:
-                wheel = Wheel(str(one["path"]), str(one["filename"]), self.version)
+                wheel = Wheel(*located(one["path"], one["filename"]), self.version)
                 self.wheels.append(wheel)
                 self._own(wheel, wheel.entries(one.get("direct_url")), faults)
             except Refused as refused:
