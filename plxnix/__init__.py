@@ -123,6 +123,7 @@ if TYPE_CHECKING:
     from plxnix.fetching import fetch
     from plxnix.folders import dirrw, mklogdir
     from plxnix.locking.stage import fetchlock
+    from plxnix.pyenv.stage import python_env
     from plxnix.recipes import (
         execute,
         fetchgit,
@@ -271,6 +272,7 @@ __all__ = [
     "number",
     "path2rref",
     "promise",
+    "python_env",
     "realize",
     "realize1",
     "realizeE",
@@ -338,6 +340,7 @@ _LATER = {
     "plxnix.fetching": ("fetch",),
     "plxnix.folders": ("dirrw", "mklogdir"),
     "plxnix.locking.stage": ("fetchlock",),
+    "plxnix.pyenv.stage": ("python_env",),
     "plxnix.recipes": (
         "execute",
         "fetchgit",
