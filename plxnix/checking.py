@@ -15,14 +15,14 @@ from pathlib import Path
 
 from plxnix.checked import AGAIN, FIRST, NIX, STORE, Built, Checked, HashedTree, compared
 from plxnix.errors import BuildFailed, InvalidValue, PlxnixError, StoreError
-from plxnix.export.graph import ExportGraph
+from plxnix.export.graph import ExportGraph, why_known
 from plxnix.export.rebuilding import Rebuilder
 from plxnix.model import DRef
 from plxnix.nix import tools
 from plxnix.realize.registry import Closure, Derivation
 from plxnix.realize.run import Artifact, Observer
 from plxnix.realize.work import Work, prepare
-from plxnix.recipes.lowering import Lowered, why_pinned
+from plxnix.recipes.lowering import why_pinned
 from plxnix.store import tree
 
 __all__ = ["AGAIN", "FIRST", "NIX", "NIX_CHOICES", "STORE", "Built", "Check", "Checked", "check"]
@@ -96,7 +96,7 @@ class Check:
         graph = None if free else ExportGraph(self._closure.part(dref), selected=work.selected)
         lowered = None if graph is None else graph.targets[dref][0].lowered
         flat = "" if lowered is None else lowered.flat
-        known = "" if lowered is None else _why_known(lowered)
+        known = "" if lowered is None else why_known(lowered)
         asked = dref in self._closure.targets
         if known and not asked:
             return Checked(dref, (), asked, without_nix=known, known=True)
@@ -228,13 +228,6 @@ def _inner(artifact: Artifact, dref: DRef, flat: str) -> Path:
     """Return what Nix has of an artifact: the file, where it is one."""
     name = dref.name if artifact.flat else flat
     return artifact.path / name if name else artifact.path
-
-
-def _why_known(lowered: Lowered) -> str:
-    """Say why a stage cannot have other bytes; empty if it can."""
-    if lowered.node.existing is not None:
-        return "it is a build of Nix"
-    return "its hash is given" if lowered.node.fixed is not None else ""
 
 
 def _await_next_second(

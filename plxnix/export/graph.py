@@ -148,7 +148,9 @@ class ExportGraph(DerivationGraph):
                 said.append(Explained(dref, "left out", "only pinned stages depend on it"))
                 continue
             rrefs = tuple(form.rref for form in forms if form.rref is not None)
-            reason = why_pinned(derivation) or f"a deterministic {derivation.realizer!r}"
+            reason = (
+                why_pinned(derivation) or why_known(forms[0]) or "its config says all that is done"
+            )
             said.append(Explained(dref, forms[0].kind, reason, rrefs))
         return said
 
@@ -168,6 +170,13 @@ class ExportGraph(DerivationGraph):
                 dref,
             )
         return rrefs
+
+
+def why_known(lowered: Lowered) -> str:
+    """Say why a stage cannot have other bytes; empty if it can."""
+    if lowered.node.existing is not None:
+        return "it is a build of Nix"
+    return "its hash is given" if lowered.node.fixed is not None else ""
 
 
 def _label(node: Node, lowered: Lowered | None) -> str:

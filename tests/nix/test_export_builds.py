@@ -240,10 +240,10 @@ class TestPins:
         top = execute("true", data=fetch, runs=runs, registry=registry)
         rows = ExportGraph(lab.closure(top)).explain()
         assert {(row.dref, row.kind, row.reason, row.rrefs) for row in rows} == {
-            (fetch, "fixed-output", "a deterministic <recipe fetch-1>", ()),
+            (fetch, "fixed-output", "its hash is given", ()),
             (below, "left out", "only pinned stages depend on it", ()),
             (runs, "pin", "its realizer is Python code", tuple(rrefs)),
-            (top, "derivation", "a deterministic <recipe execute-1>", ()),
+            (top, "derivation", "its config says all that is done", ()),
         }
         order = [row.dref for row in rows]
         assert order.index(below) < order.index(runs) < order.index(top)
