@@ -49,7 +49,7 @@ def test_a_private_store_may_be_emptied(nix_env: NixEnv, tmp_path: Path) -> None
     file.write_text("garbage\n")
     added = Path(nix_env.run("nix-store", "--add", file).stdout.strip())
     assert added.exists()
-    nix_env.run("nix-store", "--gc")
+    nix_env.collect()
     assert not added.exists()
 
 
