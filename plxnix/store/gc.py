@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store import fixed, nixroots
+from plxnix.store.litter import Litter, find_litter, sweep_litter
 from plxnix.store.locks import Waiting
+from plxnix.store.reach import Garbage, StoreGraph
 from plxnix.store.roots import remove_stale, roots
 from plxnix.store.store import Store
-
-
-class Garbage(NamedTuple):
-    """A realization to delete: its size in bytes, and its last use in seconds since the epoch."""
-
-    rref: RRef
-    size: int
-    used: float
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,8 @@ class GcPlan:
     `kept` maps each realization that stays to why: `root LINK`, `needed by RREF`, or the limit that
     spares it. `deleted` is sorted by last use, oldest first, dependents before what they were made
     from. `drefs` are the derivations that go too: no kept realization is theirs, and no kept
-    derivation depends on them. `freed` is the sum of the sizes, in bytes of NAR archives.
+    derivation depends on them. `freed` is the sum of the sizes, in bytes of NAR archives; that of
+    `litter`, what failures and dead processes left, is not in it.
     """
 
     kept: dict[RRef, str]
@@ -44,6 +40,14 @@ class GcPlan:
     drefs: list[DRef]
     freed: int
     limits: Limits
+    litter: Sequence[Litter] = ()
+
+
+class Choice(NamedTuple):
+    """What to keep of each derivation: why, and what takes its realizations and selects some."""
+
+    reason: str
+    select: Callable[[Store, list[RRef]], Iterable[RRef] | None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Limits:
     max_size: int | None = None
     everything: bool = False
     drefs: tuple[DRef, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 def plan_gc(
@@ -64,13 +69,15 @@ def plan_gc(
     max_size: int | None = None,
     everything: bool = False,
     drefs: Iterable[DRef] = (),
+    choices: Iterable[Choice] = (),
 ) -> GcPlan:
     """Decide what to delete; nothing is changed.
 
     `keep` names further realizations to keep, with all that they were made from, and `drefs`
-    derivations, of which all realizations are kept. `older_than` (in
-    seconds) spares garbage that was used, and derivations that were written, since then.
-    `max_size` (in bytes) deletes the oldest garbage only, until the total is not above it.
+    derivations, of which all realizations are kept; of every derivation `choices` keep some.
+    `older_than` (in seconds) spares garbage that was used, and derivations that were written, since
+    then. `max_size` (in bytes) deletes the oldest garbage only, until the total is not above it.
+    What belongs to another user stays, unless this is root.
 
     Raises `StoreError` if there are no roots and nothing in `keep`, since then all would be
     garbage, unless `everything` says that this is meant or the store is empty; `NotInStore` if
@@ -80,9 +87,14 @@ def plan_gc(
     """
     before = None if older_than is None else time.time() - older_than
     limits = Limits(
-        tuple(map(RRef.parse, keep)), before, max_size, everything, tuple(map(DRef.parse, drefs))
+        tuple(map(RRef.parse, keep)),
+        before,
+        max_size,
+        everything,
+        tuple(map(DRef.parse, drefs)),
+        tuple(choices),
     )
-    return _plan(store, _Graph(store), limits, None)
+    return _plan(store, StoreGraph(store), limits, None)
 
 
 def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPlan:
@@ -90,111 +102,64 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
 
     Waits until nobody builds, then plans again: what was rooted or used since `plan` was made
     stays, and what is new stays. Each realization disappears by one rename, dependents first, so
-    an interruption leaves a whole store. Registrations of roots whose links are gone are removed,
-    and so are roots in Nix and links by hash of realizations that are gone.
+    an interruption leaves a whole store; bytes are freed after builders may go on. What cannot be
+    deleted stays, with what it needs, and the rest goes. Registrations of roots whose links are
+    gone are removed, and so are roots in Nix and links by hash of realizations that are gone.
     Raises what `plan_gc` raises, and `StoreError` if the store cannot be written.
     """
+    moved: list[str] = []
     with store.deleting(waiting):
         try:
             remove_stale(store)
-            done = _plan(store, _Graph(store), plan.limits, plan)
-            store.remove([garbage.rref for garbage in done.deleted], done.drefs)
+            graph = StoreGraph(store)
+            done = _plan(store, graph, plan.limits, plan)
+            for rref in done.kept:
+                store.path(rref)  # Closes what a publisher was killed before closing.
+            done = _take_away(store, graph, done, moved)
             nixroots.remove_stale(store)
             fixed.remove_stale(store)
         except OSError as error:
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"
             ) from error
+    store.discard(moved)
     return done
 
 
-class _Graph:
-    """All derivations and realizations of a store, and which was made from which."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.derivations: dict[DRef, list[RRef]] = {
-            dref: store.realizations(dref) for dref in store.derivations()
-        }
-        #: What each realization was made from.
-        self.below: dict[RRef, list[RRef]] = {}
-        self.sizes: dict[RRef, int] = {}
-        self.used: dict[RRef, float] = {}
-        #: The direct dependencies of derivations that have realizations.
-        self.dependencies: dict[DRef, Collection[DRef]] = {}
-        #: Realizations of which neither the record nor the config can be read.
-        self.unknown: dict[RRef, StoreError] = {}
-        for dref, rrefs in self.derivations.items():
-            for rref in rrefs:
-                self._read(dref, rref)
-
-    def _read(self, dref: DRef, rref: RRef) -> None:
-        try:
-            record = self.store.record(rref)
-        except (CorruptEntry, NotInStore):
-            self._guess(dref, rref)
-            return
-        self.sizes[rref] = record.nar_size
-        self.used[rref] = record.started
-        self.below[rref] = [one for rrefs in record.context.values() for one in rrefs]
-        self.dependencies[dref] = record.context
-
-    def _guess(self, dref: DRef, rref: RRef) -> None:
-        """Without a record, anything that its config allows may be what it was made from."""
-        self.sizes[rref] = 0
-        self.used[rref] = 0.0
-        self.below[rref] = []
-        try:
-            dependencies = self.store.config(dref).dependencies
-        except (CorruptEntry, NotInStore) as error:
-            self.unknown[rref] = error
-            return
-        self.dependencies.setdefault(dref, dependencies)
-        self.below[rref] = [one for dep in dependencies for one in self.derivations.get(dep, ())]
-
-    def reach(self, kept: dict[RRef, str]) -> None:
-        """Add to `kept` all that it needs; raise `CorruptEntry` where that is not known."""
-        waiting = list(kept)
-        while waiting:
-            rref = waiting.pop()
-            if rref in self.unknown:
-                raise CorruptEntry(
-                    f"{rref} is kept ({kept[rref]}), but what it was made from cannot be read: "
-                    f"{self.unknown[rref].message}",
-                    "instantiate its stage again, or give it up with `plxnix rm`",
-                    self.store.layout.derivation(rref.dref),
-                )
-            for one in self.below[rref]:
-                if one not in kept and one in self.below:
-                    kept[one] = f"needed by {rref}"
-                    waiting.append(one)
-
-    def garbage(self, kept: Collection[RRef]) -> list[Garbage]:
-        """Return all but `kept` by last use, oldest first, dependents before dependencies."""
-        dependents = {rref: 0 for rref in self.below if rref not in kept}
-        for rref in list(dependents):
-            for one in self.below[rref]:
-                if one in dependents:
-                    dependents[one] += 1
-        used = {rref: self.used[rref] for rref in dependents}
-        order = [rref for rref, count in dependents.items() if count == 0]
-        for rref in order:  # grows while it is walked
-            for one in self.below[rref]:
-                if one in dependents:
-                    used[one] = max(used[one], used[rref])
-                    dependents[one] -= 1
-                    if dependents[one] == 0:
-                        order.append(one)
-        # Realizations made from each other exist only if somebody forged records: then, last.
-        order += [rref for rref, count in dependents.items() if count > 0]
-        # The sort is stable, so among equals dependents stay first.
-        return [
-            Garbage(rref, self.sizes[rref], used[rref])
-            for rref in sorted(order, key=lambda rref: used[rref])
-        ]
+def _take_away(store: Store, graph: StoreGraph, plan: GcPlan, moved: list[str]) -> GcPlan:
+    """Move out of the store what a plan deletes; return what of it was done."""
+    kept, deleted = dict(plan.kept), []
+    for garbage in plan.deleted:
+        if garbage.rref not in kept:
+            try:
+                moved += store.take_away([garbage.rref])
+            except OSError as error:
+                kept[garbage.rref] = f"it cannot be deleted: {error.strerror}"
+            else:
+                deleted.append(garbage)
+                continue
+        for one in graph.below[garbage.rref]:
+            kept.setdefault(one, f"needed by {garbage.rref}")
+    drefs = []
+    going = plan.drefs
+    if len(kept) > len(plan.kept):
+        going = _derivations(graph, kept, plan.limits, set(going))
+    for dref in going:
+        with suppress(OSError):
+            moved += store.take_away([], [dref])
+            drefs.append(dref)
+    freed = sum(garbage.size for garbage in deleted)
+    return replace(
+        plan,
+        kept=kept,
+        deleted=deleted,
+        drefs=drefs,
+        freed=freed,
+        litter=sweep_litter(plan.litter),
+    )
 
 
-def _plan(store: Store, graph: _Graph, limits: Limits, earlier: GcPlan | None) -> GcPlan:
+def _plan(store: Store, graph: StoreGraph, limits: Limits, earlier: GcPlan | None) -> GcPlan:
     """Plan within `limits`, and within an earlier plan if there is one."""
     kept: dict[RRef, str] = {}
     for root in roots(store):
@@ -206,6 +171,10 @@ def _plan(store: Store, graph: _Graph, limits: Limits, earlier: GcPlan | None) -
     for dref in limits.drefs:
         for rref in graph.derivations.get(dref, ()):
             kept.setdefault(rref, f"of {dref}, which was asked for")
+    for choice in limits.choices:
+        for rrefs in graph.derivations.values():
+            for rref in (rrefs and choice.select(store, rrefs)) or ():
+                kept.setdefault(rref, choice.reason)
     if not kept and not limits.everything and graph.derivations:
         raise StoreError(
             f"nothing is kept: the store {store.root} has no roots, so all "
@@ -217,12 +186,32 @@ def _plan(store: Store, graph: _Graph, limits: Limits, earlier: GcPlan | None) -
         for rref in sorted(graph.below.keys() - agreed - kept.keys()):
             kept[rref] = earlier.kept.get(rref, "newer than the plan")
     graph.reach(kept)
+    if os.geteuid() != 0:
+        kept.update(_foreign(graph, kept))
+        graph.reach(kept)
     deleted = _limit(graph, kept, limits)
     drefs = _derivations(graph, kept, limits, None if earlier is None else set(earlier.drefs))
-    return GcPlan(kept, deleted, drefs, sum(garbage.size for garbage in deleted), limits)
+    # What a realization that stays was made from may still be repaired with the help of its record.
+    needed = {one for rref in kept for one in graph.below[rref]}
+    halves = [path for path, rref in graph.halves.items() if rref not in needed]
+    litter = find_litter(store.layout, graph.derivations.keys() - drefs, limits.before, halves)
+    freed = sum(garbage.size for garbage in deleted)
+    return GcPlan(kept, deleted, drefs, freed, limits, litter)
 
 
-def _limit(graph: _Graph, kept: dict[RRef, str], limits: Limits) -> list[Garbage]:
+def _foreign(graph: StoreGraph, kept: Collection[RRef]) -> dict[RRef, str]:
+    """Return what this user may not delete."""
+    found = {}
+    for rref in graph.below:
+        if rref not in kept:
+            with suppress(OSError):
+                owner = os.lstat(graph.store.layout.realization(rref)).st_uid
+                if owner != os.geteuid():
+                    found[rref] = f"of the user {owner}"
+    return found
+
+
+def _limit(graph: StoreGraph, kept: dict[RRef, str], limits: Limits) -> list[Garbage]:
     """Return the garbage that goes; put what the limits spare into `kept`."""
     total = sum(graph.sizes.values())
     deleted = []
@@ -238,7 +227,7 @@ def _limit(graph: _Graph, kept: dict[RRef, str], limits: Limits) -> list[Garbage
 
 
 def _derivations(
-    graph: _Graph, kept: Iterable[RRef], limits: Limits, agreed: set[DRef] | None
+    graph: StoreGraph, kept: Iterable[RRef], limits: Limits, agreed: set[DRef] | None
 ) -> list[DRef]:
     """Return the derivations that go, sorted."""
     stay = {rref.dref for rref in kept} | set(limits.drefs)
@@ -257,7 +246,7 @@ def _derivations(
     return [dref for dref in graph.derivations if dref not in stay]
 
 
-def _dependencies(graph: _Graph, dref: DRef) -> Collection[DRef]:
+def _dependencies(graph: StoreGraph, dref: DRef) -> Collection[DRef]:
     found = graph.dependencies.get(dref)
     if found is None:
         try:
@@ -274,4 +263,4 @@ def _written(store: Store, dref: DRef) -> float:
         return 0.0
 
 
-__all__ = ["Garbage", "GcPlan", "Limits", "collect", "plan_gc"]
+__all__ = ["Choice", "Garbage", "GcPlan", "Limits", "collect", "plan_gc"]

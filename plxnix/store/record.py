@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +19,10 @@ from plxnix.errors import CorruptEntry, PlxnixError
 from plxnix.model import HASH_LENGTH, Context, DRef, RRef
 
 _encode: Callable[[Any], str] = json.JSONEncoder(sort_keys=True).encode
+
+
+#: The same references stand in many records, and checking one costs as much as reading it.
+_dref, _rref = lru_cache(1 << 14)(DRef.parse), lru_cache(1 << 16)(RRef.parse)
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,13 @@ class Record:
     def parse(cls, text: bytes, path: str) -> Record:
         """Read a record; raise `CorruptEntry` naming `path` if it is not one."""
         try:
-            value = json.loads(text)
+            value = json.loads(text.decode())
             context = value["context"]
             record = cls(
                 **{
-                    **{key: value[key] for key in value if key in cls.__dataclass_fields__},
+                    **{key: value[key] for key in value if key in _FIELDS},
                     "context": {
-                        DRef.parse(dref): tuple(RRef.parse(rref) for rref in rrefs)
-                        for dref, rrefs in context.items()
+                        _dref(dref): tuple(map(_rref, rrefs)) for dref, rrefs in context.items()
                     },
                 }
             )
@@ -93,6 +97,9 @@ class Record:
             raise ValueError(f"flat is {self.flat!r}")
         if not isinstance(self.nix, dict):
             raise ValueError(f"nix is {self.nix!r}")
+
+
+_FIELDS = frozenset(Record.__dataclass_fields__)
 
 
 def rhash(dref: DRef, context: Context, nar_hash: str) -> str:

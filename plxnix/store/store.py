@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from plxnix.config import Config
 from plxnix.errors import (
@@ -249,7 +249,7 @@ class Store:
         if found is None:
             path = self.layout.record(reference)
             try:
-                with open(path, "rb") as file:
+                with open(path, "rb", buffering=0) as file:
                     text = file.read()
             except FileNotFoundError:
                 self.path(reference)
@@ -299,7 +299,15 @@ class Store:
 
         The caller holds `deleting` and knows that nothing kept depends on them.
         """
+        self.discard(self.take_away(rrefs, drefs))
+
+    def take_away(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> list[str]:
+        """Do what `remove` does, but free nothing yet: return what is to be given to `discard`.
+
+        Raises `NotInStore`, `OSError`.
+        """
         work = self.session()
+        taken = []
         for rref in rrefs:
             path = self.path(rref)
             moved = work.file("deleted")
@@ -307,17 +315,24 @@ class Store:
             os.rename(path, moved)
             for beside in (self.layout.log(rref), self.layout.record(rref)):
                 tree.remove(beside)
-            tree.remove(moved)
+            taken.append(moved)
             tree.remove(self.layout.nix_root(rref))
             self._records.pop(rref, None)
         for dref in drefs:
             moved = work.file("deleted")
             os.rename(self.layout.derivation(dref), moved)
-            tree.remove(moved)
+            taken.append(moved)
             self._configs.pop(dref, None)
             self._written.discard(dref)
             if self._known is not None:
                 self._known.discard(dref[5:])
+        return taken
+
+    def discard(self, taken: Sequence[str]) -> None:
+        """Remove what was taken away; what cannot be removed is swept when this process is dead."""
+        for path in taken:
+            with suppress(OSError):
+                tree.remove(path)
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
