@@ -46,6 +46,7 @@ __all__ = [
     "ResolutionFailed",
     "StoreError",
     "StoreNotFound",
+    "StoreUnreadable",
     "StoreVersionError",
     "TargetError",
     "ToolFailed",
@@ -168,6 +169,10 @@ class NotInStore(StoreError, KeyError):
     def __init__(self, message: str, hint: str = "", reference: str = "") -> None:
         super().__init__(message, hint)
         self.reference = reference
+
+
+class StoreUnreadable(StoreError, OSError):
+    """The system cannot read something in the store; the cause is its own error."""
 
 
 class CorruptEntry(StoreError):

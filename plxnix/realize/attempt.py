@@ -49,7 +49,7 @@ class Attempt:
         rrefs = self.publish(artifacts, started, stopped, run.log.value())
         for folder in run.folders:
             # What the realizer worked in; what it gave has been moved out of it.
-            tree.remove(os.fspath(folder))
+            tree.discard(os.fspath(folder))
         return rrefs, stopped - started
 
     def artifacts(self) -> list[Artifact]:
@@ -147,7 +147,7 @@ def clean(
                 said(f"cannot keep the failed folder: {problem}")
             else:
                 said(f"kept the failed folder: {place}")
-        tree.remove(os.fspath(folder))
+        tree.discard(os.fspath(folder))
 
 
 def keep_output(store: Store, dref: DRef, output: bytes, error: BaseException) -> None:

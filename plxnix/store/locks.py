@@ -41,7 +41,8 @@ def exclusive(path: str, waiting: Waiting | None = None) -> Iterator[None]:
         yield
     finally:
         # Unlinked while still held: whoever opened it meanwhile sees that and opens a new one.
-        with suppress(FileNotFoundError):
+        # A file that stays is not locked: it harms nobody.
+        with suppress(OSError):
             os.unlink(path)
         os.close(descriptor)
 

@@ -18,6 +18,7 @@ from plxnix.errors import (
     InvalidValue,
     NotInStore,
     StoreError,
+    StoreUnreadable,
 )
 from plxnix.model import Context, DRef, RRef
 from plxnix.store import locks, sharing, tree, versions
@@ -150,7 +151,7 @@ class Store:
     def _add(self, config: Config) -> DRef:
         dref = config.dref
         if self._known is None:
-            self._known = set(os.listdir(self.layout.store))
+            self._known = set(_listed(self.layout.store))
         if dref[5:] not in self._known or not self._same_config(config):
             self._write_config(config)
             self._known.add(dref[5:])
@@ -210,6 +211,8 @@ class Store:
                 "instantiate its stage first; `plxnix ls` lists what there is",
                 dref,
             ) from None
+        except OSError as error:
+            raise _unreadable(path, error) from error
         except InvalidValue as error:
             raise _corrupt_config(path, error.message) from None
         if config.dref != dref:
@@ -218,7 +221,7 @@ class Store:
 
     def derivations(self) -> Iterator[DRef]:
         """Yield the derivations in the store, sorted; strays are passed over (see `verify`)."""
-        for entry in sorted(os.listdir(self.layout.store)):
+        for entry in sorted(_listed(self.layout.store)):
             dref = dref_of(entry)
             if dref is not None:
                 yield dref
@@ -236,6 +239,8 @@ class Store:
             entries = os.listdir(self.layout.derivation(reference))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise _unreadable(self.layout.derivation(reference), error) from error
         found = self.layout.rrefs(reference, entries)
         if context is None or not found:
             return found
@@ -258,6 +263,8 @@ class Store:
                     "`plxnix rm` removes the realization, and realizing makes it anew",
                     path,
                 ) from None
+            except OSError as error:
+                raise _unreadable(path, error) from error
             found = self._records[reference] = Record.parse(text, path)
         return found
 
@@ -336,6 +343,19 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"cannot read {path}: {error.strerror}", "is it another user's, or is the disk failing?"
+    )
 
 
 def _corrupt_config(path: str, said: str) -> CorruptEntry:

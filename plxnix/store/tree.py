@@ -34,7 +34,7 @@ def freeze(path: str, twin: str = "") -> None:
     the Nix store, and is frozen already, stays as it is: what shares its bytes is as immutable as
     this store. Cost: three system calls a file.
     """
-    for folder, folders, files, descriptor in os.fwalk(path, topdown=False, follow_symlinks=False):
+    for folder, folders, files, descriptor in _walk(path, topdown=False):
         for name in (*folders, *files):
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode):
@@ -51,6 +51,15 @@ def freeze(path: str, twin: str = "") -> None:
         if folder != path:
             os.fchmod(descriptor, FOLDER)
             os.utime(descriptor, (1, 1))
+
+
+def _walk(path: str, topdown: bool = True) -> Iterator[tuple[str, list[str], list[str], int]]:
+    """Walk a tree as `os.fwalk` does, which by itself passes over folders that cannot be opened."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    return os.fwalk(path, topdown, fail, follow_symlinks=False)
 
 
 def is_frozen(found: os.stat_result) -> bool:
@@ -108,11 +117,11 @@ def flush(path: str, *others: str) -> None:
     """
     for other in others:
         _start_writing(other)
-    for _, _, files, descriptor in os.fwalk(path, topdown=False, follow_symlinks=False):
+    for _, _, files, descriptor in _walk(path, topdown=False):
         for name in files:
             if stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
                 _start_writing(name, descriptor)
-    for _, _, files, descriptor in os.fwalk(path, topdown=False, follow_symlinks=False):
+    for _, _, files, descriptor in _walk(path, topdown=False):
         for name in files:
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
             if stat.S_ISREG(mode):
@@ -145,7 +154,7 @@ def flush_file(path: str, folder: int | None = None) -> None:
 
 def wrong_modes(path: str) -> Iterator[str]:
     """Yield each file and folder below `path` whose permissions are not those of a frozen tree."""
-    for folder, _, files, descriptor in os.fwalk(path, follow_symlinks=False):
+    for folder, _, files, descriptor in _walk(path):
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != FOLDER:
             yield folder
         for name in files:
@@ -206,6 +215,12 @@ def remove(path: str) -> None:
             os.close(descriptor)
 
 
+def discard(path: str) -> None:
+    """Remove a tree of this process's session; what cannot be removed is left to a sweep."""
+    with suppress(OSError):
+        remove(path)
+
+
 def _listed(folder: int) -> list[tuple[str, bool]]:
     """Return the names in a folder, each with whether that is a folder, which no link is."""
     with os.scandir(folder) as entries:
@@ -237,7 +252,7 @@ def thaw(path: str) -> None:
         os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
-    for _, folders, _, parent in os.fwalk(path, follow_symlinks=False):
+    for _, folders, _, parent in _walk(path):
         for name in folders:
             if not stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 os.chmod(name, 0o700, dir_fd=parent)
