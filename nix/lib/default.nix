@@ -2,6 +2,7 @@
 # of Nix 2.8. See docs/nix-lib.md.
 let
   fromLock = import ./from-lock.nix;
+  python = import ./python;
 in
 {
   # The version of the plxnix that this folder belongs to.
@@ -20,4 +21,17 @@ in
 
   # A shell in which stages are variables: mkShell { lock = ./plxnix.lock.json; }
   mkShell = import ./shell.nix { inherit fromLock; };
+
+  # Python environments out of a pylock.toml: see docs/python.md.
+  inherit python;
+  inherit (python)
+    buildPythonApplication
+    buildPythonPackage
+    mkDockerImage
+    mkNixpkgs
+    mkOverlay
+    mkPython
+    mkPythonOverrides
+    mkPythonShell
+    ;
 }

@@ -282,10 +282,23 @@ rec {
   installer =
     content: target:
     let
-      found = select {
-        inherit target;
-        content.packages = [ content.tool.plxnix.installer ];
-      };
+      table = content.tool.plxnix.installer;
     in
-    if content ? tool.plxnix.installer then head found else null;
+    if content ? tool.plxnix.installer then
+      head (select {
+        inherit target;
+        content.packages = [
+          {
+            inherit (table) name version;
+            wheels = [
+              {
+                inherit (table) url;
+                hashes = { inherit (table) sha256; };
+              }
+            ];
+          }
+        ];
+      })
+    else
+      null;
 }
