@@ -132,11 +132,9 @@ class EnvironmentLock:
         table = self.plxnix.get("installer")
         if table is None:
             return None
-        content = {
-            "name": table.get("name"),
-            "version": table.get("version"),
-            "wheels": [{"url": table.get("url"), "hashes": {"sha256": table.get("sha256")}}],
-        }
+        wheel = {key: table[key] for key in ("url", "path") if key in table}
+        wheel["hashes"] = {"sha256": table.get("sha256")}
+        content = {"name": table.get("name"), "version": table.get("version"), "wheels": [wheel]}
         return self._within("installer", [content]).select(Target())[0]
 
     @property
