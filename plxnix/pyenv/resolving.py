@@ -39,6 +39,7 @@ def resolve(
     known = old if old is not None and upgrade is not None else None
     kept = {} if known is None else known.plxnix
     fresh = set(upgrade or ())
+    uv.find()  # before there are threads: sysconfig, which it asks, is not made for them
     with ThreadPoolExecutor(1) as pool:
         installer = None
         if "installer" not in kept or "installer" in fresh:

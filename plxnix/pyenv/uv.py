@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ _HINTS: Final = (
 )
 
 
+@lru_cache(maxsize=1)
 def find() -> str:
     """Return the path of uv's program: that of the installed package, else the one on PATH."""
     try:

@@ -1,0 +1,335 @@
+"""`env`: environments of Python packages: their folders, and their locks."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from plxnix.cli.env_inputs import (
+    input_options,
+    inputs_of,
+    lock_path,
+    note_sources,
+    target_of,
+    target_options,
+)
+from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.units import counted
+from plxnix.errors import InvalidLock, InvalidValue
+from plxnix.export.output import write_files
+from plxnix.pyenv.differences import Change, differences
+from plxnix.pyenv.inputs import is_lock
+from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.target import Target
+
+#: Commands below `env` that are in modules of their own, and what is called for `env FOLDER`.
+ELSEWHERE: Final = {
+    "activate": ("run", "activate"),
+    "check": ("run", "check"),
+    "docker": ("run", "docker"),
+}
+FOLDER: Final = ("env_folder", "folder")
+
+LOCK: Final = "pylock.toml"
+
+
+class Group(click.Group):
+    """A group whose first word is a command, or else the folder of an environment."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        elsewhere = [name for name in ELSEWHERE if self.get_command(ctx, name) is not None]
+        return [*self.commands, *elsewhere]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported if it is elsewhere; None if there is none."""
+        if cmd_name in ELSEWHERE:
+            return _imported(*ELSEWHERE[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find what the first word is; a slip of a command's name is none of a folder."""
+        name = args[0]
+        if self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        close = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.75)
+        folder = _imported(*FOLDER)
+        if folder is None or (close and not os.path.isdir(name)):
+            ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
+        return folder.name, folder, args
+
+
+def _imported(module: str, name: str) -> click.Command | None:
+    full = f"plxnix.cli.{module}"
+    try:
+        found = getattr(importlib.import_module(full), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != full:
+            raise
+        return None
+    return found if isinstance(found, click.Command) else None
+
+
+@click.group(
+    "env",
+    cls=Group,
+    short_help="Make environments of Python packages.",
+    subcommand_metavar="FOLDER | COMMAND [ARGS]...",
+)
+def env() -> None:
+    """Make environments of Python packages, locked, the same here and in Nix.
+
+    `plxnix env FOLDER -r requirements.txt` makes a folder that plxnix and Nix know how to use. The
+    commands maintain its lock, pylock.toml (PEP 751).
+    """
+
+
+def _command(
+    name: str, short: str, examples: Sequence[str]
+) -> Callable[[Callable[..., Any]], click.Command]:
+    return env.command(name, cls=Command, short_help=short, examples=examples)
+
+
+@_command(
+    "lock",
+    "Resolve requirements and write a lock.",
+    examples=(
+        "plxnix env lock -r requirements.txt",
+        "plxnix env lock -p numpy -p 'pandas>=2' --python 3.12 --universal",
+        "plxnix env lock -r pyproject.toml --extra plot --group test",
+        "plxnix env lock --check          is pylock.toml what its inputs give?",
+    ),
+)
+@input_options
+@click.option("-o", "--output", metavar="FILE", default=LOCK, help=f"The lock; default: {LOCK}.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if the lock would change.")
+@pass_session
+def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
+    """Resolve requirements by uv, and write a lock with all that the environment is made from.
+
+    Versions that the lock has already stay, as far as they fit: `env update` is for newer ones.
+    Without requirements, those that the lock was made from are taken.
+    """
+    from plxnix.pyenv.resolving import resolve
+
+    path = lock_path(output)
+    old = _ours(path)
+    if any(given[name] for name in ("files", "requirements", "groups")):
+        inputs = inputs_of(path.parent, **given)
+    elif any(given.values()):
+        raise click.UsageError("there are options, but no requirements: give -r FILE, or -p NAME")
+    elif path.exists():
+        inputs = EnvironmentLock.read(path).inputs
+    else:
+        raise InvalidValue(f"there is no {output!r} yet", "give -r FILE, or -p NAME")
+    made = resolve(inputs, path.parent, old)
+    if check:
+        _check(session, path, old, made)
+        return
+    write_files({path: made.text})
+    _say(session, path, made)
+
+
+@_command(
+    "update",
+    "Take newer versions into a lock.",
+    examples=(
+        "plxnix env update                all packages of pylock.toml",
+        "plxnix env update numpy env/pylock.toml",
+    ),
+)
+@click.argument("names", metavar="[NAME]... [PYLOCK]", nargs=-1)
+@json_option
+@pass_session
+def update(session: Session, names: Sequence[str], as_json: bool) -> None:
+    """Resolve the inputs of a lock again, with newer versions of the packages named, or of all."""
+    from plxnix.pyenv.resolving import resolve
+
+    *before, last = names or (LOCK,)
+    chosen, path = (before, Path(last)) if _is_file(last) else (list(names), Path(LOCK))
+    old = EnvironmentLock.read(_file(path))
+    lock_path(os.fspath(path))
+    known = {str(one.name) for one in old.pylock.packages} | {"installer"}
+    canonical = [name.lower().replace("_", "-").replace(".", "-") for name in chosen]
+    for name in canonical:
+        if name not in known:
+            raise InvalidValue(f"{path} has no package {name!r}", "plxnix env show tells which")
+    made = resolve(old.inputs, path.parent, old, canonical or None)
+    write_files({path: made.text})
+    _print(session, differences(old, made), as_json)
+    _say(session, path, made)
+
+
+@_command(
+    "show",
+    "List the packages of a lock.",
+    examples=("plxnix env show", "plxnix env show env/pylock.toml --platform aarch64-linux"),
+)
+@click.argument("path", metavar="[PYLOCK]", default=LOCK)
+@target_options
+@json_option
+@pass_session
+def show(
+    session: Session, path: str, python: str | None, platform: str | None, as_json: bool
+) -> None:
+    """List what a lock installs on one platform: what it was locked for, if nothing is said."""
+    read = EnvironmentLock.read(_file(Path(path)))
+    target = target_of(python, platform, read.plxnix, Target.here())
+    chosen = read.choose(target)
+    if as_json:
+        session.console.json(
+            {
+                "python": target.python,
+                "platform": target.platform,
+                "packages": [
+                    {
+                        "name": one.name,
+                        "version": one.version,
+                        "kind": one.kind,
+                        "filename": one.filename,
+                        "url": one.url or None,
+                        "path": one.path or None,
+                        "hash": one.sha256.sri,
+                        "requested": one.requested,
+                    }
+                    for one in chosen
+                ],
+            }
+        )
+        return
+    session.console.table(
+        ["PACKAGE", "VERSION", "FROM", "FILE", "REQUESTED"],
+        [
+            (one.name, one.version, one.kind, one.filename, "yes" if one.requested else "")
+            for one in chosen
+        ],
+    )
+    session.console.say(f"{counted(len(chosen), 'package')} for {target}")
+
+
+@_command(
+    "diff",
+    "Show how two locks differ.",
+    examples=("plxnix env diff pylock.toml new/pylock.toml", "plxnix env diff a b --json"),
+)
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@json_option
+@pass_session
+def diff(session: Session, before: str, after: str, as_json: bool) -> None:
+    """Show which packages lock B has, and A has not, or in another version.
+
+    A and B are locks, or folders of environments. `files` stands for a package that is fetched from
+    other files, of the same version.
+    """
+    one, two = (EnvironmentLock.read(_file(Path(path))) for path in (before, after))
+    _print(session, differences(one, two), as_json)
+
+
+@_command(
+    "tree",
+    "Draw which package needs which.",
+    examples=("plxnix env tree", "plxnix env tree env/pylock.toml"),
+)
+@click.argument("path", metavar="[PYLOCK]", default=LOCK)
+@json_option
+@pass_session
+def tree(session: Session, path: str, as_json: bool) -> None:
+    """Draw the packages of a lock below those that need them.
+
+    A lock does not say this: uv resolves its inputs once more, bound to the versions of the lock.
+    """
+    from plxnix.pyenv.needs import needs
+
+    read = EnvironmentLock.read(_file(Path(path)))
+    found = needs(read)
+    if as_json:
+        session.console.json({name: list(below) for name, below in found.items() if name})
+        return
+    versions = {str(one.name): str(one.version or "") for one in read.pylock.packages}
+    session.console.lines(_drawn(found, versions, session.console.drawing))
+
+
+def _drawn(
+    found: Mapping[str, Sequence[str]], versions: Mapping[str, str], fine: bool
+) -> Iterator[str]:
+    """Yield the lines of the tree; what is below a package is drawn where it comes first."""
+    branch, last = ("├── ", "└── ") if fine else ("|-- ", "`-- ")
+    pipe = "│   " if fine else "|   "
+    seen: set[str] = set()
+    # Each name with what stands before it, and before those below it.
+    waiting = [(name, "", "") for name in reversed(found.get("", ()))]
+    while waiting:
+        name, head, prefix = waiting.pop()
+        below = found.get(name, ())
+        more = " (see above)" if name in seen and below else ""
+        yield f"{head}{name} {versions.get(name, '')}".rstrip() + more
+        if name in seen:
+            continue
+        seen.add(name)
+        for number, one in enumerate(reversed(below)):
+            final = number == 0
+            waiting.append(
+                (one, prefix + (last if final else branch), prefix + ("    " if final else pipe))
+            )
+
+
+def _ours(path: Path) -> EnvironmentLock | None:
+    """Return the lock that is there, None if there is none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        return EnvironmentLock.read(path)
+    except InvalidLock:
+        return None
+
+
+def _file(path: Path) -> Path:
+    """Return the lock that a path names: itself, or that of its folder."""
+    found = path / LOCK if path.is_dir() else path
+    if not found.exists():
+        raise InvalidValue(f"there is no lock {os.fspath(found)!r}", "plxnix env lock makes one")
+    return found
+
+
+def _is_file(name: str) -> bool:
+    return is_lock(name) or os.sep in name
+
+
+def _check(
+    session: Session, path: Path, old: EnvironmentLock | None, made: EnvironmentLock
+) -> None:
+    if path.exists() and path.read_bytes() == made.text.encode():
+        session.console.say(f"{path} is as its inputs give it")
+        return
+    if old is not None:
+        _print(session, differences(old, made), False)
+    raise InvalidLock(f"{path} is not what its inputs give", "write it: plxnix env lock")
+
+
+def _print(session: Session, changes: Sequence[Change], as_json: bool) -> None:
+    if as_json:
+        session.console.json([vars(one) for one in changes])
+        return
+    session.console.table(
+        ["PACKAGE", "CHANGE", "BEFORE", "AFTER"],
+        [(one.name, one.kind, one.before, one.after) for one in changes],
+    )
+    if not changes:
+        session.console.say("the packages are the same")
+
+
+def _say(session: Session, path: Path, made: EnvironmentLock) -> None:
+    inputs = made.inputs
+    chosen = {one.name: one for target in inputs.targets for one in made.choose(target)}
+    session.console.say(f"{path}: {counted(len(made.pylock.packages), 'package')}")
+    if note := note_sources(list(chosen.values())):
+        session.console.say(note)

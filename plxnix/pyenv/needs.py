@@ -1,0 +1,103 @@
+"""Which package needs which: asked of uv, since a lock does not say (PEP 751 need not)."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from plxnix.errors import InvalidLock, ResolutionFailed
+from plxnix.pyenv import uv
+from plxnix.pyenv.lock import EnvironmentLock
+
+__all__ = ["needs"]
+
+_LINE: Final = re.compile(r"(?P<what>[^\s#-].*?|-e .*?)(?:\s+#\s+via\s+(?P<via>.*))?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
+    """Return for each package those that it needs, and for "" those that nobody else needs.
+
+    uv resolves the inputs of the lock once more, bound to its versions, and says for each package
+    what it is there for. What was asked for is below "" too. Raises `ResolutionFailed`, also if the
+    inputs have changed since.
+    """
+    from plxnix.pyenv.target import extra
+
+    canonical = extra("packaging.utils").canonicalize_name
+    inputs, names = lock.inputs, {str(one.name) for one in lock.pylock.packages}
+    pinned = "".join(
+        f"{one.name}=={one.version}" + (f" ; {one.marker}\n" if one.marker else "\n")
+        for one in lock.pylock.packages
+        if one.version is not None and not one.is_direct
+    )
+    with tempfile.TemporaryDirectory(prefix="plxnix-") as place:
+        file = Path(place) / "pinned.txt"
+        file.write_text(pinned)
+        if inputs.ready:
+            base, sources, text, options = Path(place), ["-"], pinned, inputs.surroundings()
+        else:
+            base, options = inputs.base(lock.folder), inputs.options(lock.folder)
+            sources, text = inputs.sources(lock.folder)
+        said = uv.run(
+            *("pip", "compile", "--quiet", "--no-header", "--annotation-style", "line"),
+            *("--constraints", str(file), *options, "--", *sources),
+            folder=base,
+            text=text,
+        )
+    found: dict[str, set[str]] = {name: set() for name in ("", *names)}
+    seen: set[str] = set()
+    for line in said.splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None:
+            continue
+        named = _NAME.match(match["what"])
+        name = canonical(named[0]) if named else ""
+        if name not in names:
+            name = _at(lock, match["what"])
+        seen.add(name)
+        whys = [canonical(one) for one in (match["via"] or "").split(", ") if _NAME.fullmatch(one)]
+        for why in whys:
+            found.setdefault(why, set()).add(name)
+        if not whys or name in lock.requested:
+            found[""].add(name)
+    if lost := names - seen:
+        raise ResolutionFailed(
+            f"{lock.where} has packages that its inputs no longer need: {', '.join(sorted(lost))}",
+            "make it anew: plxnix env lock",
+        )
+    _complete(found)
+    return {name: tuple(sorted(below)) for name, below in sorted(found.items())}
+
+
+def _at(lock: EnvironmentLock, what: str) -> str:
+    """Return the package that uv calls by its place, since that is how it was asked for."""
+    places = [one for one in lock.pylock.packages if one.is_direct]
+    for package in places:
+        path = package.directory.path if package.directory is not None else ""
+        if path and Path(path).name == Path(what.removeprefix("-e ")).name:
+            return str(package.name)
+    if len(places) == 1:
+        return str(places[0].name)
+    raise InvalidLock(f"{lock.where} has no package for {what!r}", "make it anew: plxnix env lock")
+
+
+def _complete(found: dict[str, set[str]]) -> None:
+    """Put below "" one package of each circle that nothing else leads to."""
+    reached: set[str] = set()
+
+    def reach(name: str) -> None:
+        waiting = [name]
+        while waiting:
+            one = waiting.pop()
+            if one not in reached:
+                reached.add(one)
+                waiting.extend(found.get(one, ()))
+
+    reach("")
+    for name in sorted(found):
+        if name not in reached:
+            found[""].add(name)
+            reach(name)
