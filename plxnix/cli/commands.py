@@ -37,6 +37,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "prefetch": ("prefetch", "Download a file and print its hash."),
         "lock": ("lock", "Maintain named fetches in a lock."),
     },
+    "Python environments": {
+        "env": ("env", "Make environments of Python packages."),
+    },
     "Go to Nix": {
         "export": ("export", "Write stages as Nix."),
         "nix": ("nix", "Pass results to the Nix store."),
