@@ -55,7 +55,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "link": ("linking", "Make links to realizations, which keep them."),
         "rm": ("removal", "Delete realizations or derivations."),
         "roots": ("linking", "List the links that keep realizations."),
-        "verify": ("upkeep", "Find damage in the store."),
+        "store": ("store", "Bring a store of an older format to the newest one."),
+        "verify": ("upkeep", "Find damage in the store, and repair it."),
+        "why": ("why", "Show what keeps a realization."),
     },
 }
 

@@ -67,6 +67,7 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
         "plxnix du",
         "plxnix du report                 it, and all it was made from",
         "plxnix du --sort closure -n 0    all of them",
+        "plxnix du --tree report          what it was made from, with sizes",
     ),
 )
 @reference_argument(metavar="[REF]", required=False)
@@ -85,9 +86,17 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
     show_default=True,
     help="How many rows are printed; 0 for all.",
 )
+@click.option(
+    "--tree",
+    "as_tree",
+    is_flag=True,
+    help="Draw it as `plxnix tree` does, each with all below it, the greatest first.",
+)
 @json_option
 @pass_session
-def du(session: Session, reference: str | None, order: str, rows: int, as_json: bool) -> None:
+def du(
+    session: Session, reference: str | None, order: str, rows: int, as_tree: bool, as_json: bool
+) -> None:
     """Show the size of realizations, the greatest first: their own, and with all below them.
 
     With REF only those are shown that it was made from, and itself. Sizes are those of NAR
@@ -106,8 +115,14 @@ def du(session: Session, reference: str | None, order: str, rows: int, as_json: 
         rref: record.nar_size if (record := readable(store, rref)) is not None else 0
         for rref in edges
     }
+    if as_tree and not as_json:
+        closures = {rref: _closure_size(rref, edges, sizes) for rref in sizes}
+        session.console.lines(_sized(store, edges, sizes, closures))
+        said = f"{size_text(sum(sizes.values()))} in {counted(len(sizes), 'realization')}"
+        session.console.say(said)
+        return
     shown = sorted(sizes, key=lambda rref: (-sizes[rref], rref))
-    closures: dict[RRef, int] = {}
+    closures = {}
     if order == "closure":
         closures = {rref: _closure_size(rref, edges, sizes) for rref in shown}
         shown.sort(key=lambda rref: -closures[rref])
@@ -144,6 +159,24 @@ def du(session: Session, reference: str | None, order: str, rows: int, as_json: 
         f"{size_text(total)} in {counted(len(sizes), 'realization')}"
         + (f"; {left} of them not shown (-n 0 shows all)" if left else "")
     )
+
+
+def _sized(
+    store: Store,
+    edges: Mapping[RRef, list[RRef]],
+    sizes: Mapping[RRef, int],
+    closures: Mapping[RRef, int],
+) -> Iterator[str]:
+    """Yield the lines of a tree with sizes, in two columns: with all below it, and its own."""
+
+    def by_size(rrefs: Iterable[Reference]) -> list[Reference]:
+        return sorted(rrefs, key=lambda one: (-closures[RRef(one)], one))
+
+    ordered: Edges = {rref: by_size(below) for rref, below in edges.items()}
+    labels = {
+        rref: f"{size_text(closures[rref])}, {size_text(sizes[rref])} of its own" for rref in sizes
+    }
+    yield from _drawn(store, by_size(_tops(ordered)), ordered, None, labels)
 
 
 def _runs(store: Store, found: Reference) -> list[Reference]:
@@ -202,7 +235,13 @@ def _closure_size(rref: RRef, edges: Mapping[RRef, list[RRef]], sizes: Mapping[R
     return sum(sizes.get(one, 0) for one in reached)
 
 
-def _drawn(store: Store, tops: list[Reference], edges: Edges, depth: int | None) -> Iterator[str]:
+def _drawn(
+    store: Store,
+    tops: list[Reference],
+    edges: Edges,
+    depth: int | None,
+    labels: Mapping[RRef, str] | None = None,
+) -> Iterator[str]:
     """Yield the lines of the drawing; iterative, since graphs may be deep."""
     plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf").lower()
     tee, last, bar, gap = (
@@ -215,7 +254,10 @@ def _drawn(store: Store, tops: list[Reference], edges: Edges, depth: int | None)
         one, before, below, level = waiting.pop()
         again = one in seen and bool(edges[one])
         cut = depth is not None and level >= depth and bool(edges[one])
-        yield f"{before}{_label(store, one)}{' (*)' if again else ' ...' if cut else ''}"
+        label = _label(store, one)
+        if labels is not None and isinstance(one, RRef):
+            label = f"{one.name}  {one.rhash[:12]}  {labels[one]}"
+        yield f"{before}{label}{' (*)' if again else ' ...' if cut else ''}"
         if again or cut:
             continue
         seen.add(one)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from plxnix.cli.console import Cell
+from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, parse_duration, parse_size, size_text
 from plxnix.cli.watching import Watch
 from plxnix.errors import InvalidValue
-from plxnix.model import RRef
+from plxnix.model import RRef, isrref
+from plxnix.realize.matchers import latest, match, number
 from plxnix.references import resolve_reference
 from plxnix.store import Store
-from plxnix.store.gc import GcPlan, collect, plan_gc
+from plxnix.store.gc import Choice, GcPlan, collect, plan_gc
 from plxnix.store.roots import linked
 from plxnix.store.verify import Damage
 from plxnix.store.verify import verify as find_damage
+
+#: How many of the realizations that stay a dry run names if it is not told.
+KEPT = 20
 
 
 def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any], Any]:
@@ -31,6 +37,56 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any
     return callback
 
 
+def _read_bests(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    """Read `FILE:N`, N not 0."""
+    found = []
+    for value in values:
+        file, _, count = value.rpartition(":")
+        if not file or not count.removeprefix("-").isdecimal() or int(count) == 0:
+            message = f"not a file and a number: {value!r}; write it like accuracy.txt:3"
+            raise click.BadParameter(message, context, parameter)
+        found.append((file, int(count)))
+    return tuple(found)
+
+
+def _choices(keep_latest: int | None, keep_best: Iterable[tuple[str, int]]) -> Iterator[Choice]:
+    """Say with matchers what is kept of each stage."""
+    if keep_latest is not None:
+        reason = f"among the {keep_latest} latest of its stage"
+        yield Choice(reason, match(latest(), lambda rrefs: rrefs[:keep_latest]))
+    for file, count in keep_best:
+        what = f"smallest by {file}" if count < 0 else f"best by {file}"
+        key = number(file, minimize=count < 0)
+        trim = partial(_first, abs(count))
+        yield Choice(f"among the {abs(count)} {what} of its stage", match(key, trim))
+
+
+def _first(count: int, rrefs: list[RRef]) -> list[RRef]:
+    return rrefs[:count]
+
+
+def _show_kept(session: Session, store: Store, plan: GcPlan) -> None:
+    """Say what stays and why; without --verbose, the first of them."""
+    limit = len(plan.kept) if session.console.verbose else KEPT
+    for rref in list(plan.kept)[:limit]:
+        record = readable(store, rref)
+        size = "damaged" if record is None else size_text(record.nar_size)
+        shown = rref if session.console.verbose else f"{rref.name} {rref.rhash[:12]}"
+        session.console.say(f"kept {shown}, {size}: {_reason(session, plan.kept[rref])}")
+    if len(plan.kept) > limit:
+        session.console.say(f"... and {len(plan.kept) - limit} more (--verbose shows all)")
+
+
+def _reason(session: Session, reason: str) -> str:
+    """Shorten the reference that a reason may end with."""
+    head, _, last = reason.rpartition(" ")
+    if session.console.verbose or not isrref(last):
+        return reason
+    return f"{head} {RRef(last).name} {RRef(last).rhash[:12]}"
+
+
 @command(
     "gc",
     "Delete what no root keeps.",
@@ -38,8 +94,9 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any
         "plxnix gc --dry-run",
         "plxnix gc --older-than 30d",
         "plxnix gc --max-size 10G --keep train",
+        "plxnix gc --keep-latest 3 --keep-best accuracy.txt:2     of every stage",
         "plxnix gc --links ~/results      keep what the links in that folder lead to",
-        "plxnix gc --dry-run --verbose     what is kept, and why",
+        "plxnix gc --dry-run --verbose    all that is kept, and why",
     ),
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be deleted.")
@@ -57,6 +114,20 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any
 )
 @click.option("--keep", metavar="REF", multiple=True, help="Keep this too. May be repeated.")
 @click.option(
+    "--keep-latest",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Keep the N realizations of each stage that were started last.",
+)
+@click.option(
+    "--keep-best",
+    metavar="FILE:N",
+    multiple=True,
+    callback=_read_bests,
+    help="Keep the N of each stage with the greatest number in FILE; with FILE:-N, the smallest. "
+    "May be repeated.",
+)
+@click.option(
     "--links",
     metavar="FOLDER",
     multiple=True,
@@ -72,6 +143,8 @@ def gc(
     older_than: float | None,
     max_size: int | None,
     keep: tuple[str, ...],
+    keep_latest: int | None,
+    keep_best: tuple[tuple[str, int], ...],
     links: tuple[str, ...],
     everything: bool,
     yes: bool,
@@ -80,13 +153,15 @@ def gc(
     """Delete the realizations that no root reaches, and derivations that nothing needs.
 
     A root is a link that `plxnix realize --out-link` or `plxnix link` made; with it goes all that
-    its realization was made from. `plxnix roots` lists them. Waits until nobody realizes anything
-    in the store.
+    its realization was made from. `plxnix roots` lists them, and `plxnix why` says which of them
+    keeps something. Logs of failures and interrupted downloads go with their stages, or, with
+    --older-than, with their age. Waits until nobody realizes anything in the store.
     """
     store = session.store()
     drefs, kept = linked(store, links)
     kept += [rref for text in keep for rref in _rrefs(store, text)]
-    plan = plan_gc(store, kept, older_than, max_size, everything, drefs)
+    choices = _choices(keep_latest, keep_best)
+    plan = plan_gc(store, kept, older_than, max_size, everything, drefs, choices)
     if not plan.kept and plan.deleted and not dry_run and not yes:
         count = counted(len(plan.deleted), "realization")
         session.confirm(f"delete all of {store.root}, {count}?")
@@ -95,8 +170,11 @@ def gc(
     if as_json:
         session.console.json(_plan_value(plan, dry_run))
         return
-    for rref, reason in plan.kept.items():
-        session.console.detail(f"kept {rref}: {reason}")
+    if dry_run:
+        _show_kept(session, store, plan)
+    else:
+        for rref, reason in plan.kept.items():
+            session.console.detail(f"kept {rref}: {reason}")
     session.console.table(
         ["NAME", "REALIZATION", "SIZE>", "LAST USED"],
         [
@@ -109,6 +187,12 @@ def gc(
             for garbage in plan.deleted
         ],
     )
+    swept = sum(one.size for one in plan.litter)
+    if plan.litter:
+        session.console.say(
+            f"{'would sweep' if dry_run else 'swept'} {counted(len(plan.litter), 'leftover')} of "
+            f"failures, downloads and dead processes, {size_text(swept)}"
+        )
     session.console.say(
         f"{'would free' if dry_run else 'freed'} {size_text(plan.freed)}: "
         f"{counted(len(plan.deleted), 'realization')}, {counted(len(plan.drefs), 'derivation')}; "
@@ -118,7 +202,7 @@ def gc(
 
 @command(
     "verify",
-    "Find damage in the store.",
+    "Find damage in the store, and repair it.",
     examples=(
         "plxnix verify",
         "plxnix verify report train",
@@ -168,6 +252,7 @@ def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
         ],
         "drefs": plan.drefs,
         "freed": plan.freed,
+        "litter": [{"path": one.path, "size": one.size} for one in plan.litter],
         "kept": dict(plan.kept),
     }
 

@@ -159,3 +159,82 @@ def test_verify_of_leftovers_succeeds(plxnix: CommandLine) -> None:
     done = plxnix.ok("verify")
     assert done.out.startswith(b"leftover: ")
     assert "no damage" in done.err
+
+
+def test_gc_says_what_stays_and_why(plxnix: CommandLine) -> None:
+    """A dry run names what stays, its size and the reason, without being asked for more."""
+    plxnix.ok("realize", "stages.py:report", "-o", "result")
+    said = plxnix.ok("gc", "--dry-run").err
+    assert f" B: root {plxnix.folder / 'result'}\n" in said
+    assert "B: needed by report " in said
+    assert said.count("kept ") == 3
+
+
+def test_gc_keeps_the_latest_and_the_best(plxnix: CommandLine) -> None:
+    """Of each stage the latest or the best stay; what cannot be read is a usage error."""
+    plan = plxnix.ok("gc", "-n", "--keep-best", "score.txt:2", "--json").json
+    assert sorted(plan["kept"].values())[:2] == ["among the 2 best by score.txt of its stage"] * 2
+    assert [one["rref"].rpartition("-")[2] for one in plan["realizations"]] == ["runs", "report"]
+    plan = plxnix.ok("gc", "-n", "--keep-latest", "1", "--json").json
+    assert [one["rref"].rpartition("-")[2] for one in plan["realizations"]] == ["runs"] * 2
+    best, worst = (
+        next(
+            rref
+            for rref, reason in plxnix.ok("gc", "-n", "--keep-best", said, "--json")
+            .json["kept"]
+            .items()
+            if reason.startswith("among")
+        )
+        for said in ("score.txt:1", "score.txt:-1")
+    )
+    assert plxnix.ok("cat", f"{best}/score.txt").out == b"2"
+    assert plxnix.ok("cat", f"{worst}/score.txt").out == b"0"
+    for wrong in ("score.txt", "score.txt:0", "score.txt:x", ":3"):
+        assert wrong in plxnix.fails("gc", "-n", "--keep-best", wrong, status=2)
+
+
+def test_gc_sweeps_what_failures_left(plxnix: CommandLine) -> None:
+    """Logs of stages that are gone go along, and are counted."""
+    plxnix.ok("realize", "stages.py:report", "-o", "result")
+    left_over = plxnix.store / "failed" / ("0" * 32 + "-gone.log.gz")
+    left_over.write_bytes(b"x" * 2048)
+    assert "would sweep 1 leftover of failures" in plxnix.ok("gc", "-n").err
+    assert [one["path"] for one in plxnix.ok("gc", "--json").json["litter"]] == [str(left_over)]
+    assert not left_over.exists()
+
+
+def test_why(plxnix: CommandLine) -> None:
+    """The chain from the root is drawn, one line each; without a root it says so and fails."""
+    told = plxnix("why", "numbers")
+    assert (told.status, told.out) == (1, b"")
+    assert "no root keeps numbers" in told.err
+    plxnix.ok("realize", "stages.py:report", "-o", "result")
+    lines = plxnix.ok("why", "numbers").lines
+    assert lines[0] == str(plxnix.folder / "result")
+    assert [line.split()[1] for line in lines[1:]] == ["report", "runs", "numbers"]
+    assert plxnix.ok("why", "result", "numbers").lines == lines
+    (chain,) = plxnix.ok("why", "report", "--json").json
+    assert (chain["root"], len(chain["chain"])) == (lines[0], 1)
+    assert "is no root" in plxnix.fails("why", "stages.py", "numbers")
+    assert "at most" in plxnix.fails("why", "a", "b", "c", status=2)
+
+
+def test_du_as_a_tree(plxnix: CommandLine) -> None:
+    """Each realization stands below what was made from it, with what it takes with all below."""
+    lines = plxnix.ok("du", "--tree", "report").lines
+    assert [line.strip(" └─").split()[0] for line in lines] == ["report", "runs", "numbers"]
+    sizes = [one["size"] for one in plxnix.ok("du", "report", "--json").json["realizations"]]
+    assert f"{sum(sizes)} B" in lines[0] or "KiB" in lines[0]
+    assert all("of its own" in line for line in lines)
+
+
+def test_migrating_a_store(plxnix: CommandLine) -> None:
+    """A store without its number is refused with the command that brings it up to date."""
+    assert "newest format" in plxnix.ok("store", "migrate").err
+    (plxnix.store / "version").unlink()
+    assert "plxnix store migrate" in plxnix.fails("ls")
+    assert plxnix.ok("store", "migrate", "--dry-run").lines == ["1"]
+    assert plxnix.ok("store", "migrate", "--json").json["formats"] == [1]
+    assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
+    (plxnix.store / "version").write_text("7\n")
+    assert "has format 7" in plxnix.fails("store", "migrate")
