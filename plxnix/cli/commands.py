@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Python environments": {
         "env": ("env", "Make environments of Python packages."),
+        "gen": ("env_folder", "Print an environment of Python packages as Nix."),
     },
     "Go to Nix": {
         "export": ("export", "Write stages as Nix."),

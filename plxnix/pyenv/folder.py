@@ -58,7 +58,7 @@ def render(lock: EnvironmentLock, toolchain: str = "host") -> dict[str, str]:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  # Nix, not HTML; values are quoted as strings of Nix
+        autoescape=False,  # Nix, not HTML; values are quoted as strings of Nix
     )
     nixpkgs = toolchain == "nixpkgs"
     platforms = [str(one) for one in lock.plxnix.get("platforms", ["x86_64-linux"])]

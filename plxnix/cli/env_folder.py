@@ -1,0 +1,144 @@
+"""`env FOLDER` and `gen`: environments of Python packages for Nix."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from plxnix.cli.env_inputs import input_options, inputs_of, note_sources
+from plxnix.cli.session import Session, command, pass_session
+from plxnix.cli.units import counted
+from plxnix.pyenv.folder import LOCK, TOOLCHAINS, write_folder
+from plxnix.pyenv.inputs import Inputs
+from plxnix.pyenv.lock import EnvironmentLock
+
+_toolchain_option = click.option(
+    "--toolchain",
+    type=click.Choice(TOOLCHAINS),
+    default="host",
+    help="Where Nix finds Python: on this machine, or in nixpkgs. Default: host.",
+)
+
+
+@command(
+    "FOLDER",
+    "Make a folder that is an environment.",
+    examples=(
+        "plxnix env ./env -r requirements.txt",
+        "plxnix env ./env -p numpy -p pandas --toolchain nixpkgs",
+        "nix-shell ./env --run 'python -c \"import numpy\"'",
+    ),
+)
+@click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
+@input_options
+@_toolchain_option
+@click.option("--upgrade", is_flag=True, help="Take newer versions than those of its lock.")
+@click.option("--force", is_flag=True, help="Write over files that were edited.")
+@pass_session
+def folder(
+    session: Session, /, folder: str, toolchain: str, upgrade: bool, force: bool, **given: Any
+) -> None:
+    """Resolve requirements and make FOLDER an environment of them.
+
+    It holds a lock, and what `nix-shell`, `nix-build` and `nix develop` need, and can be copied to
+    another machine. Versions that its lock has already stay, as far as they fit. Without
+    requirements, those that the lock was made from are taken.
+    """
+    place = Path(folder)
+    path = place / LOCK
+    old = EnvironmentLock.read(path) if path.exists() else None
+    asked = any(given[name] for name in ("files", "requirements", "groups"))
+    if not asked and old is not None and not upgrade and not any(given.values()):
+        made = old
+    else:
+        inputs = inputs_of(place, **given) if asked or old is None else old.inputs
+        made = _resolved(inputs, place, old, upgrade)
+    written = write_folder(place, made, toolchain, force)
+    for name in written.kept:
+        session.console.warn(f"{place / name} was edited, and is kept: --force writes it anew")
+    session.console.say(
+        f"{place}: {counted(len(made.pylock.packages), 'package')}; "
+        + (f"wrote {counted(len(written.changed), 'file')}" if written.changed else "as it was")
+    )
+    _note(session, made)
+
+
+@command(
+    "gen",
+    "Print an environment of Python packages as Nix.",
+    examples=(
+        "plxnix gen -r requirements.txt -o env.nix && nix-build env.nix",
+        "plxnix gen -p requests --toolchain nixpkgs",
+    ),
+)
+@input_options
+@_toolchain_option
+@click.option("-o", "--output", metavar="FILE", help="Default: standard output.")
+@pass_session
+def gen(session: Session, /, toolchain: str, output: str | None, **given: Any) -> None:
+    """Resolve requirements and print the environment as one expression of Nix.
+
+    It needs no other file. The result is at the path at which it is by `plxnix env`, if the
+    toolchain is host.
+    """
+    from plxnix.export.forms import Request, render
+    from plxnix.export.graph import ExportGraph
+    from plxnix.export.output import write_files
+    from plxnix.pyenv.stage import python_env
+    from plxnix.realize.registry import Registry, instantiate
+    from plxnix.recipes.toolchain import HOST, NIXPKGS
+
+    here = Path()
+    made = _resolved(inputs_of(here, **given), here, None, False)
+    targets = made.inputs.targets
+    if len(targets) > 1:
+        raise click.UsageError("an expression is for one platform: `plxnix env` is for several")
+    registry = Registry(session.store(create=True))
+
+    def stage() -> Any:
+        return python_env(made, targets[0].python, platform=targets[0].platform, registry=registry)
+
+    chosen = HOST if toolchain == "host" else NIXPKGS
+    graph = ExportGraph(instantiate(stage, registry=registry), chosen)
+    (text,) = render("nix", graph, Request(_said(given, toolchain))).values()
+    if output is None:
+        session.console.text(text)
+        return
+    write_files({Path(output): text})
+    session.console.say(f"wrote {output}: {counted(len(graph.items), 'derivation')}")
+    _note(session, made)
+
+
+def _resolved(
+    inputs: Inputs, place: Path, old: EnvironmentLock | None, upgrade: bool
+) -> EnvironmentLock:
+    from plxnix.pyenv.resolving import resolve
+
+    # Nothing is there yet if the folder is new: paths in the lock are seen from it.
+    new = not place.exists()
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        return resolve(inputs, place, old, None if upgrade else ())
+    except BaseException:
+        if new:
+            place.rmdir()
+        raise
+
+
+def _said(given: dict[str, Any], toolchain: str) -> str:
+    """Return the command line, without options that are not given."""
+    words = ["plxnix", "gen"]
+    for option in gen.params:
+        value = given.get(option.name or "")
+        for one in value if isinstance(value, tuple) else [value] if value else []:
+            words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
+    return shlex.join([*words, *(["--toolchain", toolchain] if toolchain != "host" else [])])
+
+
+def _note(session: Session, made: EnvironmentLock) -> None:
+    chosen = {one.name: one for target in made.inputs.targets for one in made.choose(target)}
+    if note := note_sources(list(chosen.values())):
+        session.console.say(note)
