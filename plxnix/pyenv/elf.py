@@ -246,6 +246,12 @@ class System:
         yield from self._cache().get(library, ())
         yield from (f"{folder}/{library}" for folder in self._folders(elf.machine))
 
+    def unusual(self, paths: Iterable[str], machine: int) -> list[str]:
+        """Return the folders of `paths` that only the cache leads to, sorted."""
+        folders = {os.path.dirname(path) for path in paths}
+        known = {os.path.dirname(path) for found in self._cache().values() for path in found}
+        return sorted((folders & known) - set(self._folders(machine)))
+
     @staticmethod
     @lru_cache
     def _folders(machine: int) -> tuple[str, ...]:
@@ -279,7 +285,8 @@ def read_cache(data: bytes) -> dict[str, list[str]]:
     for index in range(min(count, (len(data) - base - 48) // 24)):
         key, value = struct.unpack_from(f"{order}II", data, base + 48 + index * 24 + 4)
         name, path = (_text(data, base + start) for start in (key, value))
-        if name and path.startswith("/"):
+        # Variants for newer processors stand beside one that all of them can run.
+        if name and path.startswith("/") and "/glibc-hwcaps/" not in path:
             found.setdefault(name, []).append(path)
     return found
 

@@ -1,0 +1,369 @@
+"""Images of environments: an OCI image layout in a tar archive, written without a daemon.
+
+The format is that of the OCI image specification 1.0 ("Image Layout"), with the `manifest.json`
+that `docker load` reads. Layers are not compressed, so that their digests depend on no compressor.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from tarfile import DIRTYPE, PAX_FORMAT, TarInfo
+from tarfile import open as open_tar
+from typing import Any, BinaryIO
+
+from plxnix.errors import InvalidValue
+from plxnix.pyenv.checking import interpreter, site_packages
+from plxnix.pyenv.elf import MACHINES, Missing, System, scan
+from plxnix.pyenv.layer import TIME, Entry, Layer, read_archive, resolve
+
+#: Where the environment is in the image.
+PLACE = "/env"
+
+#: Programs that the environment's scripts are run by, and those that people expect.
+PROGRAMS = ("/bin/sh", "/usr/bin/dirname", "/usr/bin/realpath", "/usr/bin/env")
+
+#: Libraries that others load by name while they run.
+LOADED_LATER = ("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
+
+_FILES = {
+    "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "/etc/nsswitch.conf": "hosts: files dns\n",
+    "/etc/passwd": (
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    ),
+}
+_CREATED = "1970-01-01T00:00:01Z"
+_OCI = "application/vnd.oci.image"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?"
+)
+
+#: Parts of the standard library that need more than an image has, or that nothing imports.
+_LEFT_OUT = re.compile(
+    r"__pycache__|test|tests|idlelib|turtledemo|site-packages|dist-packages|config-3.*|.*\.a"
+)
+
+_ASK = """
+import json, sysconfig
+print(json.dumps([sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]))
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that was written: its name, the digest of its manifest, and its size in bytes.
+
+    `missing` are libraries that the environment needs and that were not found, so that the image
+    does not have them.
+    """
+
+    name: str
+    digest: str
+    size: int
+    layers: tuple[str, ...]
+    missing: tuple[Missing, ...]
+
+
+def write_image(
+    tree: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    name: str = "environment:latest",
+    base: str | os.PathLike[str] | None = None,
+    entrypoint: Sequence[str] = ("python",),
+    labels: Mapping[str, str] | None = None,
+) -> Image:
+    """Write an image that has an environment at `/env`, with its interpreter, and nothing else.
+
+    `base` is a root file system below it all: a folder, or a tar archive (gz, bz2, xz). If it has
+    the environment's interpreter at the same path, that is used, with the libraries of the base.
+    The first word of `entrypoint` may be a program of the environment. The same files give the same
+    bytes. The file appears at once, whole. Raises `InvalidValue`, `OSError`. Cost: each file is
+    read twice, and as much disk is used beside `output` as the image takes, for a while.
+    """
+    place = os.path.abspath(os.fspath(tree))
+    site_packages(place)
+    python = interpreter(place)
+    if not _NAME.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r} is no name of an image", "use small letters: `name`, or `group/name:tag`"
+        )
+    command = _command(place, entrypoint)
+    target = os.path.abspath(os.fspath(output))
+    system = System()
+    files, missing = scan(place, system, os.path.realpath(python))
+    elf = system.elf(os.path.realpath(python))
+    architecture = MACHINES.get(elf.machine if elf else 0, ("", ""))[1]
+    if elf is None or not architecture:
+        raise InvalidValue(f"{python!r} is no program for a known machine", "is it a script?")
+    environment = Layer()
+    environment.copy(place, PLACE)
+    with tempfile.TemporaryDirectory(prefix=".image-", dir=os.path.dirname(target)) as work:
+        writer = _Writer(work)
+        below = _base(writer, os.fspath(base)) if base is not None else {}
+        known = resolve(below, os.path.realpath(python))
+        folders: list[str] = []
+        if known is None or known.kind != "file":
+            own = Layer()
+            found = _interpreter(own, python, [f"{place}/{path}" for path in files], system)
+            folders = system.unusual(found, elf.machine)
+            if not below:
+                _surroundings(own)
+            _refuse_conflicts(own, below)
+            writer.layer(own, f"the interpreter {os.path.realpath(python)}")
+        writer.layer(environment, "the environment")
+        variables = ["LANG=C.UTF-8", f"PATH={PLACE}/bin:/usr/local/bin:/usr/bin:/bin"]
+        if folders:
+            variables.append(f"LD_LIBRARY_PATH={':'.join(folders)}")
+        config = {
+            "Entrypoint": command,
+            "Env": variables,
+            "Labels": {"org.opencontainers.image.title": name.split(":")[0], **(labels or {})},
+            "WorkingDir": "/",
+        }
+        digest = writer.finish(name, architecture, config)
+        writer.archive(f"{work}/image.tar")
+        size = os.path.getsize(f"{work}/image.tar")
+        os.replace(f"{work}/image.tar", target)
+    return Image(name, digest, size, tuple(writer.digests), tuple(missing))
+
+
+def _command(tree: str, words: Sequence[str]) -> list[str]:
+    if not words:
+        raise InvalidValue("the entry point is empty", "name a program of the environment")
+    first, *others = words
+    if "/" in first:
+        return [first, *others]
+    if not os.path.lexists(f"{tree}/bin/{first}"):
+        raise InvalidValue(
+            f"the environment has no program {first!r}",
+            "name one in its `bin`, or give a whole path in the image",
+        )
+    return [f"{PLACE}/bin/{first}", *others]
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+
+def _interpreter(layer: Layer, python: str, libraries: Sequence[str], system: System) -> list[str]:
+    """Add the interpreter, its library and what they and the environment need; return libraries."""
+    asked = subprocess.run(
+        [python, "-I", "-S", "-B", "-c", _ASK], capture_output=True, check=False, timeout=60
+    )
+    try:
+        folders = json.loads(asked.stdout)
+    except ValueError:
+        said = asked.stderr.decode(errors="replace").strip()
+        raise InvalidValue(f"the interpreter {python!r} does not run: {said}", "") from None
+    layer.add(os.readlink(python) if os.path.islink(python) else python)
+    programs = [os.path.realpath(python)]
+    for folder in dict.fromkeys(folders):
+        layer.add_folder(folder, lambda name: _LEFT_OUT.fullmatch(name) is not None)
+    for program in PROGRAMS:
+        if os.path.exists(program):
+            programs.append(layer.add(program))
+    modules = [path for path in layer.entries if path.endswith(".so")]
+    found, _ = system.closure([*programs, *modules, *libraries])
+    elf = system.elf(programs[0])
+    if elf is not None:
+        later = [system.find(library, elf, "/") for library in LOADED_LATER]
+        found += system.closure([one for one in later if one])[0] + [one for one in later if one]
+    tree = os.path.dirname(os.path.dirname(python))
+    found = [path for path in dict.fromkeys(found) if not path.startswith(f"{tree}/")]
+    for path in found:
+        layer.add(path)
+    return found
+
+
+def _surroundings(layer: Layer) -> None:
+    for path, text in _FILES.items():
+        layer.file(path, text)
+    layer.folder("/root")
+    layer.folder("/tmp", 0o1777)
+
+
+def _refuse_conflicts(layer: Layer, below: Mapping[str, Entry]) -> None:
+    for path, entry in layer.entries.items():
+        other = below.get(path)
+        if (
+            other is not None
+            and "link" in (entry.kind, other.kind)
+            and "folder"
+            in (
+                entry.kind,
+                other.kind,
+            )
+        ):
+            raise InvalidValue(
+                f"the base has a {other.kind} at {path}, this machine a {entry.kind}, so the "
+                "interpreter of this machine does not fit on it",
+                "use a base of the same distribution, or one that has the interpreter",
+            )
+
+
+def _base(writer: _Writer, base: str) -> dict[str, Entry]:
+    if os.path.isdir(base):
+        layer = Layer()
+        layer.copy(os.path.abspath(base), exact=True)
+        writer.layer(layer, "the base")
+        return layer.entries
+    with _decompressed(base) as stream, open(writer.new(), "wb") as file:
+        try:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise InvalidValue(f"the base {base!r} is damaged: {error}", "fetch it again") from None
+    with open(file.name, "rb") as written:
+        entries = read_archive(written, base)
+    writer.add(file.name, "the base")
+    return entries
+
+
+def _decompressed(path: str) -> BinaryIO:
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    opener: Any = open
+    for start, known in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        if magic.startswith(start):
+            opener = known
+    stream: BinaryIO = opener(path, "rb")
+    return stream
+
+
+# -- the image -------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """The blobs of an image, in a folder, named by number until they are archived."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.blobs: dict[str, str] = {}
+        self.layers: list[dict[str, Any]] = []
+        self.history: list[dict[str, str]] = []
+        self.small: dict[str, bytes] = {}
+
+    @property
+    def digests(self) -> list[str]:
+        """The digests of the layers."""
+        return [str(layer["digest"]) for layer in self.layers]
+
+    def new(self) -> str:
+        """Return a path for another blob."""
+        return f"{self.folder}/{len(self.layers)}"
+
+    def layer(self, layer: Layer, said: str) -> None:
+        """Write a layer."""
+        path = self.new()
+        with open(path, "wb") as file:
+            layer.write(file)
+        self.add(path, said)
+
+    def add(self, path: str, said: str) -> None:
+        """Take the tar archive at `path` as the next layer."""
+        digest = f"sha256:{_file_digest(path)}"
+        self.blobs[digest] = path
+        size = os.path.getsize(path)
+        kind = f"{_OCI}.layer.v1.tar"
+        self.layers.append({"mediaType": kind, "digest": digest, "size": size})
+        self.history.append({"created": _CREATED, "created_by": f"plxnix env docker: {said}"})
+
+    def finish(self, name: str, architecture: str, config: Mapping[str, Any]) -> str:
+        """Write what describes the layers; return the digest of the manifest."""
+        described = self._json(
+            {
+                "architecture": architecture,
+                "config": config,
+                "created": _CREATED,
+                "history": self.history,
+                "os": "linux",
+                "rootfs": {"type": "layers", "diff_ids": self.digests},
+            },
+            "config",
+        )
+        manifest = self._json(
+            {
+                "schemaVersion": 2,
+                "mediaType": f"{_OCI}.manifest.v1+json",
+                "config": described,
+                "layers": self.layers,
+            },
+            "manifest",
+        )
+        tagged = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+        annotations = {
+            "io.containerd.image.name": tagged,
+            "org.opencontainers.image.ref.name": tagged.rpartition(":")[2],
+        }
+        platform = {"architecture": architecture, "os": "linux"}
+        entry = {**manifest, "annotations": annotations, "platform": platform}
+        self.small["index.json"] = _canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": f"{_OCI}.index.v1+json",
+                "manifests": [entry],
+            }
+        )
+        self.small["manifest.json"] = _canonical(
+            [
+                {
+                    "Config": _place(described["digest"]),
+                    "Layers": [_place(digest) for digest in self.digests],
+                    "RepoTags": [tagged],
+                }
+            ]
+        )
+        self.small["oci-layout"] = _canonical({"imageLayoutVersion": "1.0.0"})
+        return str(manifest["digest"])
+
+    def _json(self, value: Any, kind: str) -> dict[str, Any]:
+        data = _canonical(value)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.small[_place(digest)] = data
+        return {"mediaType": f"{_OCI}.{kind}.v1+json", "digest": digest, "size": len(data)}
+
+    def archive(self, path: str) -> None:
+        """Write the image."""
+        large = {_place(digest): blob for digest, blob in self.blobs.items()}
+        with open_tar(path, "w", format=PAX_FORMAT) as archive:
+            for name in sorted({"blobs", "blobs/sha256", *large, *self.small}):
+                member = TarInfo(name)
+                member.mtime = TIME
+                if name in large:
+                    member.size = os.path.getsize(large[name])
+                    with open(large[name], "rb") as file:
+                        archive.addfile(member, file)
+                    os.unlink(large[name])
+                elif name in self.small:
+                    member.size = len(self.small[name])
+                    archive.addfile(member, io.BytesIO(self.small[name]))
+                else:
+                    member.type, member.mode = DIRTYPE, 0o755
+                    archive.addfile(member)
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _file_digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
