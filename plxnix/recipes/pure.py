@@ -73,7 +73,7 @@ class Pure(Recipe):
         # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
         inputs = _Inputs(job.config, job.lowering)
         inputs.data()
-        job.further = sorted(inputs.stages - {*job.config.dependencies})
+        job.dependencies.further = sorted(inputs.stages - {*job.config.dependencies})
         return job.build(self.lower(job.config, job.lowering))
 
 
