@@ -12,6 +12,7 @@ ROOT/gcroots/   links that keep realizations
 ROOT/failed/    logs, and on request folders, of realizers that failed
 ROOT/downloads/ downloads that were interrupted, to be resumed
 ROOT/nixroots/<rhash>-<dhash>-<name>  link that keeps what it needs of the Nix store
+ROOT/quarantine/ what was damaged or had no place in the store, each with a text that says why
 ROOT/fixed/<algorithm>-<hex>          link to the contents with this hash, if fetched
 ```
 
@@ -43,6 +44,7 @@ class Layout:
         "gcroots",
         "locks",
         "nixroots",
+        "quarantine",
         "root",
         "store",
         "tmp",
@@ -60,6 +62,7 @@ class Layout:
         self.downloads = f"{root}/downloads"
         self.nixroots = f"{root}/nixroots"
         self.fixed = f"{root}/fixed"
+        self.quarantine = f"{root}/quarantine"
 
     def folders(self) -> tuple[str, ...]:
         """Return the folders of an empty store, in the order in which they are made."""
@@ -67,7 +70,7 @@ class Layout:
 
     def later_folders(self) -> tuple[str, ...]:
         """Return the folders that are made when something is put there."""
-        return (self.nixroots, self.fixed)
+        return (self.nixroots, self.fixed, self.quarantine)
 
     def derivation(self, dref: DRef) -> str:
         """Return the folder of a derivation."""

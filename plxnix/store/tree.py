@@ -25,14 +25,15 @@ SMALL = 1 << 20
 _OPEN = 100
 
 
-def freeze(path: str, twin: str = "") -> None:
+def freeze(path: str, twin: str = "", linked: bool = False) -> None:
     """Make everything below `path` read-only: files 0444 or 0555, folders 0555, times 1 s.
 
     The top folder itself stays writable, since a folder that is not cannot be moved to another
     parent; `seal` closes it after the move. A file with other hard links becomes a copy, so that
     nothing outside shares its bytes. Only one that is the same file as that below `twin`, a path of
     the Nix store, and is frozen already, stays as it is: what shares its bytes is as immutable as
-    this store. Cost: three system calls a file.
+    this store. If `linked`, whoever made the tree vouches that its frozen files with other links are
+    linked to published ones, and they stay. Cost: three system calls a file.
     """
     for folder, folders, files, descriptor in _walk(path, topdown=False):
         for name in (*folders, *files):
@@ -40,6 +41,8 @@ def freeze(path: str, twin: str = "") -> None:
             if stat.S_ISLNK(found.st_mode):
                 os.utime(name, (1, 1), dir_fd=descriptor, follow_symlinks=False)
             elif stat.S_ISREG(found.st_mode):
+                if linked and found.st_nlink > 1 and is_frozen(found):
+                    continue
                 if found.st_nlink > 1:
                     below = os.path.relpath(os.path.join(folder, name), path)
                     if twin and is_frozen(found) and _is_one_of(found, twin, f"{twin}/{below}"):
@@ -109,11 +112,12 @@ def close(path: str) -> None:
         seal(path)
 
 
-def flush(path: str, *others: str) -> None:
+def flush(path: str, *others: str, linked: bool = False) -> None:
     """Write everything below `path`, and other files, through to the disk (fsync(2)).
 
     The kernel is asked to start writing all of it before the first is waited for: a journaling
-    file system then commits once for all, and not once for each file.
+    file system then commits once for all, and not once for each file. If `linked`, files with other
+    links have been flushed when those were made.
     """
     for other in others:
         _start_writing(other)
