@@ -75,7 +75,7 @@ def wheel_stage(
         environment={
             **variables,
             "buildenv": buildenv,
-            "program": mkfile("wheel-builder.py", _builder()),
+            "program": [mkfile("wheel-builder.py", _builder()), "wheel-builder.py"],
             "filename": one.filename,
             "source": [source_stage(one, lock), one.filename],
             **({"patches": patches} if patches else {}),
