@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from typing import Any, TypeVar, overload
 
@@ -53,8 +54,10 @@ class AutoStage:
         version: str | None = None,
         registry: Registry | None = None,
         pure: bool = False,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         self.function = function
+        self.resources = dict(resources or {})
         self.nouts = nouts
         self.pure = pure
         self.matcher = matcher or (match_only() if pure else match_latest(nouts))
@@ -69,6 +72,8 @@ class AutoStage:
             self._check_parameters()
         self.config = self._defaults(config)
         self._source: str | None = None
+        body = _Body(function, tuple(self._parameters), self._takes_more(), always_multiref)
+        self._realizer = build_wrapper(body, nouts)
         if version is None:
             keep(function)
         update_wrapper(self, function)
@@ -147,14 +152,17 @@ class AutoStage:
             fields["__source__"] = self.source
             if self.pure:
                 return self._pure(fields)
-            realizer = build_wrapper(self._realize, self.nouts)
-            return mkdrv(Config(fields), self.matcher, realizer)
+            return mkdrv(Config(fields), self.matcher, self._realizer, self.resources)
 
     def _pure(self, fields: dict[str, Any]) -> DRef:
         from plxnix.recipes.pure import pure_stage
 
         env, tools = fields.pop("env", None), fields.pop("tools", ())
-        return pure_stage(fields, self.matcher, env, tools, self.always_multiref)
+        dref = pure_stage(fields, self.matcher, env, tools, self.always_multiref)
+        if self.resources:
+            derivations = find_registry().derivations
+            derivations[dref] = replace(derivations[dref], resources=self.resources)
+        return dref
 
     def _check(self, config: Mapping[str, Any]) -> None:
         missing = [
@@ -170,7 +178,24 @@ class AutoStage:
                 "give it to the decorator, as a default, or when calling the stage",
             )
 
-    def _realize(self, build: Build) -> None:
+    def _takes_more(self) -> bool:
+        return any(one.kind is one.VAR_KEYWORD for one in self._parameters.values())
+
+
+@dataclass(frozen=True)
+class _Body:
+    """What runs of a stage: its function, with no more of the stage than it takes to call it.
+
+    `names` are those of the parameters; with `takes_more` any other comes too.
+    """
+
+    function: Callable[..., object]
+    names: tuple[str, ...]
+    takes_more: bool
+    always_multiref: bool
+
+    def __call__(self, build: Build) -> None:
+        """Call the function for each output folder."""
         fields = build.config.resolved()
         for index, outpath in enumerate(build.outpaths):
             view = View(build.store, build.context, build.dref, outpath, self.always_multiref)
@@ -178,15 +203,13 @@ class AutoStage:
             arguments = {
                 name: view.show(value) for name, value in fields.items() if self._accepts(name)
             }
-            arguments.update((k, v) for k, v in supplied.items() if k in self._parameters)
+            arguments.update((k, v) for k, v in supplied.items() if k in self.names)
             self.function(**arguments)
 
     def _accepts(self, name: str) -> bool:
         if name.startswith("__") and name.endswith("__"):
             return False  # The hash of the code, and what other parts of plxnix have noted.
-        return name in self._parameters or (
-            name != "name" and any(p.kind is p.VAR_KEYWORD for p in self._parameters.values())
-        )
+        return name in self.names or (name != "name" and self.takes_more)
 
 
 def _instantiated(value: Any, registry: Registry) -> Any:
@@ -215,6 +238,7 @@ def autostage(
     registry: Registry | None = ...,
     r: Registry | None = ...,
     pure: bool = ...,
+    resources: Mapping[str, float] | None = ...,
     **config: Any,
 ) -> Callable[[Callable[..., object]], AutoStage]: ...
 
@@ -231,6 +255,7 @@ def autostage(
     registry: Registry | None = None,
     r: Registry | None = None,
     pure: bool = False,
+    resources: Mapping[str, float] | None = None,
     **config: Any,
 ) -> AutoStage | Callable[[Callable[..., object]], AutoStage]:
     """Make a stage of a function.
@@ -246,7 +271,8 @@ def autostage(
     - `matcher` (default: `match_latest(nouts)`) selects among the realizations.
     - `sourcedeps` are further objects whose source counts as the stage's; `version` replaces the
       hash of the code by a text of your own.
-
+    - `resources` is what a run needs of what is limited, such as `{"cpus": 2, "gpus": 1}`; it is no
+      part of the config.
     - With `pure` the stage is a derivation: a Python 3 runs the function's source, with what it
       uses of the user's own modules, in the sandbox, and an export does the same in Nix. `env` is a
       stage that has `bin/python` (default: `python3` of the toolchain), `tools` are attributes of
@@ -270,6 +296,7 @@ def autostage(
             version,
             registry or r,
             pure,
+            resources,
         )
 
     return decorate if function is None else decorate(function)

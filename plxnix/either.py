@@ -38,6 +38,7 @@ from plxnix.realize.registry import (
     Registry,
     mkconfig,
     mkdrv,
+    runs_here,
     takes_registry,
 )
 from plxnix.realize.run import Artifact, current_run
@@ -167,6 +168,8 @@ def either_realizer(
                 store, dref, "".join(traceback.format_exception(type(error), error, place))
             )
 
+    # A recipe asks what only the process that schedules knows.
+    attempt.runs_here = runs_here(realizer)  # type: ignore[attr-defined]
     return attempt
 
 

@@ -8,7 +8,7 @@ work as usual.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AmbiguousMatch",
@@ -44,6 +44,7 @@ __all__ = [
     "RealizeError",
     "RecursiveInstantiate",
     "ResolutionFailed",
+    "StagesFailed",
     "StoreError",
     "StoreNotFound",
     "StoreUnreadable",
@@ -240,6 +241,25 @@ class AmbiguousMatch(RealizeError):
 
 class NotRealized(RealizeError):
     """A stage that was said to be realized is not."""
+
+
+class StagesFailed(RealizeError):
+    """Stages could not be realized while others went on; `failures` has the error of each.
+
+    `skipped` are the derivations that were not tried, as they depend on those.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        dref: str = "",
+        failures: Mapping[str, Exception] | None = None,
+        skipped: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint, dref)
+        self.failures = dict(failures or {})
+        self.skipped = tuple(skipped)
 
 
 # -- fetching and unpacking --------------------------------------------------------------------

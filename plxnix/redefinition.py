@@ -75,6 +75,7 @@ def realized(stage: Any) -> Callable[..., Any]:
                 dref,
             )
 
+        refuse.runs_here = True  # type: ignore[attr-defined]
         return replace(derivation, realizer=refuse)
 
     return redefined(stage, change)
@@ -97,7 +98,7 @@ def redefined(stage: Any, change: Callable[[Derivation], Derivation]) -> Callabl
                         dref,
                     )
                 new = change(registry.derivations[dref])
-                return mkdrv(new.config, new.matcher, new.realizer)
+                return mkdrv(new.config, new.matcher, new.realizer, new.resources)
 
             return _each(result, register)
 

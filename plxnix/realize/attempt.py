@@ -123,6 +123,7 @@ class Attempt:
                     nix=artifact.nix,
                 ),
                 log,
+                artifact.linked,
             )
             for index, artifact in enumerate(artifacts)
         ]

@@ -9,7 +9,9 @@ from plxnix.errors import InvalidValue
 from plxnix.model import DRef, RRef, isdref
 from plxnix.realize.plan import Plan, make_plan
 from plxnix.realize.registry import Closure, RealizeArguments, instantiate
+from plxnix.realize.resources import Resources
 from plxnix.realize.run import Observer
+from plxnix.realize.scheduling import Schedule
 from plxnix.realize.work import named, prepare
 
 
@@ -23,6 +25,12 @@ def realize(
     keep_failed: bool = ...,
     observer: Observer | None = ...,
     sandbox: str | None = ...,
+    jobs: int | None = ...,
+    executor: Any = ...,
+    keep_going: bool = ...,
+    timeout: float | None = ...,
+    retries: int = ...,
+    resources: Resources | None = ...,
 ) -> Any: ...
 
 
@@ -37,6 +45,12 @@ def realize(
     keep_failed: bool = ...,
     observer: Observer | None = ...,
     sandbox: str | None = ...,
+    jobs: int | None = ...,
+    executor: Any = ...,
+    keep_going: bool = ...,
+    timeout: float | None = ...,
+    retries: int = ...,
+    resources: Resources | None = ...,
 ) -> Plan: ...
 
 
@@ -49,6 +63,12 @@ def realize(
     keep_failed: bool = False,
     observer: Observer | None = None,
     sandbox: str | None = None,
+    jobs: int | None = None,
+    executor: Any = None,
+    keep_going: bool = False,
+    timeout: float | None = None,
+    retries: int = 0,
+    resources: Resources | None = None,
 ) -> Any:
     """Realize a closure; return its result with each reference replaced by what was selected.
 
@@ -59,14 +79,31 @@ def realize(
     realizer is kept below `failed/` in the store. `sandbox` is `on` or `off` for
     commands, or `auto`: on if it works here; the default is `$PLXNIX_SANDBOX`, else `auto`.
 
+    At most `jobs` stages run at once (default: `$PLXNIX_JOBS`, else 1; 0: one for each CPU).
+    Recipes run in threads then, and Python code in processes of this machine, unless an `executor`
+    is given: `"threads"`, `"dask:ADDRESS"`, a Dask client, or what has the `submit` of
+    `concurrent.futures`. `resources` says how much there is of what stages need, such as
+    `{"gpus": 2}`. A stage that takes longer than `timeout` seconds fails; one that fails is tried
+    `retries` times more. A failure stops what runs; with `keep_going` all goes on that does not
+    depend on it. What is selected does not depend on any of this.
+
     Raises `BuildFailed` (with the original exception as its cause), `PromiseMissing`,
-    `NotRealized`, `MatcherUnsatisfied`, and what matchers and recipes raise. What was realized
-    before a failure stays.
+    `NotRealized`, `MatcherUnsatisfied`, `StagesFailed` (with `keep_going`), and what matchers and
+    recipes raise; `MissingExtra` where other processes are needed without cloudpickle. What was
+    realized before a failure stays.
     """
+    schedule = Schedule.make(jobs, executor, keep_going, timeout, retries, resources)
     if dry_run:
         return make_plan(closure, named(closure, force_rebuild, "force_rebuild"))
     work = prepare(
-        closure, force_rebuild, assert_realized, realize_args, keep_failed, observer, sandbox
+        closure,
+        force_rebuild,
+        assert_realized,
+        realize_args,
+        keep_failed,
+        observer,
+        sandbox,
+        schedule,
     )
     return replace_references(closure.result, work.select())
 

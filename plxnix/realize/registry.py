@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -37,12 +37,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Derivation:
-    """A config with the two functions that belong to it; only the config is hashed."""
+    """A config with the two functions that belong to it; only the config is hashed.
+
+    `resources` are what the realizer needs while it runs, such as `{"cpus": 2, "gpus": 1}`.
+    """
 
     dref: DRef
     config: Config
     matcher: Matcher
     realizer: Realizer
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+def runs_here(realizer: Realizer) -> bool:
+    """Tell whether a realizer has to run in the process that schedules: recipes and the like do."""
+    return hasattr(realizer, "lower") or getattr(realizer, "runs_here", False) is True
 
 
 class Registry:
@@ -149,10 +158,17 @@ def mkconfig(value: Mapping[str, Any]) -> Config:
 
 
 @takes_registry
-def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realizer) -> DRef:
+def mkdrv(
+    config: Config | Mapping[str, Any],
+    matcher: Matcher,
+    realizer: Realizer,
+    resources: Mapping[str, float] | None = None,
+) -> DRef:
     """Register a derivation and return its reference; its config is written when it is realized.
 
-    The registry is the current one, or is passed as `registry=`, first or last. Raises
+    `resources` (not hashed) is what the realizer needs while it runs: `cpus` (1 if not said),
+    `gpus`, and names of your own. The registry is the current one, or is passed as `registry=`,
+    first or last. Raises
     `NoRegistry`, `MissingRealizer` if the config refers to what the registry does not know, and
     what `Config` raises.
     """
@@ -162,7 +178,7 @@ def mkdrv(config: Config | Mapping[str, Any], matcher: Matcher, realizer: Realiz
         if dependency not in registry.derivations:
             raise _unknown(dependency, checked.dref, registry.derivations)
     dref = registry.store.know(checked)
-    registry.derivations[dref] = Derivation(dref, checked, matcher, realizer)
+    registry.derivations[dref] = Derivation(dref, checked, matcher, realizer, resources or {})
     return dref
 
 

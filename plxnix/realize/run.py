@@ -23,6 +23,7 @@ class Artifact:
     """What a recipe returns for one realization: a folder, and what goes into its record.
 
     `failed` says that it tells of a failure, so that the promises of the config need not be kept.
+    If `linked`, its frozen files with other hard links are links to published ones.
     `times` is when it was begun and done, in seconds since the epoch, if the realizer knows better.
     """
 
@@ -30,13 +31,15 @@ class Artifact:
     flat: bool = False
     nix: Mapping[str, Any] = field(default_factory=dict)
     failed: bool = False
+    linked: bool = False
     times: tuple[float, float] | None = None
 
 
 class Observer:
     """Somebody who is told how a realization goes on; the command line draws progress with it.
 
-    This one does nothing of it: a subclass overrides what it wants to know.
+    This one does nothing of it: a subclass overrides what it wants to know. Calls may come from
+    several threads, one at a time.
     """
 
     def planned(self, total: int) -> None:
@@ -53,6 +56,16 @@ class Observer:
 
     def failed(self, dref: DRef, error: BaseException) -> None:
         """A realizer has failed."""
+
+    def stopped(self, dref: DRef) -> None:
+        """A realizer was stopped, since another one has failed or the user wants so."""
+
+    def skipped(self, dref: DRef, because: DRef) -> None:
+        """A stage is left out, as it depends on one that has failed."""
+
+    def waiting(self, dref: DRef, message: str) -> None:
+        """A stage waits for another process; this one says so."""
+        self.said(dref, message)
 
     def said(self, dref: DRef, message: str) -> None:
         """Something worth a line has happened, such as waiting for another process."""

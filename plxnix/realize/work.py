@@ -23,6 +23,7 @@ from plxnix.realize.attempt import Attempt, clean, keep_output
 from plxnix.realize.plan import Reasons
 from plxnix.realize.registry import Closure, Derivation, RealizeArguments
 from plxnix.realize.run import Artifact, Observer, Run
+from plxnix.realize.scheduling import Schedule, Scheduler
 from plxnix.store import Store, tree
 
 Context = Mapping[DRef, list[RRef]]
@@ -36,6 +37,7 @@ def prepare(
     keep_failed: bool = False,
     observer: Observer | None = None,
     sandbox: str | None = None,
+    schedule: Schedule | None = None,
 ) -> Work:
     """Check the arguments of `realize` and return the work that they ask for, not begun."""
     work = Work(
@@ -46,6 +48,7 @@ def prepare(
         keep_failed,
         observer or Observer(),
         Sandboxing.parse(sandbox),
+        schedule or Schedule(),
     )
     named(closure, work.arguments, "realize_args")
     return work
@@ -81,7 +84,9 @@ class Work:
         keep_failed: bool,
         observer: Observer,
         sandboxing: Sandboxing,
+        schedule: Schedule,
     ) -> None:
+        self.schedule = schedule
         self.sandboxing = sandboxing
         self.closure = closure
         self.store: Store = closure.store
@@ -100,6 +105,8 @@ class Work:
 
     def select(self) -> dict[DRef, list[RRef]]:
         """Realize all derivations of the closure and return what was selected for each."""
+        if not self.schedule.plain:
+            return Scheduler(self, self.schedule).select()
         steps = self.steps()
         try:
             while True:
@@ -116,7 +123,7 @@ class Work:
         """
         selected = self.selected
         self.observer.planned(len(self.closure.derivations))
-        with self.store.building(self._waiting(self.closure.targets[0])):
+        with self.store.building(self.waiting(self.closure.targets[0])):
             for dref, derivation in self.closure.derivations.items():
                 context = {dep: selected[dep] for dep in derivation.config.dependencies}
                 chosen = None
@@ -152,13 +159,13 @@ class Work:
         artifacts = [one if isinstance(one, Artifact) else Artifact(one) for one in folders]
         attempt.check_promises(artifacts)
         self.store.restore(attempt.config)
-        with self.store.realizing(attempt.dref, self._waiting(attempt.dref)):
+        with self.store.realizing(attempt.dref, self.waiting(attempt.dref)):
             return attempt.publish(artifacts, started, time.time())
 
     def _make(self, derivation: Derivation, context: Context, forced: bool) -> list[RRef]:
         """Run a realizer, unless another process did so while this one waited for the lock."""
         dref, store = derivation.dref, self.store
-        with store.realizing(dref, self._waiting(dref)):
+        with store.realizing(dref, self.waiting(dref)):
             chosen = self.found(derivation, context, forced)
             if chosen is not None:
                 return chosen
@@ -230,7 +237,7 @@ class Work:
         started = time.time()
         try:
             with (
-                self.store.realizing(dref, self._waiting(dref)),
+                self.store.realizing(dref, self.waiting(dref)),
                 run.current(),
                 run.recording(),
             ):
@@ -257,8 +264,9 @@ class Work:
         finally:
             run.observer.failed(run.dref, error)
 
-    def _waiting(self, dref: DRef) -> Callable[[str], None]:
-        return lambda message: self.observer.said(dref, message)
+    def waiting(self, dref: DRef) -> Callable[[str], None]:
+        """Return what tells the observer that a stage waits."""
+        return lambda message: self.observer.waiting(dref, message)
 
 
 def named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> frozenset[DRef]:

@@ -1,0 +1,388 @@
+"""Executors: where realizers that are Python code run when several stages run at once.
+
+- `Workers`: processes of this machine, made for one realization. They can be killed.
+- `Threads`: this process; for code that waits more than it computes, or that cannot be pickled.
+- `Others`: anything with the `submit` of `concurrent.futures`: Dask, MPI, Ray, Parsl.
+
+`choose` makes one of what the user has said.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from plxnix.errors import BuildFailed, InvalidValue, MissingExtra
+from plxnix.model import RRef
+from plxnix.realize import worker
+from plxnix.realize.attempt import Attempt, keep_output
+from plxnix.realize.parcels import (
+    Answer,
+    RemoteTraceback,
+    Task,
+    pack_call,
+    pack_supplies,
+    require_cloudpickle,
+    unpack,
+)
+from plxnix.realize.run import Observer, Run
+from plxnix.stopping import Stop
+from plxnix.store.session import sweep
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from plxnix.realize.work import Work
+
+#: How many stages an executor of somebody else gets at once, unless `jobs` says.
+HANDED_OVER = 64
+
+#: Seconds that a process has to end after it was killed.
+_GRACE = 10.0
+
+#: Called with what a stage prints in another process.
+Printed = Callable[[bytes], object]
+
+
+class Executor(ABC):
+    """Makes attempts of opaque stages; `make` is called from several threads at once."""
+
+    @abstractmethod
+    def make(self, work: Work, attempt: Attempt, observer: Observer, stop: Stop) -> list[RRef]:
+        """Make an attempt, published in the end, and tell the observer; what it raises is final.
+
+        It ends soon after `stop` is set, if it can be stopped.
+        """
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to end)
+        """End what was started for this realization."""
+
+
+class Threads(Executor):
+    """Runs realizers in the thread that asks."""
+
+    def make(self, work: Work, attempt: Attempt, observer: Observer, stop: Stop) -> list[RRef]:
+        """Make an attempt; the realizer cannot be stopped while it runs."""
+        stop.check()
+        return work.run(attempt, observer)
+
+
+class Remote(Executor):
+    """Sends attempts away as tasks: what `Workers` and `Others` share."""
+
+    def __init__(self) -> None:
+        require_cloudpickle()
+        self._calls: dict[int, tuple[Any, bytes]] = {}
+        #: Whether a worker has said that it sees no store.
+        self._apart = False
+
+    @abstractmethod
+    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
+        """Have a task done and return the answer; raise what prevented that."""
+
+    def make(self, work: Work, attempt: Attempt, observer: Observer, stop: Stop) -> list[RRef]:
+        """Make an attempt elsewhere; see `Executor.make`."""
+        run = Run(attempt.dref, observer, work)
+        observer.started(run.dref)
+        try:
+            with run.current():
+                answer = self._ask(work, attempt, stop)
+                for line in answer.said:
+                    observer.said(run.dref, line)
+                if answer.error is not None:
+                    raise _again(answer)
+                unpack(attempt.store, answer.parcels)
+        except BaseException as error:
+            observer.failed(run.dref, error)
+            raise
+        observer.finished(run.dref, answer.rrefs, answer.seconds)
+        return answer.rrefs
+
+    def _ask(self, work: Work, attempt: Attempt, stop: Stop) -> Answer:
+        attempt.store.restore(attempt.config)
+        task = Task(
+            dref=attempt.dref,
+            config=attempt.config.canonical,
+            context=dict(attempt.context),
+            call=self._call(attempt),
+            store=attempt.store.root,
+            proof=attempt.store.session().path,
+            fsync=attempt.store.fsync,
+            keep_failed=work.keep_failed,
+            search=tuple(sys.path),
+            token=os.urandom(16).hex(),
+        )
+        answer = Answer(lacks_store=True)
+        if not self._apart:
+            answer = self.send(task, stop, _print)
+        if answer.lacks_store:
+            self._apart = True
+            supplies = pack_supplies(attempt.store, attempt.config, attempt.context)
+            task = replace(task, supplies=supplies, token=os.urandom(16).hex())
+            answer = self.send(task, stop, _print)
+        if answer.error is not None and not getattr(answer.error, "log", ""):
+            keep_output(attempt.store, attempt.dref, answer.output, answer.error)
+        return answer
+
+    def _call(self, attempt: Attempt) -> bytes:
+        """Return the pickled realizer; one that many stages share is pickled once."""
+        if attempt.arguments:
+            return pack_call(attempt.dref, attempt.realizer, attempt.arguments)
+        key = id(attempt.realizer)
+        if key not in self._calls:
+            packed = pack_call(attempt.dref, attempt.realizer, {})
+            self._calls[key] = attempt.realizer, packed  # It lives, so nobody gets its number.
+        return self._calls[key][1]
+
+
+class Workers(Remote):
+    """Processes of this machine: each does one task at a time, and is killed if that is to stop.
+
+    They are forked from a fresh interpreter that has plxnix loaded, with this one's `sys.path`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guard = threading.Lock()
+        self._nursery: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._idle: list[_Worker] = []
+        self._tmp: set[str] = set()
+
+    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
+        """Have a task done by a worker that is idle, or a new one."""
+        stop.check()
+        with self._guard:
+            found = self._idle.pop() if self._idle else _Worker(self._fork())
+        try:
+            with stop.calling(found.kill):
+                answer = found.do(pickle.dumps(task), printed)
+                if answer is None:
+                    stop.check()
+                    raise BuildFailed(
+                        f"the process that ran the realizer of {task.dref} ended before it was "
+                        "done",
+                        "it was killed (for want of memory?), crashed, or called os._exit",
+                        task.dref,
+                    )
+        except BaseException:
+            self._tmp.add(os.path.dirname(task.proof))
+            found.kill()
+            found.end()
+            raise
+        with self._guard:
+            self._idle.append(found)
+        found_answer: Answer = pickle.loads(answer)  # noqa: S301 (of our own worker)
+        return found_answer
+
+    def _fork(self) -> socket.socket:
+        """Have a worker forked and return the socket that leads to it."""
+        import subprocess
+
+        if self._nursery is None:
+            here, there = socket.socketpair()
+            with there:
+                program = (
+                    f"import sys; sys.path[:] = {sys.path!r}; "
+                    f"from plxnix.realize.worker import nurse; nurse({there.fileno()})"
+                )
+                process = subprocess.Popen(
+                    [sys.executable, *["-O"] * sys.flags.optimize, "-c", program],
+                    pass_fds=[there.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C comes here, and we stop what is to be stopped.
+                )
+            self._nursery = process, here
+        here, there = socket.socketpair()
+        with there:
+            socket.send_fds(self._nursery[1], [b"f"], [there.fileno()])
+        return here
+
+    def close(self) -> None:
+        """End the processes, and sweep what those have left that were killed."""
+        for one in self._idle:
+            one.dismiss()
+        for one in self._idle:
+            one.end()
+        self._idle.clear()
+        if self._nursery is not None:
+            process, control = self._nursery
+            control.close()
+            process.wait()
+            self._nursery = None
+        for tmp in self._tmp:
+            sweep(tmp)
+
+
+class _Worker:
+    """The other end of a socket: one process."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._number = 0
+        self._descriptor = -1
+
+    def do(self, task: bytes, printed: Printed) -> bytes | None:
+        """Have a task done and return the answer; None if the process has died."""
+        with suppress(OSError):
+            worker.put(self._connection, worker.TASK, task)
+            while (message := worker.get(self._connection)) is not None:
+                kind, data = message
+                if kind == worker.HELLO:
+                    self._met(int(data))
+                elif kind == worker.PRINTED:
+                    printed(data)
+                else:
+                    return data
+        return None
+
+    def _met(self, number: int) -> None:
+        with suppress(OSError):
+            self._descriptor = os.pidfd_open(number)
+        self._number = number
+
+    def kill(self) -> None:
+        """Kill the process with its group; that it is closed tells one that has said no number."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        if self._number and not self._ended(0):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._number, signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        """Tell the process that there is nothing more to do."""
+        with suppress(OSError):
+            worker.put(self._connection, worker.END, b"")
+
+    def end(self) -> None:
+        """Wait until the process has ended, and forget it."""
+        if not self._ended(_GRACE):
+            self.kill()
+            self._ended(_GRACE)
+        self._connection.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _ended(self, seconds: float) -> bool:
+        if self._descriptor < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+
+class Others(Remote):
+    """An executor that the user has, such as that of a Dask client; it is not shut down here.
+
+    What it has begun to run cannot be stopped, only not be waited for.
+    """
+
+    def __init__(self, executor: Any, end: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self._executor = executor
+        self._end = end
+
+    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
+        """Submit a task and wait for its answer."""
+        over = threading.Event()
+        future = self._executor.submit(worker.perform, pickle.dumps(task))
+
+        def cancel() -> None:
+            future.cancel()
+            over.set()
+
+        with stop.calling(cancel):
+            future.add_done_callback(lambda _: over.set())
+            over.wait()
+            stop.check()
+            try:
+                answer: Answer = pickle.loads(future.result())  # noqa: S301 (of our own worker)
+            except Exception as error:  # whatever the executor raises for a lost worker
+                raise BuildFailed(
+                    f"the executor gave no answer for {task.dref}: {type(error).__name__}: {error}",
+                    "did its worker die? --retries tries again; plxnix has to be installed there",
+                    task.dref,
+                ) from error
+        if answer.output:
+            printed(answer.output)
+        return answer
+
+    def close(self) -> None:
+        """Leave the executor as it was, and close what `choose` has opened for it."""
+        if self._end is not None:
+            self._end()
+
+
+def choose(executor: Any) -> Executor:
+    """Return the executor that is meant.
+
+    That is None or `processes`, `threads`, `dask:ADDRESS` (of a scheduler), a Dask `Client`, or an
+    object with `submit`. Raises `InvalidValue`, `MissingExtra`.
+    """
+    if executor is None or executor == "processes":
+        return Workers()
+    if executor == "threads" or isinstance(executor, ThreadPoolExecutor):
+        return Threads()
+    if isinstance(executor, str) and executor.startswith("dask:"):
+        return _dask(executor.removeprefix("dask:"))
+    if hasattr(executor, "get_executor"):
+        executor = executor.get_executor()
+    if not callable(getattr(executor, "submit", None)):
+        raise InvalidValue(
+            f"executor is {executor!r:.80}",
+            "it is processes, threads, dask:tcp://HOST:PORT, or an object with submit()",
+        )
+    return Others(executor)
+
+
+def is_local(executor: Executor) -> bool:
+    """Tell whether an executor uses the CPUs of this machine."""
+    return not isinstance(executor, Others)
+
+
+def _dask(address: str) -> Executor:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingExtra("distributed", "dask") from None
+    try:
+        client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise InvalidValue(
+            f"there is no Dask scheduler at {address!r}: {error}",
+            "the address is that which `dask scheduler` prints, such as tcp://10.0.0.1:8786",
+        ) from error
+    return Others(client.get_executor(), client.close)
+
+
+def _again(answer: Answer) -> BaseException:
+    """Return the error of an answer, with its cause and the traceback that it had there."""
+    error = answer.error or BuildFailed("no answer")
+    text = RemoteTraceback(answer.traceback)
+    if answer.cause is not None:
+        answer.cause.__cause__ = text
+        error.__cause__ = answer.cause
+    else:
+        error.__cause__ = text
+    return error
+
+
+def _print(data: bytes) -> None:
+    """Pass on what a stage printed elsewhere."""
+    if sys.stdout is not None:
+        sys.stdout.write(data.decode(errors="replace"))
+        sys.stdout.flush()
+
+
+__all__ = ["Executor", "Others", "Threads", "Workers", "choose", "is_local"]
