@@ -7,28 +7,18 @@ dependency of a dependency is the one that was really used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plxnix.attributes import NoSuchField
 from plxnix.errors import LensError, PlxnixError
 from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrefpath, isrref
-from plxnix.realize.build import Build, build_outpaths
+from plxnix.places import Place, Reader
+from plxnix.realize.build import Build
 from plxnix.realize.registry import Closure
 from plxnix.store import Store, current_store
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a lens has got to: a value, and how references and promises in it are resolved."""
-
-    value: Any
-    context: Context | None = None
-    own: DRef | None = None
-    root: Path | None = None
 
 
 class Lens:
@@ -54,9 +44,8 @@ class Lens:
         self._closure = closure
 
     @property
-    def _store(self) -> Store:
-        """The store, which need not exist unless there are references."""
-        return self._given or current_store()
+    def _reader(self) -> Reader:
+        return Reader(self._given, repr(self))
 
     def __getattr__(self, name: str) -> Lens:
         if name.startswith("__") and name.endswith("__"):
@@ -68,12 +57,12 @@ class Lens:
 
     def __iter__(self) -> Iterator[Lens]:
         """Iterate over the items of a list, or over several realizations."""
-        fields = self._fields(self._reference(self._walk()))[0]
+        fields = self._fields(self._walk())[0]
         return iter([self.get(key) for key in fields if isinstance(key, int)])
 
     def __dir__(self) -> list[str]:
         try:
-            fields = map(str, self._fields(self._reference(self._walk()))[0])
+            fields = map(str, self._fields(self._walk())[0])
         except PlxnixError:
             fields = map(str, ())
         return [*super().__dir__(), *fields]
@@ -113,7 +102,7 @@ class Lens:
         Where several realizations were selected there is a list. Raises `LensError` if it is not
         known which are meant.
         """
-        return self._resolve(self._walk())
+        return self._reader.resolve(self._walk())
 
     @property
     def refpath(self) -> RefPath:
@@ -126,7 +115,7 @@ class Lens:
     @property
     def dref(self) -> DRef:
         """The derivation that the value refers to, or is a realization or closure of."""
-        value = self._reference(self._walk()).value
+        value = self._reader.reference(self._walk()).value
         if isrref(value):
             return RRef(value).dref
         if isdref(value):
@@ -144,12 +133,12 @@ class Lens:
     @property
     def rrefs(self) -> list[RRef]:
         """The realizations that were selected for the reference at this place."""
-        place = self._reference(self._walk())
+        place = self._reader.reference(self._walk())
         if isrref(place.value):
             return [RRef(place.value)]
         if not isdref(place.value):
             raise self._error(f"is {place.value!r}, no reference", "point the lens at a stage")
-        return self._selected(place, DRef(place.value))
+        return self._reader.selected(place, DRef(place.value))
 
     @property
     def syspath(self) -> Path:
@@ -162,7 +151,7 @@ class Lens:
     @property
     def syspaths(self) -> list[Path]:
         """The paths on disk, one for each selected realization."""
-        return self._paths(self._reference(self._walk()))
+        return self._reader.paths(self._reader.reference(self._walk()))
 
     @property
     def contents(self) -> str:
@@ -187,7 +176,7 @@ class Lens:
         for number, step in enumerate(self._steps):
             # Errors are to show how far the way led.
             here = Lens(self._given, self._start, self._steps[:number], self._closure)
-            fields, place = here._fields(here._reference(place))
+            fields, place = here._fields(place)
             if step not in fields:
                 raise NoSuchField(
                     f"{here!r} has no field {step!r}",
@@ -196,94 +185,13 @@ class Lens:
             place = replace(place, value=fields[step])
         return place
 
-    def _resolve(self, place: Place) -> Any:
-        value = place.value
-        if isinstance(value, Closure):
-            return self._resolve(replace(place, value=value.result))
-        if isinstance(value, Build) or isrefpath(value):
-            paths = self._paths(place)
-            return paths[0] if len(paths) == 1 else paths
-        if isdref(value):
-            rrefs = self._selected(place, DRef(value))
-            return rrefs[0] if len(rrefs) == 1 else rrefs
-        if isinstance(value, Mapping):
-            return {key: self._resolve(replace(place, value=one)) for key, one in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._resolve(replace(place, value=one)) for one in value]
-        return value
-
-    def _reference(self, place: Place) -> Place:
-        """Turn a closure into its reference, and a reference into its only realization if known."""
-        value = place.value
-        if isinstance(value, Closure):
-            value = value.result
-        if isdref(value) and place.context is not None:
-            selected = place.context.get(DRef(value), ())
-            if len(selected) == 1:
-                value = selected[0]
-        return place if value is place.value else replace(place, value=value)
-
     def _fields(self, place: Place) -> tuple[Mapping[Any, Any], Place]:
         """Return what can be stepped into from a place, and the place that holds for it."""
-        value = place.value
-        if isinstance(value, Build):
-            root = value.outpaths[0] if len(value.outpaths) == 1 else place.root
-            return value.config.resolved(), Place(value, value.context, value.dref, root)
-        if isrref(value):
-            rref, root = RRef(value), Path(self._store.path(value))
-            context = self._store.record(rref).context
-            return self._store.config(rref.dref).resolved(), Place(value, context, rref.dref, root)
-        if isdref(value):
-            config = self._store.config(value).resolved()
-            several = dict(enumerate((place.context or {}).get(DRef(value), ())))
-            return {**config, **several}, Place(value, None, DRef(value))
-        if isrefpath(value):
-            return self._json(place), place
-        if isinstance(value, Mapping):
-            return value, place
-        if isinstance(value, (list, tuple)):
-            return dict(enumerate(value)), place
-        raise self._error(f"cannot be entered at {value!r:.80}", "it has no fields")
-
-    def _paths(self, place: Place) -> list[Path]:
-        value = place.value
-        if isinstance(value, Build):
-            return build_outpaths(value)
-        if isrref(value):
-            return [Path(self._store.path(value))]
-        if isdref(value):
-            if place.context is None or value not in place.context:
-                return [Path(self._store.layout.derivation(DRef(value)))]
-            return [Path(self._store.path(one)) for one in self._selected(place, DRef(value))]
-        if not isrefpath(value):
-            raise self._error(f"is {value!r}, which is no place on disk", "point it at a refpath")
-        if place.own != value[0]:
-            selected = self._selected(place, DRef(value[0]))
-            return [Path(self._store.path(one), *value[1:]) for one in selected]
-        if place.root is None:
-            raise self._error("is promised, not realized", "look at a realization")
-        return [place.root.joinpath(*value[1:])]
-
-    def _json(self, place: Place) -> Mapping[str, Any]:
-        path = self._paths(place)[0]
-        try:
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            value = None
-        if not isinstance(value, dict):
-            raise self._error(f"meets {path}", "only JSON files with an object have fields")
-        return value
-
-    def _selected(self, place: Place, dref: DRef) -> list[RRef]:
-        if place.context is None or dref not in place.context:
-            raise self._error(
-                f"does not know which realization of {dref} is meant",
-                "start from a realization or a build, or pass context= or rref= to mklens",
-            )
-        return list(place.context[dref])
+        reader = self._reader
+        return reader.fields(reader.reference(place))
 
     def _error(self, said: str, hint: str) -> LensError:
-        return LensError(f"{self!r} {said}", hint)
+        return self._reader.error(said, hint)
 
     def __repr__(self) -> str:
         return "mklens(...)" + "".join(

@@ -194,7 +194,7 @@ def val2dict(v: Any, ctx: LensContext) -> dict | None:  # type: ignore[type-arg]
     with door():
         lens = _mknative(v, ctx)
         try:
-            fields, _ = lens._fields(lens._reference(lens._walk()))
+            fields, _ = lens._fields(lens._walk())
         except LensError:
             if isrefpath(v):
                 raise
