@@ -16,6 +16,9 @@ is written where it is given. `collisions` are patterns of paths in the environm
 first wheel has its way. The bytes that are made depend on nothing else: not on `out`, nor on the
 time, the machine, or how many processes unpack.
 
+plxnix itself runs it with `linking` set, by any Python: a `tree` beside a wheel is then a folder
+with its members, which are linked; with the variable `unpack` such trees are made, and no more.
+
 What is wrong with a wheel ends it with status 1 and one line for each fault.
 """
 
@@ -100,6 +103,11 @@ class Entry:
         self.member = member
         self.data = data
 
+    @property
+    def name(self) -> str:
+        """The name of the member."""
+        return "" if self.member is None else self.member.filename
+
     @classmethod
     def made(cls, wheel: str, target: str, data: bytes, executable: bool = False) -> Entry:
         """Return an entry of bytes."""
@@ -115,8 +123,10 @@ def digest_of(algorithm: str, data: bytes) -> str:
 class Wheel:
     """A wheel that is open, and where its files go in an environment."""
 
-    def __init__(self, path: str, filename: str, version: str) -> None:
+    def __init__(self, path: str, filename: str, version: str, tree: str = "") -> None:
         self.filename = filename
+        #: Where its members are unpacked already, checked; empty if nowhere.
+        self.tree = tree
         self.faults: list[str] = []
         self._packages = "lib/python" + version + "/site-packages"
         self._headers = "include/site/python" + version
@@ -178,12 +188,13 @@ class Wheel:
             raise
         except Exception as error:  # noqa: BLE001  # of a hostile file; what installer raises
             raise Refused([self.filename + " is no wheel: " + str(error)]) from None
-        found = []
+        found: list[Entry] = []
         for member in self._zip.infolist():
             if not member.filename.endswith("/"):
                 entry = self._entry(member, info, wheel.distribution, said)
                 if entry is not None:
                     found.append(entry)
+        self.members = [entry for entry in found if entry.member is not None]
         if info + "/entry_points.txt" in self._zip.namelist():
             found += self._scripts(wheel.read_dist_info("entry_points.txt"))
         if self.faults:
@@ -335,7 +346,8 @@ class Environment:
         faults: list[str] = []
         for one in wheels:
             try:
-                wheel = Wheel(*located(one["path"], one["filename"]), self.version)
+                place = located(one["path"], one["filename"])
+                wheel = Wheel(*place, self.version, one.get("tree", ""))
                 self.wheels.append(wheel)
                 self._own(wheel, wheel.entries(one.get("direct_url")), faults)
             except Refused as refused:
@@ -377,27 +389,60 @@ class Environment:
         jobs: dict[str, list[Entry]] = {wheel.filename: [] for wheel in self.wheels}
         for entry in self.files.values():
             if entry.member is None:
-                self._put(entry, entry.data)
+                self._put(entry)
             else:
                 jobs[entry.wheel].append(entry)
         # The largest first, so that no process ends long after the others.
         order = sorted(self.wheels, key=lambda one: -one.size)
         parallel([(self._unpack, (wheel, jobs[wheel.filename])) for wheel in order])
 
+    def unpack(self, folder: str) -> None:
+        """Unpack the members of wheels that have no tree into `folder`, by their numbers."""
+        jobs: list[Job] = []
+        for number, wheel in enumerate(self.wheels):
+            if not wheel.tree:
+                below = f"{folder}/{number}"
+                os.mkdir(below)
+                jobs.append((self._unpack_all, (wheel, below)))
+        parallel(jobs)
+
+    def _unpack_all(self, wheel: Wheel, folder: str) -> None:
+        for entry in wheel.members:
+            path = f"{folder}/{entry.name}"
+            os.makedirs(posixpath.dirname(path), exist_ok=True)
+            write(path, wheel.checked(entry), entry.executable)
+
     def _unpack(self, wheel: Wheel, entries: list[Entry]) -> None:
         for entry in entries:
-            self._put(entry, wheel.checked(entry))
+            path = posixpath.join(self.out, entry.target)
+            if not (wheel.tree and linked(f"{wheel.tree}/{entry.name}", path, entry.executable)):
+                write(path, wheel.checked(entry), entry.executable)
 
-    def _put(self, entry: Entry, data: bytes) -> None:
-        mode = 0o755 if entry.executable else 0o644
-        path = posixpath.join(self.out, entry.target)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        finally:
-            os.close(descriptor)
+    def _put(self, entry: Entry) -> None:
+        write(posixpath.join(self.out, entry.target), entry.data, entry.executable)
+
+
+def write(path: str, data: bytes, executable: bool) -> None:
+    """Make a file."""
+    mode = 0o755 if executable else 0o644
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def linked(source: str, path: str, executable: bool) -> bool:
+    """Make a hard link; tell whether that could be done, and the file has the permission."""
+    try:
+        if bool(os.stat(source).st_mode & 0o100) != executable:
+            return False
+        os.link(source, path)
+    except OSError:
+        return False  # There may be too many links (EMLINK).
+    return True
 
 
 #: What to do against two wheels that own one file.
@@ -460,12 +505,18 @@ def work(numbers: int, jobs: list[Job]) -> list[str]:
             faults.append(str(error))
 
 
-def build(spec: dict[str, Any], out: str, python: str) -> None:
-    """Make the environment of a spec, whose wheels have paths, at `out`; raise `Refused`."""
+def build(spec: dict[str, Any], out: str, python: str, unpack: str = "") -> None:
+    """Make the environment of a spec, whose wheels have paths, at `out`; raise `Refused`.
+
+    With `unpack`, its wheels are unpacked below that folder, and nothing else is made.
+    """
     version = str(spec["version"])
     environment = Environment(out, python, version, list(spec.get("collisions", ())))
     environment.plan(spec["wheels"])
-    environment.write()
+    if unpack:
+        environment.unpack(unpack)
+    else:
+        environment.write()
 
 
 def main() -> None:
@@ -473,7 +524,8 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         spec = json.load(file)
     running = "{}.{}".format(*sys.version_info[:2])
-    if spec["version"].rstrip("t") != running:
+    unpack, linking = os.environ.get("unpack", ""), "linking" in os.environ  # noqa: SIM112
+    if spec["version"].rstrip("t") != running and not linking:
         sys.exit(f"the lock is for Python {spec['version']}, but {sys.executable} is {running}")
     installer = os.environ.get("installer")  # noqa: SIM112
     if installer:
@@ -481,7 +533,7 @@ def main() -> None:
     for number, wheel in enumerate(spec["wheels"]):
         wheel.setdefault("path", os.environ.get(f"wheel{number}"))
     try:
-        build(spec, os.environ["out"], os.environ["python"])  # noqa: SIM112
+        build(spec, os.environ["out"], os.environ["python"], unpack)  # noqa: SIM112
     except Refused as refused:
         for fault in refused.faults[:SHOWN]:
             print(fault, file=sys.stderr)

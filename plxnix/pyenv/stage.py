@@ -17,6 +17,7 @@ from typing import Any
 from plxnix.builders.namespaces import HOST_PATHS
 from plxnix.errors import InvalidLock, InvalidValue
 from plxnix.model import DRef, isdref
+from plxnix.pyenv.linking import LinkedEnvironment
 from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
 from plxnix.pyenv.target import Target
 from plxnix.realize.registry import Registry, takes_registry
@@ -207,6 +208,7 @@ def environment(
         interpreter.place,
         interpreter.shown,
         collisions,
+        LinkedEnvironment(),
     )
 
 

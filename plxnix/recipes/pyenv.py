@@ -85,13 +85,14 @@ def environment_stage(
     python: object = None,
     shown: Sequence[str] = (),
     collisions: Sequence[str] = (),
+    recipe: PythonEnvironment | None = None,
 ) -> DRef:
     """Register an environment and return its reference.
 
     `source` is the builder, `version` that of Python, such as `3.11`. Each of `wheels` has the
     `file`, a refpath, and what else the builder's spec has. `python` is a path of this machine, or
     a refpath; None stands for the toolchain's own. `shown` are folders of this machine that the
-    interpreter needs. Raises what `mkdrv` raises.
+    interpreter needs; `recipe` is what realizes it. Raises what `mkdrv` raises.
     """
     config: dict[str, Any] = {
         "name": sanitise_name(name),
@@ -106,4 +107,4 @@ def environment_stage(
         config["python"] = [python, "bin/python3"] if isdref(python) else python
     if shown:
         config[SHOWN] = list(shown)
-    return mkdrv(Config(config), match_only(), PythonEnvironment())
+    return mkdrv(Config(config), match_only(), recipe or PythonEnvironment())

@@ -22,13 +22,21 @@ from plxnix.store.settings import Fsync
 from plxnix.store.store import Store
 
 
-def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = b"") -> RRef:
+def publish(
+    store: Store,
+    dref: DRef,
+    folder: str,
+    record: Record,
+    log: bytes = b"",
+    linked: bool = False,
+) -> RRef:
     """Make `folder` a realization of `dref` and return its reference; atomic.
 
     `folder` is consumed. It is moved where the file system can, and copied otherwise; after an
     error it is at its place again, unless it had to be copied. Of `record`, the NAR hash and size
     are filled in here. If the store already has the same artifacts in the same context, that
-    realization is returned. Raises `BuildFailed` if there is no folder, it is published already or
+    realization is returned. If `linked`, frozen files with other hard links are links to published
+    ones (see `tree.freeze`). Raises `BuildFailed` if there is no folder, it is published already or
     holds the store, or it holds what cannot be archived; `StoreError` if the store cannot be
     written; `ToolMissing` or `ToolFailed` if Nix does not keep what the record has as its `root`.
     """
@@ -36,7 +44,7 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
     given = folder
     try:
         folder = _bring(store, folder)
-        tree.freeze(folder, str(record.nix.get("path", "")))
+        tree.freeze(folder, str(record.nix.get("path", "")), linked)
         found, size = nar_hash(folder)
         record = replace(
             record,
@@ -52,7 +60,7 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
             tree.remove(folder)
             fixed.note(store, rref, record)
             return rref
-        commit(store, rref, folder, record.text(), _compress(log) if log else b"")
+        commit(store, rref, folder, record.text(), _compress(log) if log else b"", linked)
         fixed.note(store, rref, record)
     except (ToolMissing, ToolFailed):  # Nix gives no root for what the folder links to.
         _give_back(folder, given)
@@ -73,7 +81,14 @@ def publish(store: Store, dref: DRef, folder: str, record: Record, log: bytes = 
     return rref
 
 
-def commit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b"") -> None:
+def commit(
+    store: Store,
+    rref: RRef,
+    folder: str,
+    record: bytes,
+    log: bytes = b"",
+    linked: bool = False,
+) -> None:
     """Give a frozen folder of this process the place of `rref`, with its record and packed log.
 
     The caller knows that they belong together. If the realization is there already, `folder` is
@@ -83,9 +98,12 @@ def commit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b"
     beside = {layout.log(rref): _write(store, log)} if log else {}
     beside[layout.record(rref)] = _write(store, record)
     if level is not Fsync.NONE:
-        tree.flush(folder, layout.config(rref.dref), *beside.values())
+        tree.flush(folder, layout.config(rref.dref), *beside.values(), linked=linked)
     for path, temporary in beside.items():
         os.rename(temporary, path)
+    if level is Fsync.FULL:
+        # Else the folder's name might outlive a power cut that the record's does not.
+        tree.flush_file(layout.derivation(rref.dref))
     target = layout.realization(rref)
     try:
         os.rename(folder, target)

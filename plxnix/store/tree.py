@@ -32,7 +32,7 @@ def freeze(path: str, twin: str = "", linked: bool = False) -> None:
     parent; `seal` closes it after the move. A file with other hard links becomes a copy, so that
     nothing outside shares its bytes. Only one that is the same file as that below `twin`, a path of
     the Nix store, and is frozen already, stays as it is: what shares its bytes is as immutable as
-    this store. If `linked`, whoever made the tree vouches that its frozen files with other links are
+    this store. If `linked`, who made the tree vouches that its frozen files with other links are
     linked to published ones, and they stay. Cost: three system calls a file.
     """
     for folder, folders, files, descriptor in _walk(path, topdown=False):
@@ -123,16 +123,21 @@ def flush(path: str, *others: str, linked: bool = False) -> None:
         _start_writing(other)
     for _, _, files, descriptor in _walk(path, topdown=False):
         for name in files:
-            if stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+            if _written(name, descriptor, linked):
                 _start_writing(name, descriptor)
     for _, _, files, descriptor in _walk(path, topdown=False):
         for name in files:
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
+            if _written(name, descriptor, linked):
                 flush_file(name, descriptor)
         os.fsync(descriptor)
     for other in others:
         flush_file(other)
+
+
+def _written(name: str, folder: int, linked: bool) -> bool:
+    """Tell whether there is a file that has been written here."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return stat.S_ISREG(found.st_mode) and not (linked and found.st_nlink > 1)
 
 
 def _start_writing(path: str, folder: int | None = None) -> None:

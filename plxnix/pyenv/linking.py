@@ -1,0 +1,174 @@
+"""Environments of hard links: a wheel is unpacked once a store, and environments link to that.
+
+What it makes is what the builder makes in the sandbox, byte for byte, without writing the files
+again. It does so only for environments whose builder and `installer` are those of this process:
+these alone run outside of the sandbox. Others are built as Nix builds them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from plxnix.builders.process import run_process
+from plxnix.config import Config
+from plxnix.errors import BuildFailed
+from plxnix.model import DRef, RRef, isdref
+from plxnix.nix.graph import text
+from plxnix.realize.run import Artifact
+from plxnix.recipes.pyenv import PythonEnvironment
+from plxnix.recipes.recipe import Job
+from plxnix.recipes.toolchain import Host
+from plxnix.store.publication import publish
+from plxnix.store.record import Record
+
+BUILDER = Path(__file__).with_name("builder.py")
+
+
+class LinkedEnvironment(PythonEnvironment):
+    """The recipe behind `python_env`, which links where it can."""
+
+    def make(self, job: Job) -> Artifact:
+        """Link the environment to unpacked wheels, or run the builder."""
+        python = _interpreter(job.config)
+        if python is None or not _same_builder(job.config):
+            return self._explained(job)
+        linking = _Linking(job, python)
+        output = linking.output()
+        nix = {**job.nix(self.lower(job.config, job.lowering)), "references": {}}
+        return Artifact(output, nix=nix, linked=True)
+
+    def _explained(self, job: Job) -> Artifact:
+        try:
+            return super().make(job)
+        except BuildFailed as error:
+            raise _with_output(error, job) from error
+
+
+def _same_builder(config: Config) -> bool:
+    """Tell whether the program that builds in the sandbox is the one that is here, too."""
+    try:
+        version = importlib.metadata.version("installer")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    installer = config["installer"][-1]
+    if installer != f"installer-{version}-py3-none-any.whl":
+        return False
+    return bool(config["__source__"] == BUILDER.read_text(encoding="utf-8"))
+
+
+def _interpreter(config: Config) -> str | None:
+    """Return the interpreter that the builder would find, if that is one of this machine."""
+    if "python" not in config:
+        return shutil.which(f"python{config['version']}", path=":".join(Host.folders))
+    python = config["python"]
+    return python if isinstance(python, str) and not isdref(python) else None
+
+
+def _with_output(error: BuildFailed, job: Job) -> BuildFailed:
+    """Return an error that says what the builder said."""
+    said = job.log.value().decode(errors="replace").strip()
+    lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
+    message = f"{error.message}:\n{lines}" if lines else error.message
+    return BuildFailed(message, error.hint, job.dref)
+
+
+class _Linking:
+    """One environment being linked."""
+
+    def __init__(self, job: Job, python: str) -> None:
+        self._job = job
+        self._python = python
+        self._store = job.store
+        self._wheels: list[dict[str, Any]] = []
+        self._origins: list[tuple[DRef, RRef]] = []
+        sources = job.folder()
+        for wheel in job.config["wheels"]:
+            place = job.lowering.value(wheel["file"])
+            dref = DRef(wheel["file"] if isdref(wheel["file"]) else wheel["file"][0])
+            self._origins.append((dref, job.context[dref][0]))
+            self._wheels.append(
+                {**wheel, "path": job.dependencies.native(place or text(), sources)}
+            )
+
+    def output(self) -> Path:
+        """Make the environment, and return its folder."""
+        missing = []
+        for number, wheel in enumerate(self._wheels):
+            del wheel["file"]
+            tree = self._known(number)
+            if tree is None:
+                missing.append(number)
+            else:
+                wheel["tree"] = tree
+        if missing:
+            started, folder = time.time(), self._job.folder()
+            self._run({"unpack": os.fspath(folder)})
+            for number in missing:
+                self._publish(number, os.fspath(folder / str(number)), started)
+        output = self._job.folder() / "out"
+        self._run({"out": os.fspath(output)})
+        return output
+
+    def _run(self, variables: dict[str, str]) -> None:
+        folder = self._job.folder()
+        config = self._job.config
+        spec = {
+            "version": config["version"],
+            "collisions": config["collisions"],
+            "wheels": self._wheels,
+        }
+        file = folder / "spec.json"
+        file.write_text(json.dumps(spec), encoding="utf-8")
+        import installer
+
+        place = os.path.dirname(os.path.dirname(installer.__file__))
+        given = {"out": "", "python": self._python, "linking": "1", "installer": place}
+        try:
+            run_process(
+                self._job.dref,
+                sys.executable,
+                ["-I", "-B", "-S", os.fspath(BUILDER), os.fspath(file)],
+                {**given, **variables},
+                os.fspath(folder),
+                self._job.log.write,
+            )
+        except BuildFailed as error:
+            raise _with_output(error, self._job) from error
+
+    # -- unpacked wheels -----------------------------------------------------------------------
+
+    def _config(self, number: int) -> Config:
+        dref, _ = self._origins[number]
+        name = self._job.store.config(dref).name
+        return Config({"name": f"unpacked-{name}", "wheel": dref, "form": "wheel-tree-1"})
+
+    def _known(self, number: int) -> str | None:
+        """Return the folder of an unpacked wheel, if there is one."""
+        dref, origin = self._origins[number]
+        found = self._store.realizations(self._config(number).dref, {dref: [origin]})
+        return self._store.path(found[0]) if found else None
+
+    def _publish(self, number: int, folder: str, started: float) -> None:
+        """Keep an unpacked wheel in the store, where it is garbage as soon as nobody needs it."""
+        dref, origin = self._origins[number]
+        config = self._config(number)
+        self._store.restore(config)
+        record = Record(
+            context={dref: (origin,)},
+            nar_hash="",
+            nar_size=0,
+            started=started,
+            stopped=time.time(),
+            index=0,
+            flat=False,
+            nix={},
+        )
+        rref = publish(self._store, config.dref, folder, record)
+        self._wheels[number]["tree"] = self._store.path(rref)
