@@ -134,6 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (as inherited)
         """Say nothing."""
 
+    def do_HEAD(self) -> None:
+        """Refuse it in a way that lets clients ask for the whole."""
+        self.send_error(405)
+
     def do_GET(self) -> None:
         owner = self.server.server
         headers = {name.lower(): value for name, value in self.headers.items()}

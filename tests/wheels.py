@@ -192,6 +192,8 @@ class Index:
             held = self.files.setdefault(project, {})
             held[path.name] = (path.read_bytes(), yanked, uploaded)
             self.server.answer(f"/files/{path.name}", Answer(path.read_bytes()))
+            if path.suffix == ".whl":
+                self.server.answer(f"/files/{path.name}.metadata", Answer(_metadata(path)))
             body, kind = self._json(project) if self.as_json else self._html(project)
             self.server.answer(
                 f"/simple/{project}/", Answer(body.encode(), headers={"Content-Type": kind})
@@ -209,6 +211,7 @@ class Index:
                 "filename": name,
                 "url": self.server.url(f"/files/{name}"),
                 "hashes": {"sha256": hashlib.sha256(data).hexdigest()},
+                "core-metadata": name.endswith(".whl"),
                 "yanked": yanked or False,
                 "upload-time": uploaded,
                 "size": len(data),
@@ -222,6 +225,7 @@ class Index:
         links = ""
         for name, (data, yanked, _) in self.files[project].items():
             why = f' data-yanked="{html.escape(yanked)}"' if yanked else ""
+            why += ' data-core-metadata="true"' if name.endswith(".whl") else ""
             digest = hashlib.sha256(data).hexdigest()
             links += f'<a href="/files/{name}#sha256={digest}"{why}>{name}</a>\n'
         return f"<!DOCTYPE html><html><body>{links}</body></html>", "text/html"
@@ -229,6 +233,12 @@ class Index:
 
 def _module(name: str) -> str:
     return name.replace("-", "_")
+
+
+def _metadata(wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+        return archive.read(name)
 
 
 def _digest(data: bytes) -> str:

@@ -1,0 +1,264 @@
+"""Locks of Python environments, made by uv from an index on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plxnix.errors import HashMismatch, NoDistribution, ResolutionFailed
+from plxnix.nix.hashes import Hash
+from plxnix.pyenv.differences import differences
+from plxnix.pyenv.inputs import Inputs
+from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.needs import needs
+from plxnix.pyenv.resolving import resolve
+from plxnix.pyenv.target import Target
+from tests.http_server import Server
+from tests.wheels import BACKEND, Index, make_sdist, make_wheel
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Serve an index that uv is told to use, and no other."""
+    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with Server() as server:
+        made = Index(server, tmp_path / "files")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give the folder that the lock is for."""
+    found = tmp_path / "project"
+    found.mkdir()
+    return found
+
+
+def _inputs(*requirements: str, files: tuple[str, ...] = (), universal: bool = False) -> Inputs:
+    return Inputs(requirements=requirements, files=files, universal=universal)
+
+
+def test_resolving_is_stable_and_leaves_nothing(index: Index, folder: Path) -> None:
+    """The same resolution has the same bytes, no path of this machine, and no stray files."""
+    index.wheel("alpha", "1.0", "beta>=1")
+    index.wheel("beta", "1.5")
+    one, two = (resolve(_inputs("alpha"), folder) for _ in range(2))
+    again = resolve(_inputs("alpha"), folder, one)
+    assert one.text == two.text == again.text
+    assert str(folder.parent) not in one.text
+    assert not list(folder.iterdir())
+    chosen = one.select(Target())
+    assert [(item.name, item.version, item.requested) for item in chosen] == [
+        ("alpha", "1.0", True),
+        ("beta", "1.5", False),
+    ]
+    assert chosen[0].sha256 == Hash.of_file(index.folder / chosen[0].filename)
+    assert one.installer is not None
+    assert one.installer.filename.startswith("installer-")
+    assert EnvironmentLock.parse(one.text).inputs == _inputs("alpha")
+
+
+def test_versions_stay_until_they_are_updated(index: Index, folder: Path) -> None:
+    """Newer versions are taken for packages that are named, or for all, and not otherwise."""
+    for name in ("alpha", "beta"):
+        index.wheel(name, "1.0")
+    old = resolve(_inputs("alpha", "beta"), folder)
+    for name in ("alpha", "beta"):
+        index.wheel(name, "2.0")
+    kept = resolve(_inputs("alpha", "beta"), folder, old)
+    one = resolve(_inputs("alpha", "beta"), folder, old, ["beta"])
+    everything = resolve(_inputs("alpha", "beta"), folder, old, None)
+    assert kept.text == old.text
+    assert [(item.name, item.before, item.after) for item in differences(old, one)] == [
+        ("beta", "1.0", "2.0")
+    ]
+    assert [item.kind for item in differences(old, everything)] == ["changed", "changed"]
+
+
+def test_sdist_is_locked_with_what_builds_it(index: Index, folder: Path) -> None:
+    """An sdist has its backend, and what the backend asks for when it is called, as its build."""
+    index.wheel("helper", "3.0")
+    index.add(make_sdist(index.folder, "gamma", more_requires=["helper>=2"]))
+    lock = resolve(_inputs("gamma"), folder)
+    (gamma,) = lock.select(Target())
+    assert gamma.kind == "sdist"
+    assert [(item.name, item.version) for item in gamma.build] == [
+        ("helper", "3.0"),
+        (BACKEND, "1.0"),
+    ]
+    index.wheel("helper", "4.0")
+    assert resolve(_inputs("gamma"), folder, lock).text == lock.text
+    newer = resolve(_inputs("gamma"), folder, lock, ["gamma"])
+    assert newer.select(Target())[0].build[0].version == "4.0"
+
+
+def test_build_requirement_may_be_an_sdist(index: Index, folder: Path) -> None:
+    """What builds an sdist may be an sdist, which has a build environment of its own."""
+    index.add(make_sdist(index.folder, "helper", "3.0"))
+    index.add(make_sdist(index.folder, "gamma", build_requires=[BACKEND, "helper"]))
+    (gamma,) = resolve(_inputs("gamma"), folder).select(Target())
+    helper = gamma.build[0]
+    assert (helper.name, helper.kind) == ("helper", "sdist")
+    assert [item.name for item in helper.build] == [BACKEND]
+
+
+def test_sdist_is_not_taken_silently(index: Index, folder: Path) -> None:
+    """With wheels for other platforms only, an sdist is an error, until a provider asks for it."""
+    index.wheel("delta", tag="cp311-cp311-macosx_11_0_arm64")
+    index.add(make_sdist(index.folder, "delta"))
+    with pytest.raises(
+        NoDistribution, match=r"delta 1.0 has no wheel.*macosx_11_0_arm64"
+    ) as raised:
+        resolve(_inputs("delta", universal=True), folder)
+    assert raised.value.package == "delta"
+    asked = Inputs(requirements=("delta",), universal=True, providers={"delta": "sdist"})
+    (delta,) = resolve(asked, folder).select(Target())
+    assert delta.kind == "sdist"
+
+
+def test_local_project_is_pinned(index: Index, folder: Path) -> None:
+    """A folder is locked by the hash of its sources, relative to the lock; bytecode is none."""
+    index.wheel("beta", "1.5")
+    local = folder / "lib"
+    local.mkdir()
+    (local / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: lib\nVersion: 1.0\n")
+    (local / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+        '[project]\nname = "lib"\nversion = "1.0"\ndependencies = ["beta"]\n'
+    )
+    (folder / "requirements.txt").write_text("./lib\n")
+    inputs = _inputs(files=("requirements.txt",))
+    lock = resolve(inputs, folder)
+    found = {item.name: item for item in lock.select(Target())}
+    assert (found["lib"].kind, found["lib"].path, found["lib"].direct) == ("directory", "lib", True)
+    assert found["lib"].requested
+    assert [item.name for item in found["lib"].build] == [BACKEND]
+    (local / "__pycache__").mkdir()
+    (local / "__pycache__" / "lib.cpython-311.pyc").write_bytes(b"x")
+    assert resolve(inputs, folder, lock).text == lock.text
+    (local / "lib.py").write_text("")
+    assert resolve(inputs, folder, lock).plxnix["sources"] != lock.plxnix["sources"]
+    assert needs(lock) == {"": ("lib",), "beta": (), "lib": ("beta",)}
+
+
+def test_archive_at_a_url_is_direct(index: Index, folder: Path) -> None:
+    """A wheel that is asked for by its URL is locked as such, with its version."""
+    made = make_wheel(index.folder, "omega", "7.0")
+    index.add(made)
+    url = index.server.url(f"/files/{made.name}")
+    (omega,) = resolve(_inputs(f"omega @ {url}"), folder).select(Target())
+    assert (omega.kind, omega.version, omega.url, omega.direct) == ("wheel", "7.0", url, True)
+
+
+def test_hashes_of_requirements_hold(index: Index, folder: Path) -> None:
+    """A hash in a requirements file is compared with that of the file that is taken."""
+    made = index.wheel("alpha", "1.0")
+    digest = Hash.of_file(made).hex
+    file = folder / "requirements.txt"
+    file.write_text(f"alpha==1.0 \\\n    --hash=sha256:{digest}\n")
+    assert resolve(_inputs(files=("requirements.txt",)), folder).requested == {"alpha"}
+    file.write_text(f"alpha==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(HashMismatch, match="alpha") as raised:
+        resolve(_inputs(files=("requirements.txt",)), folder)
+    assert raised.value.found == digest
+
+
+def test_explanations_of_uv_are_passed_on(index: Index, folder: Path) -> None:
+    """A conflict, a package that is not there and an index that is down are said in uv's words."""
+    index.wheel("alpha", "1.0", "beta>=2")
+    index.wheel("beta", "1.0")
+    with pytest.raises(ResolutionFailed, match=r"only beta.*1\.0.*unsatisfiable|alpha.*beta>=2"):
+        resolve(_inputs("alpha", "beta==1.0"), folder)
+    with pytest.raises(ResolutionFailed, match="nowhere was not found") as raised:
+        resolve(_inputs("nowhere"), folder)
+    assert "is the name right" in raised.value.hint
+
+
+def test_index_that_is_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that does not answer is named, without its password, and with what to look at."""
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with Server() as server:
+        port = server.port
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://me:secret@127.0.0.1:{port}/simple")
+    with pytest.raises(ResolutionFailed, match=f"127.0.0.1:{port}/simple/alpha") as raised:
+        resolve(_inputs("alpha"), folder)
+    assert "secret" not in str(raised.value)
+    assert "UV_DEFAULT_INDEX" in raised.value.hint
+
+
+def test_yanked_version(index: Index, folder: Path) -> None:
+    """A yanked version is not chosen, and uv says so where there is no other."""
+    index.wheel("alpha", "1.0")
+    index.add(make_wheel(index.folder, "alpha", "2.0"), yanked="broken")
+    assert resolve(_inputs("alpha"), folder).select(Target())[0].version == "1.0"
+    with pytest.raises(ResolutionFailed, match="yanked"):
+        resolve(_inputs("alpha>1"), folder)
+
+
+def test_credentials_of_an_index_stay_out(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is needed to ask an index is not in the lock."""
+    index.as_json = False
+    index.wheel("alpha")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.server.url("/simple", user="me:secret"))
+    lock = resolve(_inputs("alpha"), folder)
+    assert "secret" not in lock.text
+    assert "me:" not in lock.text
+    assert lock.select(Target())[0].url.startswith("http://127.0.0.1:")
+
+
+def test_settings_of_pip_serve_where_uv_has_none(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PIP_INDEX_URL names the index where no setting of uv does."""
+    index.wheel("alpha")
+    monkeypatch.delenv("UV_DEFAULT_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    assert resolve(_inputs("alpha"), folder).select(Target())[0].url.startswith("http://127.0.0.1:")
+
+
+def test_time_pins_a_resolution(index: Index, folder: Path) -> None:
+    """`exclude_newer` gives what there was on that day, and the lock keeps it."""
+    index.add(make_wheel(index.folder, "alpha", "1.0"), uploaded="2020-01-01T00:00:00Z")
+    index.add(make_wheel(index.folder, "alpha", "2.0"), uploaded="2024-01-01T00:00:00Z")
+    pinned = Inputs(requirements=("alpha",), exclude_newer="2022-01-01")
+    lock = resolve(pinned, folder)
+    assert lock.select(Target())[0].version == "1.0"
+    assert lock.inputs.exclude_newer == "2022-01-01"
+
+
+def test_project_with_extras_and_groups(index: Index, folder: Path) -> None:
+    """Dependencies, extras and groups of a pyproject.toml are resolved; uv says who needs whom."""
+    for name in ("alpha", "plots", "tests"):
+        index.wheel(name, "1.0", "beta")
+    index.wheel("beta")
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "mine"\nversion = "1"\ndependencies = ["alpha"]\n'
+        '[project.optional-dependencies]\nplot = ["plots"]\n'
+        '[dependency-groups]\ntest = ["tests"]\n'
+    )
+    inputs = Inputs(files=("pyproject.toml",), extras=("plot",), groups=("test",))
+    lock = resolve(inputs, folder)
+    assert [one.name for one in lock.select(Target())] == ["alpha", "beta", "plots", "tests"]
+    assert lock.requested == {"alpha", "plots", "tests"}
+    below = needs(lock)
+    assert below["alpha"] == below["plots"] == below["tests"] == ("beta",)
+    assert set(below[""]) >= {"alpha", "plots", "tests"}
+
+
+def test_lock_that_is_there_is_completed(index: Index, folder: Path) -> None:
+    """A pylock.toml of somebody else gets what it lacks, and keeps its packages as they are."""
+    index.wheel("alpha", "1.0")
+    foreign = resolve(_inputs("alpha"), folder).text.split("\n\n[tool.plxnix]")[0] + "\n"
+    (folder / "pylock.other.toml").write_text(foreign)
+    index.wheel("alpha", "2.0")
+    lock = resolve(_inputs(files=("pylock.other.toml",)), folder)
+    assert lock.text.startswith(foreign)
+    assert lock.installer is not None
+    assert needs(lock) == {"": ("alpha",), "alpha": ()}
