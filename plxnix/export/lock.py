@@ -25,13 +25,12 @@ from plxnix.errors import ExportError
 from plxnix.export.forms import Request
 from plxnix.export.graph import DerivationGraph, ExportGraph, Item
 from plxnix.export.printing import kind_of
+from plxnix.locking.document import FORMAT, LOCK
 from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes, text
 from plxnix.nix.text import check
 from plxnix.version import VERSION
 
-#: The name of the file, and the number of its format.
-LOCK: Final = "plxnix.lock.json"
-FORMAT: Final = 1
+__all__ = ["DEEP", "LOCK", "lock", "write_lock"]
 
 #: How many derivations may depend on each other in a row before Nix needs to be told their order,
 #: as it evaluates by recursion: between 5,000 and 10,000 are too many for its stack.

@@ -12,14 +12,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from plxnix.errors import InvalidValue, LockChanged, UnknownSource
+from plxnix.locking.document import FORMAT, LOCK, parse_json, parse_lock, printed
 from plxnix.locking.source import LockedSource
 
-#: What the file is called, and the number of its format.
-LOCK = "plxnix.lock.json"
-FORMAT = 1
+__all__ = ["LOCK", "LockFile", "merge_sources", "parse_json", "printed"]
 
 
 class LockFile:
@@ -73,7 +72,7 @@ class LockFile:
             data = _read(self.path, self.shown)
             value: dict[str, Any] = {"version": FORMAT}
             if data is not None:
-                value = _parse(data, self.shown)
+                value = parse_lock(data, self.shown)
             raw = _sources(data, self.shown)
             for name, source in changes.items():
                 if raw.get(name) != self._raw.get(name):
@@ -122,45 +121,8 @@ def merge_sources(old: str, new: str) -> str:
     return printed({**json.loads(new), "sources": kept}) if kept else new
 
 
-def printed(value: Any) -> str:
-    """Write a lock: sorted, indented by two, with a line feed at its end."""
-    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-
-
-def parse_json(data: bytes, shown: str) -> dict[str, Any]:
-    """Read an object of JSON that can be written again without a loss; raise `InvalidValue`."""
-    try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_number,
-            parse_float=_fraction,
-        )
-        json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise InvalidValue(f"{shown} is nested too deeply", "it was not touched") from None
-    except InvalidValue as error:
-        raise InvalidValue(f"{shown}: {error.message}", error.hint) from None
-    except ValueError as error:
-        raise InvalidValue(f"{shown} is no JSON in UTF-8: {error}", "it was not touched") from None
-    if not isinstance(value, dict):
-        raise InvalidValue(f"{shown} is no object, but {value!r:.100}", "it was not touched")
-    return value
-
-
-def _parse(data: bytes, shown: str) -> dict[str, Any]:
-    value = parse_json(data, shown)
-    version = value.get("version")
-    if version != FORMAT or type(version) is not int:
-        raise InvalidValue(
-            f"{shown} has the version {version!r:.100}, and this plxnix knows {FORMAT}",
-            "use the plxnix that wrote it; it was not touched",
-        )
-    return value
-
-
 def _sources(data: bytes | None, shown: str) -> dict[str, Any]:
-    found = _parse(data, shown).get("sources", {}) if data is not None else {}
+    found = parse_lock(data, shown).get("sources", {}) if data is not None else {}
     if not isinstance(found, dict):
         raise InvalidValue(f"{shown}: sources is {found!r:.100}", "it has to be an object")
     return found
@@ -185,25 +147,3 @@ def _folder_locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidValue(f"it has {twice!r:.100} twice in one object", "take one out")
-    return found
-
-
-def _number(constant: str) -> NoReturn:
-    raise InvalidValue(f"it holds the number {constant}, which is none in JSON", "take it out")
-
-
-def _fraction(digits: str) -> float:
-    number = float(digits)
-    if repr(number) != digits:
-        raise InvalidValue(
-            f"it holds the number {digits:.100}, which cannot be kept exactly", "write it as text"
-        )
-    return number

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from plxnix.builders.archive import is_archive
 from plxnix.errors import InvalidValue
-from plxnix.locking.file import parse_json
+from plxnix.locking.document import parse_json
 from plxnix.locking.source import LockedSource, check_key
 from plxnix.nix.hashes import Hash
 
