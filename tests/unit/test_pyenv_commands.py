@@ -1,0 +1,108 @@
+"""The commands for locks of Python environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plxnix.pyenv.lock import EnvironmentLock
+from tests.command_line import CommandLine
+from tests.http_server import Server
+from tests.wheels import Index
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Serve an index that uv is told to use, with alpha, which needs beta."""
+    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with Server() as server:
+        made = Index(server, tmp_path / "files")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
+        made.wheel("alpha", "1.0", "beta")
+        made.wheel("beta", "1.0")
+        yield made
+
+
+@pytest.fixture
+def plxnix(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """Give the command line, in a folder of its own with requirements."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "requirements.txt").write_text("alpha\n")
+    return CommandLine(folder, capfdbinary)
+
+
+def test_lock_update_check_and_diff(index: Index, plxnix: CommandLine) -> None:
+    """A lock is written, proven, updated and compared; what is new is shown."""
+    said = plxnix.ok("env", "lock", "-r", "requirements.txt", "--python", "3.12").err
+    assert "pylock.toml: 2 packages" in said
+    path = plxnix.folder / "pylock.toml"
+    before = path.read_bytes()
+    (plxnix.folder / "pylock.old.toml").write_bytes(before)
+    index.wheel("beta", "2.0")
+    plxnix.ok("env", "lock", "--check")
+    plxnix.ok("env", "lock")
+    assert path.read_bytes() == before
+    assert plxnix.ok("env", "update", "beta").fields == [["beta", "changed", "1.0", "2.0"]]
+    assert EnvironmentLock.read(path).inputs.python == "3.12"
+    shown = plxnix.ok("env", "diff", "pylock.old.toml", ".", "--json").json
+    assert shown == [{"name": "beta", "kind": "changed", "before": "1.0", "after": "2.0"}]
+    assert plxnix.ok("env", "update", "pylock.old.toml").fields == [
+        ["beta", "changed", "1.0", "2.0"]
+    ]
+    assert "no package 'gamma'" in plxnix.fails("env", "update", "gamma")
+
+
+def test_check_fails_for_a_lock_that_was_edited(index: Index, plxnix: CommandLine) -> None:
+    """`--check` writes nothing, and says which packages are not what the inputs give."""
+    del index
+    plxnix.ok("env", "lock", "-p", "alpha")
+    path = plxnix.folder / "pylock.toml"
+    edited = path.read_text().replace('requested = ["alpha"]', "requested = []")
+    path.write_text(edited)
+    assert "not what its inputs give" in plxnix.fails("env", "lock", "--check")
+    assert path.read_text() == edited
+
+
+def test_show_and_tree(index: Index, plxnix: CommandLine) -> None:
+    """Packages are listed for a platform, and drawn below those that need them."""
+    index.wheel("gamma", "1.0", "alpha", "beta")
+    plxnix.ok("env", "lock", "-p", "gamma")
+    rows = plxnix.ok("env", "show").fields
+    assert [row[:3] + row[4:] for row in rows] == [
+        ["alpha", "1.0", "wheel", ""],
+        ["beta", "1.0", "wheel", ""],
+        ["gamma", "1.0", "wheel", "yes"],
+    ]
+    shown = plxnix.ok("env", "show", ".", "--platform", "aarch64-linux", "--json").json
+    assert shown["platform"] == "aarch64-linux"
+    assert shown["packages"][0]["hash"].startswith("sha256-")
+    assert plxnix.ok("env", "tree").lines == [
+        "gamma 1.0",
+        "|-- alpha 1.0",
+        "|   `-- beta 1.0",
+        "`-- beta 1.0",
+    ]
+    tree = plxnix.ok("env", "tree", "--json").json
+    assert tree == {"alpha": ["beta"], "beta": [], "gamma": ["alpha", "beta"]}
+
+
+def test_wrong_arguments(index: Index, plxnix: CommandLine) -> None:
+    """What cannot be is one clear line: no file, no requirements, no name of a lock, no package."""
+    del index
+    assert "there is no file 'gone.txt'" in plxnix.fails("env", "lock", "-r", "gone.txt")
+    assert "there is no 'pylock.toml' yet" in plxnix.fails("env", "lock")
+    assert "cannot be called 'lock.toml'" in plxnix.fails("env", "lock", "-o", "lock.toml")
+    assert "nowhere was not found" in plxnix.fails("env", "lock", "-p", "nowhere")
+    assert "not a provider" in plxnix.fails("env", "lock", "-p", "alpha", "--provider", "x")
+    assert "there is no lock" in plxnix.fails("env", "show")
+    assert "no requirements" in plxnix.fails("env", "lock", "--universal", status=2)
+    assert "'lock'?" in plxnix.fails("env", "lokc", status=2)
+    assert not list(plxnix.folder.glob("*.toml"))

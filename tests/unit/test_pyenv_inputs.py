@@ -1,0 +1,132 @@
+"""What locks of Python environments are made from, and how it is written into them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plxnix.errors import InvalidLock, InvalidValue
+from plxnix.pyenv.inputs import Inputs
+from plxnix.pyenv.snapshot import copy_sources, sources_hash
+from plxnix.pyenv.toml import loads, rows, table
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_PLAIN = st.one_of(_TEXT, st.booleans(), st.integers(-(2**60), 2**60))
+_VALUE = st.one_of(_PLAIN, st.lists(_PLAIN, max_size=3), st.dictionaries(_TEXT, _PLAIN, max_size=2))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the standard library reads no TOML")
+@given(
+    st.dictionaries(_TEXT, _VALUE, max_size=4),
+    st.lists(st.dictionaries(_TEXT, _PLAIN, min_size=1), min_size=1, max_size=2),
+)
+def test_toml_is_read_as_it_was_written(content: dict[str, object], many: list[object]) -> None:
+    """Whatever is written is read again: strings with any character, tables, and rows of them."""
+    whole = {**content, "rows": rows(many)}  # type: ignore[arg-type]
+    read = loads(table("tool.plxnix", whole), "this")
+    assert read == {"tool": {"plxnix": {**content, "rows": many}}}
+
+
+def test_inputs_are_kept_as_they_are() -> None:
+    """What a lock keeps of its inputs gives the same inputs."""
+    inputs = Inputs(
+        requirements=("a>=1 ; python_version < '4'", "../lib"),
+        files=("../requirements.txt",),
+        constraints=("c.txt",),
+        extras=("x",),
+        groups=("g",),
+        python="3.12",
+        platforms=("x86_64-linux", "aarch64-darwin"),
+        universal=True,
+        exclude_newer="2024-01-01",
+        providers={"_default": "wheel"},
+    )
+    above = {"python": inputs.python, "platforms": list(inputs.platforms)}
+    assert Inputs.from_table({**inputs.table(), **above}, "x") == inputs
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"requirements": "a"},
+        {"requirements": [1]},
+        {"requirements": ["-e ."]},
+        {"requirements": ["a\nb"]},
+        {"files": ["--index-url"]},
+        {"requirements": ["a"], "universal": "yes"},
+        {"requirements": ["a"], "python": 3},
+        {"requirements": ["a"], "python": "2.7"},
+        {"requirements": ["a"], "platforms": ["vax"]},
+        {"requirements": ["a"], "platforms": []},
+        {"requirements": ["a"], "providers": {"a": 1}},
+        {"requirements": ["a"], "files": ["pylock.toml"]},
+    ],
+)
+def test_inputs_edited_by_hand(wrong: dict[str, object]) -> None:
+    """A table of inputs that is not as it was written is an error of the lock; no option of uv."""
+    with pytest.raises(InvalidLock, match=r"\[tool.plxnix.inputs\]"):
+        Inputs.from_table(wrong, "pylock.toml")
+
+
+def test_names_and_hashes_of_files(tmp_path: Path) -> None:
+    """Names and hashes are found in files that include others, with comments and options."""
+    digest = "ab" * 32
+    (tmp_path / "more").mkdir()
+    (tmp_path / "a.txt").write_text(
+        "# a comment\n-r more/b.txt\n--index-url https://x\n-c c.txt\n"
+        f"One.One[extra]>=1  # why\ntwo==2 \\\n  --hash=sha256:{digest} \\\n  --hash=md5:00\n"
+        "./local\nhttps://h/x.whl\nfive @ https://h/five-1.tar.gz#egg=five\n"
+    )
+    (tmp_path / "more" / "b.txt").write_text("-r d.txt\nthree ; python_version < '3'\n")
+    (tmp_path / "more" / "d.txt").write_text("four\r\n")
+    inputs = Inputs(requirements=("zero>1",), files=("a.txt",))
+    names = {"zero", "one-one", "two", "three", "four", "five"}
+    assert inputs.requested(tmp_path) == names
+    assert inputs.hashes(tmp_path) == {"two": {digest}}
+
+
+def test_files_that_include_themselves(tmp_path: Path) -> None:
+    """A circle of requirements files ends in an error."""
+    (tmp_path / "a.txt").write_text("-r a.txt\n")
+    with pytest.raises(InvalidValue, match="include"):
+        Inputs(files=("a.txt",)).requested(tmp_path)
+
+
+def test_paths_are_seen_from_the_first_file(tmp_path: Path) -> None:
+    """The resolver runs in the folder of the first file, and sees everything else from there."""
+    (tmp_path / "env").mkdir()
+    (tmp_path / "sub").mkdir()
+    for name in ("sub/r.txt", "c.txt"):
+        (tmp_path / name).write_text("")
+    inputs = Inputs(
+        requirements=("../lib", "a"), files=("../sub/r.txt",), constraints=("../c.txt",)
+    )
+    folder = tmp_path / "env"
+    assert inputs.base(folder).resolve() == tmp_path / "sub"
+    assert inputs.sources(folder) == (["./r.txt", "-"], "../lib\na\n")
+    assert "../c.txt" in inputs.options(folder)
+    with pytest.raises(InvalidValue, match="there is no file"):
+        Inputs(files=("gone.txt",)).options(folder)
+
+
+def test_sources_are_what_is_no_residue(tmp_path: Path) -> None:
+    """The hash of sources knows names, modes and links, and nothing that building leaves."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.py").write_text("1\n")
+    (source / "link").symlink_to("/nowhere")
+    before = sources_hash(source)
+    for residue in ("__pycache__", ".git", "x.egg-info"):
+        (source / residue).mkdir()
+        (source / residue / "x").write_text("")
+    (source / "a.pyc").write_text("")
+    assert sources_hash(source) == before
+    copy_sources(source, tmp_path / "copy")
+    assert sorted(one.name for one in (tmp_path / "copy").iterdir()) == ["a.py", "link"]
+    (source / "a.py").chmod(0o755)
+    assert sources_hash(source) != before
