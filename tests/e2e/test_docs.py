@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import plxnix
+import plxnix.errors
 from tests.command_line import CommandLine
 from tests.hello_source import hello_tarball
 from tests.http_server import Answer, Server
@@ -49,6 +50,8 @@ def test_tutorial_runs(
 def test_every_public_name_is_in_the_reference() -> None:
     """The reference names all that `from plxnix import *` gives."""
     named = set(re.findall(r"^(?:::: |\s+- )[\w.]*?(\w+)$", REFERENCE.read_text(), re.MULTILINE))
+    # The module of errors is there with all that is in it.
+    named |= {name for name in vars(plxnix.errors) if "::: plxnix.errors" in REFERENCE.read_text()}
     assert sorted(set(plxnix.__all__) - named) == ["__version__"]
 
 
