@@ -79,6 +79,9 @@ class Store:
                 sharing.make_folder(folder)
             if not existed and not os.path.exists(layout.version):
                 versions.write_version(layout, FORMAT)
+                if (fsync or default_fsync()) is Fsync.FULL:
+                    tree.flush_file(layout.root)
+                    tree.flush_file(os.path.dirname(layout.root))
         except OSError as error:
             raise StoreError(
                 f"cannot make a store at {layout.root}: {error.strerror}",
@@ -320,6 +323,8 @@ class Store:
             moved = work.file("deleted")
             os.chmod(path, 0o700)
             os.rename(path, moved)
+            # The folder must not come back without what is removed from here on.
+            self._flush(self.layout.derivation(rref.dref))
             for beside in (self.layout.log(rref), self.layout.record(rref)):
                 tree.remove(beside)
             taken.append(moved)
@@ -328,6 +333,7 @@ class Store:
         for dref in drefs:
             moved = work.file("deleted")
             os.rename(self.layout.derivation(dref), moved)
+            self._flush(self.layout.store)
             taken.append(moved)
             self._configs.pop(dref, None)
             self._written.discard(dref)
@@ -335,11 +341,23 @@ class Store:
                 self._known.discard(dref[5:])
         return taken
 
+    def _flush(self, folder: str) -> None:
+        if self.fsync is Fsync.FULL:
+            tree.flush_file(folder)
+
     def discard(self, taken: Sequence[str]) -> None:
         """Remove what was taken away; what cannot be removed is swept when this process is dead."""
         for path in taken:
             with suppress(OSError):
                 tree.remove(path)
+
+    def forget(self, reference: DRef | RRef) -> None:
+        """Read a config or record from the disk again when it is asked for next."""
+        if isinstance(reference, RRef):
+            self._records.pop(reference, None)
+        else:
+            self._configs.pop(reference, None)
+            self._written.discard(reference)
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -367,6 +385,7 @@ def _corrupt_config(path: str, said: str) -> CorruptEntry:
 
 
 def _write(path: str, data: bytes) -> None:
-    with open(path, "xb") as file:
+    # Read-only from the start: a power cut may keep the file and forget a change of its mode.
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, tree.FILE)) as file:
         file.write(data)
     os.chmod(path, tree.FILE)

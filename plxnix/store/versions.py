@@ -76,6 +76,7 @@ def write_version(layout: Layout, number: int) -> None:
     temporary = session(layout.tmp).file("version")
     with open(temporary, "xb") as file:
         file.write(f"{number}\n".encode())
+        file.flush()
         os.fchmod(file.fileno(), tree.FILE)
         os.fsync(file.fileno())
     os.rename(temporary, layout.version)
