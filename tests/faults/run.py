@@ -20,13 +20,15 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from plxnix.store import tree
-from tests.faults import kills
+from tests.faults import errors, kills, power_cuts
 from tests.faults.children import STRACE
 from tests.faults.counting import Row, Scale
 
 PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "kills": kills.kills,
     "random-kills": kills.random_kills,
+    "errors": errors.errors,
+    "power": power_cuts.power_cuts,
 }
 
 #: Those that need strace.
