@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plxnix.codehash import STAGE_DECORATORS
 from plxnix.codehash.library import is_own
 from plxnix.codehash.names import Use
 from plxnix.errors import InvalidValue
+from plxnix.purecode.pieces import Pieces
 from plxnix.purecode.spelling import literal, spell
-
-if TYPE_CHECKING:
-    from plxnix.purecode.program import _Program
 
 __all__ = ["Captured"]
 
@@ -26,7 +24,7 @@ class Captured:
     written down with their own variables. The names of all are in one scope.
     """
 
-    def __init__(self, program: _Program, function: FunctionType, uses: Sequence[Use]) -> None:
+    def __init__(self, program: Pieces, function: FunctionType, uses: Sequence[Use]) -> None:
         self.program = program
         self.lines: list[str] = []
         self._values: dict[str, Any] = {}
