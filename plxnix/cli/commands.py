@@ -31,7 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "info": ("about", "Show what is known of the store or of a reference."),
         "find": ("finding", "Find realizations by name, age or config."),
         "diff": ("finding", "Show how two stages or results differ."),
-        "shell": ("linking", "Run a shell in the folder of a realization."),
+        "shell": ("run", "Run a shell in a realization, or with Python packages."),
     },
     "Fetch": {
         "prefetch": ("prefetch", "Download a file and print its hash."),
@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Python environments": {
         "env": ("env", "Make environments of Python packages."),
         "gen": ("env_folder", "Print an environment of Python packages as Nix."),
+        "run": ("run", "Run a command in a Python environment."),
     },
     "Go to Nix": {
         "export": ("export", "Write stages as Nix."),
@@ -57,7 +58,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "rm": ("removal", "Delete realizations or derivations."),
         "roots": ("linking", "List the links that keep realizations."),
         "store": ("store", "Bring a store of an older format to the newest one."),
-        "verify": ("upkeep", "Find damage in the store, and repair it."),
+        "verify": ("verifying", "Find damage in the store, and repair it."),
         "why": ("why", "Show what keeps a realization."),
     },
 }

@@ -1,4 +1,4 @@
-"""`gc` and `verify`: keep the store in order."""
+"""`gc`: delete what nothing keeps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
-from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import age_text, counted, parse_duration, parse_size, size_text
-from plxnix.cli.watching import Watch
 from plxnix.errors import InvalidValue
 from plxnix.model import RRef, isrref
 from plxnix.realize.matchers import latest, match, number
@@ -20,8 +19,6 @@ from plxnix.references import resolve_reference
 from plxnix.store import Store
 from plxnix.store.gc import Choice, GcPlan, collect, plan_gc
 from plxnix.store.roots import linked
-from plxnix.store.verify import Damage
-from plxnix.store.verify import verify as find_damage
 
 #: How many of the realizations that stay a dry run names if it is not told.
 KEPT = 20
@@ -159,7 +156,7 @@ def gc(
     """
     store = session.store()
     drefs, kept = linked(store, links)
-    kept += [rref for text in keep for rref in _rrefs(store, text)]
+    kept += [rref for text in keep for rref in rrefs_of(store, text)]
     choices = _choices(keep_latest, keep_best)
     plan = plan_gc(store, kept, older_than, max_size, everything, drefs, choices)
     if not plan.kept and plan.deleted and not dry_run and not yes:
@@ -200,42 +197,7 @@ def gc(
     )
 
 
-@command(
-    "verify",
-    "Find damage in the store, and repair it.",
-    examples=(
-        "plxnix verify",
-        "plxnix verify report train",
-    ),
-)
-@reference_argument("references", "[REF...]", required=False, many=True)
-@json_option
-@pass_session
-def verify(session: Session, references: tuple[str, ...], as_json: bool) -> None:
-    """Read everything in the store again and print a line for each damage; change nothing.
-
-    With REF only these realizations are read. The exit status is 1 if anything is damaged.
-    """
-    store = session.store()
-    rrefs = None
-    if references:
-        rrefs = list(dict.fromkeys(rref for text in references for rref in _rrefs(store, text)))
-    with Watch(session, "verifying") as watch:
-        damages = list(find_damage(store, rrefs, watch))
-    if as_json:
-        session.console.json([_damage_value(damage) for damage in damages])
-    else:
-        session.console.lines(f"{damage.kind}: {damage.message}" for damage in damages)
-    serious = sum(not damage.harmless for damage in damages)
-    session.console.say(
-        f"checked {counted(watch.total, 'realization')}: "
-        + (f"{serious} damaged" if serious else "no damage")
-    )
-    if serious:
-        raise click.exceptions.Exit(1)
-
-
-def _rrefs(store: Store, text: str) -> list[RRef]:
+def rrefs_of(store: Store, text: str) -> list[RRef]:
     """Return the realizations that a reference stands for, all of those of a derivation."""
     return [
         rref
@@ -257,15 +219,4 @@ def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _damage_value(damage: Damage) -> dict[str, Any]:
-    return {
-        "kind": damage.kind,
-        "path": damage.path,
-        "message": damage.message,
-        "dref": damage.dref,
-        "rref": damage.rref,
-        "harmless": damage.harmless,
-    }
-
-
-__all__ = ["gc", "verify"]
+__all__ = ["gc", "rrefs_of"]

@@ -92,6 +92,18 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
+def copy_tree(source: str, target: str) -> None:
+    """Copy a frozen file or tree of this machine, every byte; the top stays writable.
+
+    Raises `OSError`, and `NixFormatError` for what cannot be archived.
+    """
+    copier, found = _Copier(share=False), os.lstat(source)
+    if stat.S_ISREG(found.st_mode):
+        copier.file(source, target, found)
+    else:
+        copier.tree(source, target)
+
+
 class _Copier:
     """Copies frozen trees and remembers which ways the file systems allow."""
 
@@ -115,13 +127,14 @@ class _Copier:
                     os.mkdir(copy, 0o700)
                     folders.append(copy)
                 elif stat.S_ISREG(found.st_mode):
-                    self._file(path, copy, found)
+                    self.file(path, copy, found)
                 else:
                     raise NixFormatError(f"{path} is no file, folder or symbolic link")
         for folder in reversed(folders):
             tree.seal(folder)
 
-    def _file(self, source: str, target: str, found: os.stat_result) -> None:
+    def file(self, source: str, target: str, found: os.stat_result) -> None:
+        """Clone, link or copy a file."""
         mode = stat.S_IMODE(found.st_mode)
         # What another user can still write, or change the permissions of, is not shared by a link.
         frozen = mode in (tree.FILE, tree.EXECUTABLE) and found.st_uid == os.geteuid()
@@ -162,4 +175,4 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-__all__ = ["Progress", "copyclosure"]
+__all__ = ["Progress", "copy_tree", "copyclosure"]

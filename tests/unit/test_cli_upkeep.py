@@ -238,3 +238,41 @@ def test_migrating_a_store(plxnix: CommandLine) -> None:
     assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
     (plxnix.store / "version").write_text("7\n")
     assert "has format 7" in plxnix.fails("store", "migrate")
+
+
+def test_verify_repairs(plxnix: CommandLine) -> None:
+    """What is damaged is taken from another store; what nobody has is moved away, with status 1."""
+    plxnix.ok("copy", "report", "--to", plxnix.folder / "backup")
+    plxnix.ok("verify", "-j", "2")
+    path = Path(plxnix.ok("path", "report/report.txt").lines[0])
+
+    def damage() -> None:
+        path.unlink()  # The copy may share its bytes.
+        path.write_text("best: 3")
+        path.chmod(0o444)
+
+    damage()
+    done = plxnix.ok("verify", "--from", plxnix.folder / "backup")
+    (line,) = done.lines
+    assert line.startswith("artifacts: ")
+    assert line.endswith(f"; taken from the store {plxnix.folder / 'backup'}")
+    assert "1 damaged, 1 repaired" in done.err
+    assert "quarantine" in done.err
+    assert path.read_text() == "best: 2"
+    plxnix.ok("verify")
+    damage()
+    failed = plxnix("verify", "report", "--repair", "--json")
+    assert failed.status == 1
+    assert failed.json[0]["repaired"] == ""
+    assert "Python code made it" in failed.json[0]["why_not"]
+    assert not path.exists()
+    assert plxnix.ok("realize", "stages.py:report").lines
+    assert plxnix.ok("verify").out == b""
+
+
+def test_verify_warns_of_others(plxnix: CommandLine) -> None:
+    """A store that everybody may write into is no damage, but is said wherever it is opened."""
+    plxnix.store.chmod(0o777)
+    done = plxnix.ok("verify")
+    assert done.out.startswith(b"access: everybody may write into ")
+    assert "warning: everybody may write" in plxnix.ok("ls").err
