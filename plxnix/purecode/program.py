@@ -1,7 +1,7 @@
 """The program of a function: its source with the pieces that it uses, module by module.
 
-What it uses in modules is found in `pieces.py`, what a closure holds, which is not in the source, in
-`captured.py`.
+What it uses of modules is found in `pieces.py`; what a closure holds, which is not in the source,
+in `captured.py`.
 """
 
 from __future__ import annotations
