@@ -12,7 +12,7 @@ from typing import NamedTuple
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store.roots import Root
-from plxnix.store.store import Store
+from plxnix.store.store import Store, unreadable
 
 
 class Garbage(NamedTuple):
@@ -58,6 +58,8 @@ class StoreGraph:
             entries = os.listdir(layout.derivation(dref))
         except (FileNotFoundError, NotADirectoryError):
             entries = []
+        except OSError as error:
+            raise unreadable(layout.derivation(dref), error) from error
         whole = self.derivations[dref] = layout.rrefs(dref, entries)
         if len(entries) <= 1 + len(whole):
             return

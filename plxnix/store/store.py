@@ -215,7 +215,7 @@ class Store:
                 dref,
             ) from None
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         except InvalidValue as error:
             raise _corrupt_config(path, error.message) from None
         if config.dref != dref:
@@ -243,7 +243,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise _unreadable(self.layout.derivation(reference), error) from error
+            raise unreadable(self.layout.derivation(reference), error) from error
         found = self.layout.rrefs(reference, entries)
         if context is None or not found:
             return found
@@ -267,7 +267,7 @@ class Store:
                     path,
                 ) from None
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
             found = self._records[reference] = Record.parse(text, path)
         return found
 
@@ -367,10 +367,11 @@ def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
 
 
-def _unreadable(path: str, error: OSError) -> StoreUnreadable:
+def unreadable(path: str, error: OSError) -> StoreUnreadable:
+    """Return the error that says that the system cannot read something."""
     return StoreUnreadable(
         f"cannot read {path}: {error.strerror}", "is it another user's, or is the disk failing?"
     )
