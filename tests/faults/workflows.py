@@ -28,6 +28,7 @@ from plxnix import (
     selfref,
     unpack,
 )
+from plxnix.errors import StoreError
 from plxnix.store import Fsync, tree
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
@@ -105,7 +106,10 @@ def _run_fetch(place: str, fsync: Fsync) -> list[str]:
 def _run_gc(place: str, fsync: Fsync) -> list[str]:
     """Delete what the root does not keep; return what is there afterwards."""
     store = Store(store_of(place), fsync)
-    collect(store, plan_gc(store))
+    done = collect(store, plan_gc(store))
+    stuck = [why for why in done.kept.values() if why.startswith("it cannot be deleted")]
+    if stuck:  # The rest is gone, and the user is told of these.
+        raise StoreError(f"{len(stuck)} stay: {stuck[0]}")
     return sorted(rref for dref in store.derivations() for rref in store.realizations(dref))
 
 
