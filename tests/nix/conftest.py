@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,7 +27,13 @@ def stub_nixpkgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         missing("bash is not installed")
     folder = tmp_path_factory.mktemp("nixpkgs") / "source"
     shutil.copytree(STUB, folder)
-    host = {"bash": bash, "python": sys.executable, "path": "/usr/local/bin:/usr/bin:/bin"}
+    host = {
+        "bash": bash,
+        "python": sys.executable,
+        "interpreter": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+        "version": "{}.{}".format(*sys.version_info[:2]),
+        "path": "/usr/local/bin:/usr/bin:/bin",
+    }
     folder.joinpath("host.nix").write_text(
         "{\n"
         + "".join(f"  {name} = {json.dumps(value)};\n" for name, value in host.items())

@@ -63,17 +63,23 @@ let
     let
       locked = content.tool.plxnix.python or null;
       nodot = replaceStrings [ "." ] [ "" ];
-      # With pkgs: the interpreter.
+      # With pkgs: the interpreter, and what it is called.
+      attribute =
+        let
+          said = if python == null then locked else python;
+        in
+        if !(isString said) then
+          fail "say which Python: python = \"python311\""
+        else if match "[0-9.]+t?" said != null then
+          "python${nodot said}"
+        else
+          said;
       interpreter =
         if isAttrs python then
           python
         else if python == null && locked == null then
           pkgs.python3
         else
-          let
-            version = if python == null then locked else python;
-            attribute = if match "[0-9.]+t?" version != null then "python${nodot version}" else version;
-          in
           pkgs.${attribute} or (fail "the package set has no ${attribute}");
       isPath = isString python && match ".*/.*" python != null;
       version =
@@ -97,6 +103,7 @@ let
     in
     {
       inherit
+        attribute
         autoPatchelf
         collisions
         content
@@ -324,9 +331,7 @@ rec {
   # An overlay in which a Python, and its packages, are those of the lock.
   mkOverlay =
     arguments: final: prev:
-    packages.overlay (attribute: python: settings (arguments // {
-      pkgs = prev;
-    })) final prev;
+    packages.overlay (pkgs: settings (arguments // { inherit pkgs; })) final prev;
 
   # The package set with that overlay.
   mkNixpkgs =

@@ -291,10 +291,12 @@ rec {
           {
             inherit (table) name version;
             wheels = [
-              {
-                inherit (table) url;
-                hashes = { inherit (table) sha256; };
-              }
+              (
+                removeAttrs table [ "name" ]
+                // {
+                  hashes = { inherit (table) sha256; };
+                }
+              )
             ];
           }
         ];

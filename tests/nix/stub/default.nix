@@ -33,6 +33,25 @@ let
       for program in /usr/bin/* /bin/*; do ln -sf $program $out/bin/; done
     '';
 
+  # A Python, as nixpkgs has them: with packages that overrides can change.
+  nodot = builtins.replaceStrings [ "." ] [ "" ] host.version;
+  pythonOf =
+    set: packageOverrides:
+    programs "python3"
+    // rec {
+      inherit (host) interpreter;
+      pythonVersion = host.version;
+      version = "${host.version}.1";
+      pkgs = import ./python.nix {
+        inherit lib host run;
+        pkgs = set;
+        extensions = set.pythonPackagesExtensions ++ [ packageOverrides ];
+      };
+      # The real one makes its packages with `self`, the Python that comes out.
+      override = { packageOverrides, self }: pythonOf set packageOverrides;
+      withPackages = select: pkgs.environment (select pkgs);
+    };
+
   base = self: builtins.listToAttrs (
     map (name: {
       inherit name;
@@ -41,16 +60,33 @@ let
   ) // {
     inherit lib system;
     pythonPackagesExtensions = [ ];
-    python3Packages = import ./python.nix {
-      inherit lib host run;
-      pkgs = self;
-      extensions = self.pythonPackagesExtensions;
-    };
+    python3Packages = self.python3.pkgs;
+    # As in nixpkgs, other names follow this one.
+    ${"python" + nodot} = pythonOf self (_: _: { });
+    ${"python${nodot}Packages"} = self.${"python" + nodot}.pkgs;
+    python3 = self.${"python" + nodot};
 
-    python3 = programs "python3" // {
-      withPackages =
-        select: run "python3-env" { packages = select self.python3Packages; } "mkdir -p $out/bin";
-    };
+    # Notes what it was called for; the real one is a setup hook that defines a function.
+    autoPatchelfHook = run "auto-patchelf" { } ''
+      mkdir -p $out/bin
+      printf '#!%s\nmkdir -p "$1/nix-support"; echo "$buildInputs" > "$1/nix-support/patched"\n' \
+        ${host.bash} > $out/bin/autoPatchelf
+      chmod +x $out/bin/autoPatchelf
+    '';
+    pythonManylinuxPackages.manylinux2014 = [ (empty "zlib") ];
+
+    # No image, but what would be in it.
+    dockerTools.buildLayeredImage =
+      {
+        name,
+        tag ? null,
+        contents ? [ ],
+        config ? { },
+      }:
+      run "${name}.tar.gz" {
+        inherit contents;
+        image = builtins.toJSON { inherit name tag config; };
+      } "echo \"$image\" > $out";
 
     bubblewrap = empty "bubblewrap";
     git = empty "git";
@@ -58,7 +94,11 @@ let
     nixfmt-tree = empty "nixfmt-tree";
     ruff = empty "ruff";
 
-    runCommand = run;
+    runCommand =
+      name: attributes: script:
+      run name attributes (
+        "for input in \${nativeBuildInputs:-}; do PATH=\"$input/bin:$PATH\"; done\n" + script
+      );
     fetchurl =
       {
         name,

@@ -9,7 +9,74 @@ let
     "rich" "scikit-learn" "types-pyyaml" "urllib3" "uv"
   ];
 
-  buildPythonPackage =
+  # As the real one: what it was called with can be overridden.
+  overridable =
+    function: arguments:
+    function arguments
+    // {
+      overridePythonAttrs = change: overridable function (arguments // change arguments);
+    };
+
+  library = "lib/python${host.version}/site-packages";
+
+  # A wheel, or an archive of sources that are not built but copied.
+  unpacked =
+    {
+      pname,
+      version,
+      src,
+      format ? null,
+      pyproject ? null,
+      build-system ? [ ],
+      nativeBuildInputs ? [ ],
+      buildInputs ? [ ],
+      dependencies ? [ ],
+      dontCheckRuntimeDeps ? false,
+      dontStrip ? false,
+      autoPatchelfIgnoreMissingDeps ? false,
+      doCheck ? true,
+      postInstall ? "",
+      patches ? [ ],
+    }:
+    assert (format == "wheel") != (pyproject == true);
+    run "python3-${pname}-${version}" {
+      inherit src nativeBuildInputs buildInputs patches;
+      buildSystem = build-system;
+      check = doCheck;
+      propagatedBuildInputs = dependencies;
+    } (
+      "mkdir -p $out/${library}\n"
+      + (
+        if format == "wheel" then
+          "${host.python} -I -m zipfile -e $src $out/${library}\n"
+        else
+          "tar -C $out/${library} --strip-components=1 -xf $src\n"
+      )
+      + postInstall
+    )
+    // { inherit pname version dependencies; requiredPythonModules = dependencies; };
+
+  isArchive = src: builtins.match ".*\\.(whl|gz|zip)" (src.name or "") != null;
+
+  # Packages on the path of an interpreter.
+  environment =
+    packages:
+    let
+      all = builtins.concatMap (one: [ one ] ++ one.requiredPythonModules or [ ]) packages;
+    in
+    run "python3-env" { packages = map (one: one.outPath) all; } ''
+      mkdir -p $out/bin $out/${library}
+      for one in $packages; do [ ! -d $one/lib ] || cp -RT --no-preserve=mode $one/lib $out/lib; done
+      printf '#!%s\nPYTHONPATH=%s exec %s "$@"\n' ${host.bash} $out/${library} \
+        ${host.interpreter} > $out/bin/python
+      chmod +x $out/bin/python
+    '';
+
+  buildPythonPackage = overridable (
+    arguments: (if isArchive arguments.src then unpacked else copied) arguments
+  );
+
+  copied =
     {
       pname,
       version,
@@ -54,7 +121,8 @@ let
   base = self:
     lib.genAttrs names (name: run "python3-${name}" { pname = name; } "mkdir -p $out/bin" // { pname = name; })
     // {
-      inherit buildPythonPackage;
+      inherit buildPythonPackage environment;
+      buildPythonApplication = buildPythonPackage;
       toPythonApplication = package: package;
       callPackage = callPackageWith (pkgs // self);
     };

@@ -1,0 +1,231 @@
+# Environments out of the packages of nixpkgs: each distribution of a lock becomes a package of a
+# Python by `buildPythonPackage`, which `_` and overrides can change. `s` are the settings of
+# default.nix.
+{ tree, versions }:
+let
+  inherit (builtins)
+    attrNames
+    filter
+    foldl'
+    head
+    isAttrs
+    isFunction
+    isList
+    isPath
+    isString
+    listToAttrs
+    mapAttrs
+    match
+    ;
+
+  fail = message: throw "plxnix python: ${message}";
+
+  # { NAME = function of NAME; ... }
+  each =
+    names: function:
+    listToAttrs (
+      map (name: {
+        inherit name;
+        value = function name;
+      }) names
+    );
+
+  compose =
+    list: final: prev:
+    foldl' (found: one: found // one final (prev // found)) { } list;
+
+  isNative = one: match ".*-any\\.whl" (one.filename or "") == null;
+
+  # What manylinux wheels may take for granted, for autoPatchelfHook to find.
+  patching = s: {
+    nativeBuildInputs = [ s.pkgs.autoPatchelfHook ];
+    buildInputs = s.pkgs.pythonManylinuxPackages.manylinux2014 or [ ];
+    autoPatchelfIgnoreMissingDeps = true;
+  };
+
+  # A distribution as a package; its dependencies are in the environment anyway.
+  define =
+    s: final: one:
+    final.buildPythonPackage (
+      {
+        pname = one.name;
+        inherit (one) version;
+        src = tree.fetch s.folder one;
+        dependencies = [ ];
+        # Those are versions of the lock.
+        dontCheckRuntimeDeps = true;
+      }
+      // (
+        if one.kind == "wheel" then
+          {
+            format = "wheel";
+            doCheck = false;
+            dontStrip = true;
+          }
+          // (if s.autoPatchelf && isNative one then patching s else { })
+        else if one.kind == "sdist" then
+          {
+            pyproject = true;
+            build-system = map (define s final) one.build;
+            doCheck = s.tests;
+          }
+        else
+          fail "${one.name} is a ${one.kind}, which cannot be built here yet: build a wheel of it, and lock that"
+      )
+    );
+
+  # NAME.ATTRIBUTE = value, or .add = value, or .mod = old: value.
+  change =
+    old: attribute: value:
+    let
+      before = old.${attribute} or null;
+      known = isAttrs value && attrNames value != [ ];
+    in
+    if known && attrNames value == [ "add" ] then
+      (
+        if before == null then
+          value.add
+        else if isList before then
+          before ++ value.add
+        else if isAttrs before then
+          before // value.add
+        else
+          before + value.add
+      )
+    else if known && attrNames value == [ "mod" ] then
+      value.mod before
+    else
+      value;
+
+  changed =
+    s: _: prev:
+    mapAttrs (
+      given: attributes:
+      let
+        name = versions.normalize given;
+        package = prev.${name} or (fail "_ names ${given}, which is no package");
+      in
+      package.overridePythonAttrs (old: mapAttrs (change old) attributes)
+    ) s.changes;
+
+  # In nixpkgs a package brings its dependencies along; a lock has no graph, so each brings all.
+  joined =
+    s: names: final: prev:
+    each names (
+      name:
+      prev.${name}
+      // {
+        requiredPythonModules =
+          prev.${name}.requiredPythonModules or [ ] ++ map (other: final.${other}) names;
+      }
+    );
+
+  names = s: map (one: one.name) s.distributions;
+in
+rec {
+  # The tree, by the builder of plxnix with the Python of the package set.
+  runTree =
+    s: name: variables:
+    let
+      patch = s.autoPatchelf && builtins.any isNative s.distributions;
+    in
+    s.pkgs.runCommand name (
+      variables
+      // {
+        python = s.interpreter.interpreter;
+      }
+      // (if patch then patching s else { })
+    ) (tree.run + (if patch then "\nautoPatchelf \"$out\"\n" else ""));
+
+  overrides =
+    s:
+    let
+      own = filter (one: one.kind != "nixpkgs") s.distributions;
+      ours =
+        final: _:
+        listToAttrs (
+          map (one: {
+            inherit (one) name;
+            value = define s final one;
+          }) own
+        );
+    in
+    compose (
+      s.overridesPre
+      ++ [
+        ours
+        (changed s)
+      ]
+      ++ s.overridesPost
+      ++ [ (joined s (names s)) ]
+    );
+
+  # The Python whose packages are those of the lock.
+  python =
+    s:
+    let
+      self = s.interpreter.override {
+        packageOverrides = overrides s;
+        inherit self;
+      };
+    in
+    self;
+
+  environment =
+    s:
+    let
+      extra =
+        ps: one:
+        if isFunction one then
+          one ps
+        else if isPath one || isString one then
+          [ (package s "buildPythonPackage" { src = one; }) ]
+        else
+          [ one ];
+    in
+    (python s).withPackages (
+      ps: map (name: ps.${name}) (names s) ++ builtins.concatMap (extra ps) s.packagesExtra
+    );
+
+  # The one attribute that is changed: `python3` and `python311Packages` of nixpkgs follow it.
+  overlay =
+    settings: final: prev:
+    let
+      s = settings prev;
+    in
+    {
+      ${s.attribute} = s.interpreter.override {
+        packageOverrides = overrides s;
+        self = final.${s.attribute};
+      };
+    };
+
+  # A package of sources, with the packages of the lock.
+  package =
+    s: function: own:
+    let
+      ps = (python s).pkgs;
+      project = builtins.fromTOML (builtins.readFile (own.src + "/pyproject.toml"));
+      said =
+        what:
+        project.project.${what}
+          or (fail "pyproject.toml of ${toString own.src} has no ${what}: give it as an argument");
+      required =
+        requirement:
+        let
+          name = versions.normalize (head (match "([A-Za-z0-9._-]+).*" requirement));
+        in
+        ps.${name} or (fail "${said "name"} is built with ${name}, which the package set does not have");
+    in
+    ps.${function} (
+      {
+        pname = said "name";
+        version = said "version";
+        pyproject = true;
+        build-system = map required (project.build-system.requires or [ "setuptools" ]);
+        dependencies = map (name: ps.${name}) (names s);
+        doCheck = s.tests;
+      }
+      // own
+    );
+}
