@@ -1,16 +1,15 @@
-"""`link`, `roots` and `shell`: ways from the file system to realizations."""
+"""`link` and `roots`: ways from the file system to realizations."""
 
 from __future__ import annotations
 
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.places import find_place, readable
+from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import size_text
 from plxnix.references import resolve_realization
 from plxnix.shell_functions import LINK_FORMAT, linkrrefs
-from plxnix.shell_functions import shell as run_shell
 from plxnix.store.roots import roots as find_roots
 
 _latest = click.option(
@@ -93,23 +92,4 @@ def roots(session: Session, as_json: bool) -> None:
         session.console.say("there are no roots: `plxnix link` makes them")
 
 
-@command(
-    "shell",
-    "Run a shell in the folder of a realization.",
-    examples=("plxnix shell report", "plxnix shell train --latest"),
-)
-@reference_argument(metavar="REF[/PATH]")
-@_latest
-@pass_session
-def shell(session: Session, reference: str, latest: bool) -> int:
-    """Run $SHELL in the folder of a realization; the exit status is that of the shell.
-
-    What is in the store is read-only.
-    """
-    store = session.store()
-    _, place = find_place(store, reference, latest)
-    status = run_shell(place, store)
-    return status if status >= 0 else 128 - status
-
-
-__all__ = ["link", "roots", "shell"]
+__all__ = ["link", "roots"]
