@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from plxnix.errors import InvalidValue
+from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs, is_lock
-from plxnix.pyenv.lock import Distribution
 from plxnix.pyenv.target import Target
 
 __all__ = ["input_options", "inputs_of", "note_sources", "target_of", "target_options"]

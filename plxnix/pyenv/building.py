@@ -14,8 +14,8 @@ from typing import Any, Final
 from plxnix.errors import InvalidValue, ResolutionFailed, ToolFailed
 from plxnix.nix import tools
 from plxnix.pyenv import uv
+from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs
-from plxnix.pyenv.lock import Distribution
 from plxnix.pyenv.toml import loads
 
 __all__ = ["build_tables", "package_tables"]
@@ -79,11 +79,14 @@ def obtained(one: Distribution, folder: Path, top: Path) -> Path:
     """Return the folder of the sources of a distribution, unpacked below `top` if need be."""
     from plxnix.builders.archive import unpack
     from plxnix.builders.download import download
+    from plxnix.pyenv.commits import copy_tree
     from plxnix.pyenv.snapshot import copy_sources
 
     unpacked = top / "sources"
     if one.kind == "directory":
         copy_sources(folder / one.path, unpacked)
+    elif one.kind == "vcs":
+        copy_tree(one.url, one.commit, one.sha256, unpacked)
     else:
         if one.path:
             file = folder / one.path

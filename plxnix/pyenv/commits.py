@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from plxnix.errors import HashMismatch, InvalidValue
 from plxnix.nix.hashes import Hash
 
-__all__ = ["tree_hash"]
+__all__ = ["copy_tree", "tree_hash"]
 
 #: No tree has it: so the fetch tells the right one.
 _UNKNOWN: Final = Hash("sha256", bytes(32))
@@ -20,16 +23,36 @@ def tree_hash(url: str, commit: str) -> Hash:
 
     Raises `FetchError`, and `InvalidValue` for a URL that cannot be fetched.
     """
+    try:
+        with _fetched(url, commit, _UNKNOWN):
+            raise InvalidValue(f"commit {commit} of {url} has a tree that cannot be")
+    except HashMismatch as error:
+        return Hash.parse(error.found, "sha256")
+
+
+def copy_tree(url: str, commit: str, digest: Hash, destination: Path) -> None:
+    """Copy a commit's tree into `destination`, which is made; raise what `fetchgit` raises."""
+    with _fetched(url, commit, digest) as tree:
+        shutil.copytree(tree, destination, symlinks=True, copy_function=shutil.copy)
+        # A store is read-only, and a build writes beside its sources.
+        for one in (destination, *destination.rglob("*")):
+            if not one.is_symlink():
+                one.chmod(one.stat().st_mode | 0o200)
+
+
+@contextmanager
+def _fetched(url: str, commit: str, digest: Hash) -> Iterator[Path]:
+    """Fetch a commit into a store of its own, and give its folder for the block."""
     from plxnix.realize.realizing import realize1
     from plxnix.realize.registry import Registry, instantiate
     from plxnix.recipes.git import fetchgit
-    from plxnix.store import Store
+    from plxnix.store import Store, tree
 
-    with tempfile.TemporaryDirectory(prefix="plxnix-") as place:
-        registry = Registry(Store.init(Path(place) / "store"))
-        closure = instantiate(fetchgit, url, commit, _UNKNOWN.sri, via="native", registry=registry)
-        try:
-            realize1(closure)
-        except HashMismatch as error:
-            return Hash.parse(error.found, "sha256")
-    raise InvalidValue(f"commit {commit} of {url} has a tree that cannot be")
+    place = tempfile.mkdtemp(prefix="plxnix-")
+    try:
+        store = Store.init(Path(place) / "store")
+        registry = Registry(store)
+        closure = instantiate(fetchgit, url, commit, digest.sri, via="native", registry=registry)
+        yield Path(store.layout.realization(realize1(closure)))
+    finally:
+        tree.remove(place)

@@ -18,6 +18,9 @@ __all__ = ["Inputs"]
 #: How deep files of requirements may include each other.
 _DEPTH = 16
 
+#: Credentials in a URL; a user alone is none for ssh.
+_SECRET = re.compile(r"(?<=http)s?://[^/\s@]*@|://[^/\s@]*:[^/\s@]*@")
+
 _HASH = re.compile(r"\s--hash[=\s]+(\w+):([0-9A-Fa-f]+)")
 
 
@@ -51,6 +54,11 @@ class Inputs:
         for one in (*self.requirements, *self.files, *self.constraints):
             if not one or one.startswith("-") or "\n" in one or "\0" in one:
                 raise InvalidValue(f"not a requirement, nor the name of a file: {one!r:.80}")
+            if _SECRET.search(one):
+                raise InvalidValue(
+                    f"{_SECRET.sub('://****@', one)!r:.200} holds a user or a password",
+                    "a lock is kept and shared: put credentials into ~/.netrc",
+                )
         if self.ready and (len(self.files) > 1 or self.requirements or self.constraints):
             raise InvalidValue(
                 f"{self.files[0]!r} is a lock already, so it takes nothing beside it",

@@ -12,22 +12,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 from plxnix.errors import InvalidLock, InvalidValue, NoDistribution
-from plxnix.nix.hashes import Hash
+from plxnix.pyenv.distribution import AGAIN, Distribution, Reader, wrong
 from plxnix.pyenv.inputs import Inputs
+from plxnix.pyenv.table import VERSION, checked_table
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
-from plxnix.recipes.urls import check_url
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, Pylock
 
 __all__ = ["PROVIDERS", "VERSION", "Distribution", "EnvironmentLock", "Providers"]
-
-#: The version of the table `[tool.plxnix]`.
-VERSION: Final = 1
 
 #: What a package may come from; `nixpkgs` is for Nix only and is skipped here.
 PROVIDERS: Final = ("wheel", "sdist", "nixpkgs")
@@ -35,39 +31,8 @@ PROVIDERS: Final = ("wheel", "sdist", "nixpkgs")
 #: For a package, or for `_default`: what to take it from, in order; or the same with commas.
 Providers = Mapping[str, "str | Sequence[str]"]
 
-_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
-_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 #: How many wheels an error lists.
 _SHOWN: Final = 8
-
-_AGAIN: Final = "make it anew: plxnix env lock"
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """One thing to fetch and to install.
-
-    `name` is normalized. `kind` is `wheel`, `sdist` (any archive of sources), `directory` or `vcs`.
-    `sha256` is that of the file; for `directory` and `vcs` that of the tree's NAR. Of `url` and
-    `path` (relative to the lock's folder, with slashes) one is empty. `filename` is the last part
-    of either, and has no slash. `direct`: asked for by URL or path, so that `direct_url.json` is
-    due. `requested`: named by who made the lock. `build`: for what is built, its build environment.
-    `subdirectory` is where in the sources the project is; `commit` the commit of a `vcs`.
-    """
-
-    name: str
-    version: str
-    kind: str
-    filename: str
-    url: str
-    sha256: Hash
-    path: str = ""
-    requested: bool = False
-    direct: bool = False
-    editable: bool = False
-    subdirectory: str = ""
-    commit: str = ""
-    build: tuple[Distribution, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +52,7 @@ class EnvironmentLock:
         try:
             text = place.read_bytes().decode()
         except UnicodeDecodeError as error:
-            raise InvalidLock(f"{os.fspath(path)!r} is not UTF-8: {error}", _AGAIN) from None
+            raise InvalidLock(f"{os.fspath(path)!r} is not UTF-8: {error}", AGAIN) from None
         return cls.parse(text, place.parent, os.fspath(path))
 
     @classmethod
@@ -99,18 +64,18 @@ class EnvironmentLock:
         try:
             content = loads(text, where)
         except InvalidValue as error:
-            raise InvalidLock(error.message, _AGAIN) from None
+            raise InvalidLock(error.message, AGAIN) from None
         try:
             read = pylock.Pylock.from_dict(content)
         except (pylock.PylockValidationError, pylock.PylockUnsupportedVersionError) as error:
             named = _named(content, str(error))
-            raise InvalidLock(f"{where}{_of(named)}: {error}", _AGAIN, named) from None
+            raise InvalidLock(f"{where}{_of(named)}: {error}", AGAIN, named) from None
         ours = (read.tool or {}).get("plxnix", {})
-        lock = cls(read, text, Path(folder), where, _checked(ours, where))
+        lock = cls(read, text, Path(folder), where, checked_table(ours, where))
         for package in read.packages:
             for one in (package.sdist, *(package.wheels or ()), package.archive):
                 if one is not None:
-                    lock._file(package, one)
+                    lock._reader.file(package, one)
         return lock
 
     @classmethod
@@ -121,7 +86,7 @@ class EnvironmentLock:
         try:
             read = pylock.Pylock.from_dict(content)
         except pylock.PylockValidationError as error:
-            raise InvalidLock(f"{where}: {error}", _AGAIN) from None
+            raise InvalidLock(f"{where}: {error}", AGAIN) from None
         return cls(read, "", Path(), where)
 
     # -- what is in it -------------------------------------------------------------------------
@@ -211,12 +176,16 @@ class EnvironmentLock:
             raise self._unselectable(str(error), target) from None
         return tuple(sorted(found, key=lambda one: one.name))
 
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self.where, self.plxnix.get("sources", {}), self.requested)
+
     # -- one package ---------------------------------------------------------------------------
 
     def _taken(
         self, package: Package, source: Any, order: tuple[str, ...] | None, target: Target
     ) -> Distribution:
-        one = self._distribution(package, source)
+        one = self._reader.read(package, source)
         if order is not None and not one.direct and one.kind not in order:
             only = ", ".join(order) or "nixpkgs, which only Nix has"
             raise NoDistribution(
@@ -235,110 +204,12 @@ class EnvironmentLock:
             )
         return one
 
-    def _distribution(self, package: Package, source: Any) -> Distribution:
-        if source is package.vcs or source is package.directory:
-            return self._tree(package, source)
-        return self._file(package, source)
-
-    def _file(self, package: Package, source: Any) -> Distribution:
-        """Return a file of a package, all of it checked."""
-        name, version = str(package.name), str(package.version or "")
-        direct = source is package.archive
-        hashes = source.hashes
-        if "sha256" not in hashes:
-            raise self._wrong(
-                name, f"has no sha256, but {', '.join(sorted(hashes))}: only that is taken"
-            )
-        if not _SHA256.fullmatch(hashes["sha256"]):
-            raise self._wrong(
-                name, f"has {hashes['sha256']!r:.80} as a sha256: it has 64 hex digits"
-            )
-        url, path = self._place(name, source.url, source.path)
-        filename = getattr(source, "name", None) or unquote(
-            (urlsplit(url).path if url else path).rpartition("/")[2]
-        )
-        if not _FILENAME.fullmatch(filename) or len(filename) > 200:
-            raise self._wrong(name, f"has {filename!r:.80} as the name of a file")
-        kind = "wheel" if filename.endswith(".whl") else "sdist"
-        if direct and kind == "wheel":
-            utils = extra("packaging.utils")
-            try:
-                named, number, _, _ = utils.parse_wheel_filename(filename)
-            except (utils.InvalidWheelFilename, utils.InvalidVersion) as error:
-                raise self._wrong(name, f"has an archive that is no wheel: {error}") from None
-            if named != name:
-                raise self._wrong(name, f"has a wheel of {named}: {filename!r}")
-            version = version or str(number)
-        return Distribution(
-            name=name,
-            version=version,
-            kind=kind,
-            filename=filename,
-            url=url,
-            sha256=Hash.parse(hashes["sha256"].lower(), "sha256"),
-            path=path,
-            requested=name in self.requested,
-            direct=direct,
-            subdirectory=self._inner(name, getattr(source, "subdirectory", None)),
-        )
-
-    def _tree(self, package: Package, source: Any) -> Distribution:
-        """Return a directory or a commit, whose NAR hash is in our table."""
-        name = str(package.name)
-        kind = "vcs" if source is package.vcs else "directory"
-        known = self.plxnix.get("sources", {}).get(name)
-        if known is None:
-            raise self._wrong(
-                name, f"is a {kind} without a hash in [tool.plxnix.sources]: it cannot be pinned"
-            )
-        commit = ""
-        if kind == "vcs":
-            commit = source.commit_id
-            if source.type != "git" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
-                raise self._wrong(name, f"is at {source.type} {commit!r:.80}: only commits of git")
-        url, path = self._place(name, getattr(source, "url", None), source.path, ("ssh", "git"))
-        return Distribution(
-            name=name,
-            version=str(package.version or ""),
-            kind=kind,
-            filename=name,
-            url=url,
-            sha256=Hash.parse(known, "sha256"),
-            path=path,
-            requested=name in self.requested,
-            direct=True,
-            editable=bool(getattr(source, "editable", None)),
-            subdirectory=self._inner(name, source.subdirectory),
-            commit=commit,
-        )
-
-    def _place(
-        self, name: str, url: str | None, path: str | None, more: Sequence[str] = ()
-    ) -> tuple[str, str]:
-        if url:
-            try:
-                check_url(url, ("http", "https", *more))
-            except InvalidValue as error:
-                raise self._wrong(name, f"cannot be fetched: {error.message}") from None
-            return url, ""
-        parts = (path or "").split("/")
-        if not path or path.startswith(("/", "~")) or "\\" in path or "\0" in path or "" in parts:
-            raise self._wrong(name, f"has {path!r:.80} as a path: it is relative, with slashes")
-        return "", path
-
-    def _inner(self, name: str, subdirectory: str | None) -> str:
-        if subdirectory and (
-            subdirectory.startswith("/") or "\0" in subdirectory or ".." in subdirectory.split("/")
-        ):
-            raise self._wrong(name, f"has {subdirectory!r:.80} as a folder in its sources")
-        return subdirectory or ""
-
     def _build(self, name: str, target: Target) -> tuple[Distribution, ...]:
         """Return the locked build environment of a package; what is built for it has its own."""
         tables = self.plxnix.get("build", {}).get(name)
         if tables is None:
-            raise self._wrong(
-                name, "is built from sources, but its build environment is not locked"
+            raise wrong(
+                self.where, name, "is built from sources, but its build environment is not locked"
             )
         rest = {key: value for key, value in self.plxnix["build"].items() if key != name}
         return self._within(f"build of {name}", tables, rest).select(target)
@@ -350,9 +221,6 @@ class EnvironmentLock:
         return replace(within, folder=self.folder, plxnix={"build": build or {}})
 
     # -- errors --------------------------------------------------------------------------------
-
-    def _wrong(self, name: str, what: str) -> InvalidLock:
-        return InvalidLock(f"{self.where}: {name} {what}", _AGAIN, name)
 
     def _check_names(self, what: str, asked: Iterable[str], known: Iterable[str]) -> None:
         for one in asked:
@@ -371,7 +239,7 @@ class EnvironmentLock:
         if len(places) > 1:
             return NoDistribution(
                 f"{self.where}: {package.name} is there twice for {target}",
-                f"their markers must exclude each other; {_AGAIN}",
+                f"their markers must exclude each other; {AGAIN}",
                 package.name,
             )
         if package.requires_python and "does not satisfy" in said:
@@ -386,40 +254,6 @@ class EnvironmentLock:
             f"{hint}lock another version, or another platform",
             package.name,
         )
-
-
-def _checked(ours: Any, where: str) -> Mapping[str, Any]:
-    """Return our table, whose types are right; raise `InvalidLock` otherwise."""
-
-    def demand(holds: bool, what: str) -> None:
-        if not holds:
-            raise InvalidLock(f"{where}: [tool.plxnix] {what}", _AGAIN)
-
-    demand(isinstance(ours, dict), "is not a table")
-    if not ours:
-        return {}
-    version = ours.get("version")
-    demand(type(version) is int and version >= 1, f"has {version!r:.80} as its version")
-    if version > VERSION:
-        raise InvalidLock(
-            f"{where} has version {version} of [tool.plxnix]; known here is {VERSION}",
-            "use the plxnix that made it, or a newer one",
-        )
-    requested = ours.get("requested", [])
-    texts = isinstance(requested, list) and all(isinstance(one, str) for one in requested)
-    demand(texts, "requested is not a list of names")
-    for name in ("build", "sources", "inputs"):
-        demand(isinstance(ours.get(name, {}), dict), f"{name} is not a table")
-    demand("installer" not in ours or isinstance(ours["installer"], dict), "installer is no table")
-    for name, tables in ours.get("build", {}).items():
-        right = isinstance(tables, list) and all(isinstance(one, dict) for one in tables)
-        demand(right, f"build.{name} is not a list of tables")
-    for name, known in ours.get("sources", {}).items():
-        try:
-            Hash.parse(known, "sha256")
-        except InvalidValue as error:
-            demand(False, f"sources.{name}: {error.message}")
-    return dict(ours)
 
 
 def _orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str, ...]]:

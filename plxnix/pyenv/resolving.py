@@ -13,9 +13,11 @@ from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv import uv
 from plxnix.pyenv.building import build_tables, package_tables
+from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs
-from plxnix.pyenv.lock import VERSION, Distribution, EnvironmentLock
+from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.snapshot import sources_hash
+from plxnix.pyenv.table import VERSION
 from plxnix.pyenv.toml import rows, table
 
 __all__ = ["resolve"]
