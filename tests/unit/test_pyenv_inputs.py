@@ -58,6 +58,9 @@ def test_inputs_are_kept_as_they_are() -> None:
         {"requirements": ["-e ."]},
         {"requirements": ["a\nb"]},
         {"files": ["--index-url"]},
+        {"requirements": ["a @ https://me:pw@h/a-1.tar.gz"]},
+        {"requirements": ["a @ git+http://token@h/a"]},
+        {"requirements": ["a @ git+ssh://me:pw@h/a"]},
         {"requirements": ["a"], "universal": "yes"},
         {"requirements": ["a"], "python": 3},
         {"requirements": ["a"], "python": "2.7"},
@@ -69,8 +72,16 @@ def test_inputs_are_kept_as_they_are() -> None:
 )
 def test_inputs_edited_by_hand(wrong: dict[str, object]) -> None:
     """A table of inputs that is not as it was written is an error of the lock; no option of uv."""
-    with pytest.raises(InvalidLock, match=r"\[tool.plxnix.inputs\]"):
+    with pytest.raises(InvalidLock, match=r"\[tool.plxnix.inputs\]") as raised:
         Inputs.from_table(wrong, "pylock.toml")
+    assert "pw" not in str(raised.value)
+    assert "token" not in str(raised.value)
+
+
+def test_user_of_ssh_is_no_secret() -> None:
+    """The user that ssh addresses have is a part of the address."""
+    one = "a @ git+ssh://git@example.org/a"
+    assert Inputs(requirements=(one,)).requirements == (one,)
 
 
 def test_names_and_hashes_of_files(tmp_path: Path) -> None:

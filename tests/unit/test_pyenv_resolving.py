@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.needs import needs
 from plxnix.pyenv.resolving import resolve
+from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.target import Target
-from tests.http_server import Server
+from tests.http_server import Answer, Server
 from tests.wheels import BACKEND, Index, make_sdist, make_wheel
 
 
@@ -144,6 +146,33 @@ def test_local_project_is_pinned(index: Index, folder: Path) -> None:
     (local / "lib.py").write_text("")
     assert resolve(inputs, folder, lock).plxnix["sources"] != lock.plxnix["sources"]
     assert needs(lock) == {"": ("lib",), "beta": (), "lib": ("beta",)}
+
+
+def test_commit_of_git_is_pinned(index: Index, folder: Path) -> None:
+    """A requirement at git is locked at a commit, with the hash of its tree and its build."""
+    source = folder.parent / "source"
+    source.mkdir()
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: lib\nVersion: 1.0\n")
+    (source / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+        '[project]\nname = "lib"\nversion = "1.0"\n'
+    )
+    git = ["git", "-C", str(source), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["update-server-info"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    # git speaks with a server of plain files, if it asks for all that there is.
+    for path in (source / ".git").rglob("*"):
+        if path.is_file():
+            place = f"/lib.git/{path.relative_to(source / '.git')}"
+            index.server.answer(place, Answer(path.read_bytes()))
+            index.server.answer(f"{place}?service=git-upload-pack", Answer(path.read_bytes()))
+    url = index.server.url("/lib.git")
+    (lib,) = resolve(_inputs(f"lib @ git+{url}"), folder).select(Target())
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    (source / ".git").rename(folder.parent / "git")
+    assert (lib.kind, lib.url, lib.commit) == ("vcs", url, commit.stdout.strip())
+    assert lib.sha256 == sources_hash(source)
+    assert [one.name for one in lib.build] == [BACKEND]
 
 
 def test_archive_at_a_url_is_direct(index: Index, folder: Path) -> None:
