@@ -130,6 +130,7 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
         inputs = EnvironmentLock.read(path).inputs
     else:
         raise InvalidValue(f"there is no {output!r} yet", "give -r FILE, or -p NAME")
+    path.parent.mkdir(parents=True, exist_ok=True)
     made = resolve(inputs, path.parent, old)
     if check:
         _check(session, path, old, made)
@@ -155,8 +156,9 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
 
     *before, last = names or (LOCK,)
     chosen, path = (before, Path(last)) if _is_file(last) else (list(names), Path(LOCK))
-    old = EnvironmentLock.read(_file(path))
+    path = _file(path)
     lock_path(os.fspath(path))
+    old = EnvironmentLock.read(path)
     known = {str(one.name) for one in old.pylock.packages} | {"installer"}
     canonical = [name.lower().replace("_", "-").replace(".", "-") for name in chosen]
     for name in canonical:
@@ -301,7 +303,7 @@ def _file(path: Path) -> Path:
 
 
 def _is_file(name: str) -> bool:
-    return is_lock(name) or os.sep in name
+    return is_lock(name) or os.sep in name or name in (os.curdir, os.pardir)
 
 
 def _check(
