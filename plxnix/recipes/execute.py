@@ -14,7 +14,15 @@ from typing import Any
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef, isdref, selfref
-from plxnix.nix.graph import RESERVED, FixedOutput, Node, Text, attributes, text
+from plxnix.nix.graph import (
+    RESERVED,
+    FixedOutput,
+    Node,
+    Reference,
+    Text,
+    attributes,
+    text,
+)
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
@@ -22,6 +30,10 @@ from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, tak
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering, check_output_name
 from plxnix.recipes.recipe import FIELD, Job, Recipe
+
+#: The field of the config with the stages among `tools`, each in a list of its own: beside names
+#: one would be taken for a refpath.
+STAGES = "__stages__"
 
 #: Fields of the config that are not handed to the builder as variables.
 _OWN = frozenset(
@@ -38,6 +50,7 @@ _OWN = frozenset(
         "outputHashMode",
         "outputs",
         "tools",
+        STAGES,
     }
 )
 
@@ -73,8 +86,14 @@ class Execute(Recipe):
         given = {key: value for key, value in config.items() if key not in _OWN}
         given.update(config.get("environment", {}))
         environment = {key: variable(key, value) for key, value in given.items()}
+        path: list[str | Reference] = []
+        for (stage,) in config.get(STAGES, ()):
+            path += [*variable("tools", [stage, "bin"]), ":"]
         if "command" in config:
             script = lowering.text(config["command"], outputs)
+            if path:
+                # Not a variable of the derivation, since stdenv would make its own of it.
+                script = text('export PATH="', *path, '$PATH"\n', *script)
             node = toolchain.command(config.name, script, environment, tools, str(config.dref))
         else:
             node = Node(
@@ -82,7 +101,7 @@ class Execute(Recipe):
                 system=toolchain.system,
                 builder=variable("builder", config["builder"]),
                 args=tuple(variable("arguments", one) for one in config["arguments"]),
-                env={"PATH": toolchain.path(tools), **environment},
+                env={"PATH": text(*path, *toolchain.path(tools)), **environment},
                 comment=str(config.dref),
             )
         if "outputHash" in config:
@@ -139,8 +158,9 @@ def execute(
     parameters here. References in f-strings count: `f"cp {data / 'x.csv'} $out"`.
 
     `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively the
-    programs are expected on this machine. A command that is not `deterministic`, or has `nouts` >
-    1, stays in the Python realizer and is exported as a pin; its default `matcher` is
+    programs are expected on this machine. A stage among them has its `bin` on PATH before those, as
+    an environment of Python does (`python_env`). A command that is not `deterministic`, or has
+    `nouts` > 1, stays in the Python realizer and is exported as a pin; its default `matcher` is
     `match_latest(nouts)`, else `match_only()`.
 
     Where the sandbox works (`realize(sandbox=...)`), a deterministic command sees its inputs, the
@@ -176,8 +196,11 @@ def execute(
         config.update(builder=builder, arguments=_listed(arguments))
     if environment:
         config["environment"] = dict(environment)
-    if tools:
-        config["tools"] = list(tools)
+    names = [tool for tool in tools if not isdref(tool)]
+    if names:
+        config["tools"] = names
+    if len(names) < len(tools):
+        config[STAGES] = [[tool] for tool in tools if isdref(tool)]
     if not deterministic:
         config["deterministic"] = False
     if nouts != 1:
