@@ -183,14 +183,14 @@ class Scheduler:
 
     def _loop(self) -> None:
         while True:
-            if self._fresh:
-                self._look(heappop(self._fresh))
-            self._launch()
             while not self._done.empty():
                 self._finish(*self._done.get())
             if self._fresh:
+                self._look(heappop(self._fresh))
+            self._launch()
+            if self._fresh:
                 continue
-            if not self._running and not self._blocked and not any(self._queues.values()):
+            if not self._running and not any(self._queues.values()) and self._done.empty():
                 return
             self._await()
 
