@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -140,7 +141,8 @@ def remove_stale(store: Store) -> list[str]:
             continue
         place, rref = _follow(store, registration)
         if rref is None:
-            os.unlink(registration)
+            with suppress(FileNotFoundError):  # Who removed the link was about to do so.
+                os.unlink(registration)
             removed.append(place)
     return removed
 
@@ -151,7 +153,13 @@ def _links(store: Store) -> Iterator[str]:
 
 def _links_below(top: str) -> Iterator[str]:
     """Yield all symbolic links below a folder, without following any."""
-    for folder, folders, files in os.walk(top, onerror=_raise):
+
+    def fail(error: OSError) -> None:
+        # A link that is removed while this looks is walked into as if it had been a folder.
+        if not isinstance(error, FileNotFoundError) or error.filename == top:
+            _raise(error)
+
+    for folder, folders, files in os.walk(top, onerror=fail):
         for name in (*folders, *files):
             path = f"{folder}/{name}"
             if os.path.islink(path):
