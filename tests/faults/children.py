@@ -92,6 +92,7 @@ class Child:
 
     def let_go(self) -> None:
         """Let the child begin."""
+        os.write(self._go, b"!")  # Later children have copies of it, so closing is not enough.
         os.close(self._go)
 
     def trace(self, log: str, *options: str) -> None:

@@ -20,7 +20,7 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from plxnix.store import tree
-from tests.faults import errors, kills, power_cuts
+from tests.faults import errors, kills, many, power_cuts
 from tests.faults.children import STRACE
 from tests.faults.counting import Row, Scale
 
@@ -29,6 +29,8 @@ PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "random-kills": kills.random_kills,
     "errors": errors.errors,
     "power": power_cuts.power_cuts,
+    "many": many.many,
+    "race": many.race,
 }
 
 #: Those that need strace.
