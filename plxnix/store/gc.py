@@ -163,7 +163,10 @@ def _plan(store: Store, graph: StoreGraph, limits: Limits, earlier: GcPlan | Non
     """Plan within `limits`, and within an earlier plan if there is one."""
     kept: dict[RRef, str] = {}
     for root in roots(store):
-        kept.setdefault(root.rref, f"root {root.path}")
+        # Who deletes holds builders off. Who only plans does not see what is made meanwhile, and
+        # what a plan does not know is not deleted.
+        if root.rref in graph.below:
+            kept.setdefault(root.rref, f"root {root.path}")
     for rref in limits.keep:
         if rref not in graph.below:
             store.path(rref)  # raises NotInStore

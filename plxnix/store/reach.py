@@ -105,9 +105,7 @@ class StoreGraph:
                     "instantiate its stage again, or give it up with `plxnix rm`",
                     self.store.layout.derivation(rref.dref),
                 )
-            # What was made and rooted after this graph was read is not in it; who deletes holds
-            # builders off, and reads it again.
-            for one in self.below.get(rref, ()):
+            for one in self.below[rref]:
                 if one not in kept and one in self.below:
                     kept[one] = f"needed by {rref}"
                     waiting.append(one)
