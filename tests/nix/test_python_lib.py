@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +18,9 @@ from packaging.utils import parse_wheel_filename
 from plxnix.nix.text import string
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.target import Target
+from tests.http_server import Answer, Server
 from tests.nix_environment import NixCommandFailed, NixEnv
+from tests.wheels import installer_wheel, make_wheel
 
 LIBRARY = Path(__file__).parents[2] / "nix" / "lib"
 READER = Path(__file__).parents[2] / "plxnix" / "pyenv" / "nixlib"
@@ -326,3 +331,162 @@ def test_wheels_made_elsewhere_are_named(nix_env: NixEnv) -> None:
         nix_select(nix_env, text, Target())
     (found,) = nix_select(nix_env, text, Target(), 'providers.X = "wheel,sdist";')
     assert (found["kind"], found["filename"]) == ("sdist", "x-1.0.tar.gz")
+
+
+# -- with a package set --------------------------------------------------------------------------
+
+
+class Wheels:
+    """A lock with the wheels of a server, and the functions of the library on the stub."""
+
+    def __init__(self, folder: Path, server: Server, stub: Path, python: str) -> None:
+        packages = []
+        digits = python.replace(".", "")
+        for name, tag in (
+            ("first", "py3-none-any"),
+            ("second", f"cp{digits}-cp{digits}-manylinux_2_17_x86_64"),
+        ):
+            made = make_wheel(folder / "files", name, tag=tag)
+            packages.append(self._table(server, name, made, "[[packages]]", "wheels = [{", "}]"))
+        installer = installer_wheel(folder / "files")
+        ours = f'[tool.plxnix]\nversion = 1\npython = "{python}"\nplatforms = ["x86_64-linux"]\n'
+        digest = hashlib.sha256(installer.read_bytes()).hexdigest()
+        server.answer(f"/{installer.name}", Answer(installer.read_bytes()))
+        ours += (
+            f'[tool.plxnix.installer]\nname = "installer"\nversion = "1.0"\nsha256 = "{digest}"\n'
+        )
+        ours += f'url = "{server.url(f"/{installer.name}")}"\n'
+        self.lock = folder / "pylock.toml"
+        self.lock.write_text(document(*packages) + ours)
+        self.functions = (
+            f"let pkgs = import {stub} {{ }}; lock = {self.lock}; "
+            f"inherit ((import {LIBRARY}).python) forPkgs; p = forPkgs pkgs; in "
+        )
+        self.packages = f"lib/python{python}/site-packages"
+
+    @staticmethod
+    def _table(server: Server, name: str, made: Path, head: str, start: str, end: str) -> str:
+        server.answer(f"/{made.name}", Answer(made.read_bytes()))
+        digest = hashlib.sha256(made.read_bytes()).hexdigest()
+        source = f'url = "{server.url(f"/{made.name}")}", hashes = {{ sha256 = "{digest}" }}'
+        return f'{head}\nname = "{name}"\nversion = "1.0"\n{start} {source} {end}\n'
+
+    def build(self, nix_env: NixEnv, expression: str) -> Path:
+        """Build what an expression over `p`, `pkgs` and `lock` gives."""
+        command = ("nix-build", "--no-out-link", "-E", self.functions + expression)
+        return Path(nix_env.run(*command).stdout.strip())
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, stub_nixpkgs: Path) -> Iterator[Wheels]:
+    """The lock of two wheels, one of them for manylinux."""
+    if Target.here().platform != "x86_64-linux":
+        pytest.skip("the wheels of these tests are for x86_64-linux")
+    with Server() as server:
+        yield Wheels(tmp_path, server, stub_nixpkgs, Target.here().python)
+
+
+def test_the_tree_of_nixpkgs_is_patched(nix_env: NixEnv, wheels: Wheels) -> None:
+    """The builder of plxnix runs, and then autoPatchelf, since a wheel is not of pure Python."""
+    built = wheels.build(nix_env, "p.mkPython { inherit lock; }")
+    assert {"first.py", "second.py"} <= {one.name for one in (built / wheels.packages).iterdir()}
+    assert "zlib" in (built / "nix-support" / "patched").read_text()
+    plain = wheels.build(nix_env, "p.mkPython { inherit lock; autoPatchelf = false; }")
+    assert not (plain / "nix-support").exists()
+
+
+def test_packages_are_overridden(nix_env: NixEnv, wheels: Wheels) -> None:
+    """`_` replaces, adds and modifies; overrides come before and after."""
+    expression = """p.mkPython {
+      inherit lock;
+      _.first.postInstall = "echo one > $out/lib/first.txt\\n";
+      _.second.postInstall.add = "echo two > $out/lib/second.txt\\n";
+      _.second.dontStrip.mod = old: !old;
+      overridesPre = [ (final: prev: { numpy = prev.numpy // { seen = true; }; }) ];
+      overridesPost = [
+        (final: prev: {
+          first = prev.first.overridePythonAttrs (old: {
+            postInstall = old.postInstall + "echo after >> $out/lib/first.txt";
+          });
+        })
+      ];
+    }"""
+    library = wheels.build(nix_env, expression) / "lib"
+    assert (library / "first.txt").read_text() == "one\nafter\n"
+    assert (library / "second.txt").read_text() == "two\n"
+    assert (library.parent / wheels.packages / "second.py").exists()
+
+
+def test_packages_of_nixpkgs_stand_in(nix_env: NixEnv, wheels: Wheels) -> None:
+    """A package whose provider is nixpkgs is that of the package set."""
+    wheels.lock.write_text(wheels.lock.read_text().replace('name = "first"', 'name = "numpy"'))
+    asked = 'p.mkPythonOverrides { inherit lock; providers.numpy = "nixpkgs"; }'
+    found = json.loads(
+        nix_env.evaluate(
+            f"{wheels.functions} let ps = pkgs.python3.pkgs; made = ({asked}) ps ps; in "
+            "[ (builtins.attrNames made) (made.numpy.outPath == ps.numpy.outPath) ]"
+        )
+    )
+    assert found == [["numpy", "second"], True]
+
+
+def test_package_sets_follow_a_lock(nix_env: NixEnv, wheels: Wheels) -> None:
+    """By `mkNixpkgs` and by `mkOverlay`: one package brings the others of the lock along."""
+    for packages in (
+        "p.mkNixpkgs { inherit lock; }",
+        "pkgs.extend (p.mkOverlay { inherit lock; })",
+    ):
+        built = wheels.build(nix_env, f"({packages}).python3.withPackages (ps: [ ps.first ])")
+        shown = nix_env.run(built / "bin" / "python", "-c", "import first, second").stdout
+        assert shown == ""
+
+
+def test_shells_and_images_hold_the_environment(nix_env: NixEnv, wheels: Wheels) -> None:
+    """`mkPythonShell` by pkgs.mkShell, `mkDockerImage` by dockerTools, and what they are given."""
+    environment = wheels.build(nix_env, "p.mkPython { inherit lock; }")
+    image = wheels.build(
+        nix_env, 'p.mkDockerImage { inherit lock; tag = "2"; config.User = "nobody"; }'
+    )
+    said = json.loads(image.read_text())
+    assert said["config"]["Entrypoint"] == [f"{environment}/bin/python"]
+    assert (said["tag"], said["config"]["User"]) == ("2", "nobody")
+    shown = nix_env.run(
+        "nix-shell",
+        "-E",
+        wheels.functions + 'p.mkPythonShell { inherit lock; shellHook = "echo hook"; }',
+        "--run",
+        "python -c 'import first; print(first.__file__)'",
+        variables={"NIX_BUILD_SHELL": "/bin/bash"},
+    )
+    assert shown.stdout == f"hook\n{environment}/{wheels.packages}/first.py\n"
+
+
+def test_sources_become_packages(nix_env: NixEnv, wheels: Wheels, tmp_path: Path) -> None:
+    """`buildPythonPackage` takes name, version and build system of the project, and the lock."""
+    source = tmp_path / "mine"
+    (source / "mine").mkdir(parents=True)
+    (source / "mine" / "__init__.py").touch()
+    shutil.copy(wheels.lock, source)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling>=1"]\n[project]\nname = "mine"\nversion = "3"\n'
+    )
+    for function in ("buildPythonPackage", "buildPythonApplication"):
+        package = f"(p.{function} {{ src = {source}; }})"
+        found = json.loads(
+            nix_env.evaluate(
+                f"{wheels.functions} let made = {package}; in "
+                "[ made.name (map (one: one.pname) made.dependencies) ]"
+            )
+        )
+        assert found == ["python3-mine-3", ["first", "second"]]
+
+
+def test_what_needs_a_package_set_says_so(nix_env: NixEnv, wheels: Wheels) -> None:
+    """Overrides and images need `pkgs`."""
+    library = f"(import {LIBRARY})"
+    for expression in (
+        f"{library}.mkDockerImage {{ lock = {wheels.lock}; }}",
+        f"{library}.mkPython {{ lock = {wheels.lock}; _.first.x = 1; }}",
+    ):
+        with pytest.raises(NixCommandFailed, match="need"):
+            nix_env.evaluate(f"({expression}).outPath")
