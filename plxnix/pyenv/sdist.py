@@ -62,6 +62,7 @@ def wheel_stage(
         name=f"{one.name}-build-env",
         wheels=[_file(item, "build") for item in override.get("build", ())],
     )
+    source = source_stage(one, lock)
     variables = {**CLEAN, **override.get("environment", {})}
     if one.subdirectory:
         variables["subdirectory"] = one.subdirectory
@@ -77,7 +78,7 @@ def wheel_stage(
             "buildenv": buildenv,
             "program": [mkfile("wheel-builder.py", _builder()), "wheel-builder.py"],
             "filename": one.filename,
-            "source": [source_stage(one, lock), one.filename],
+            "source": [source, one.filename] if one.kind == "sdist" else source,
             **({"patches": patches} if patches else {}),
         },
     )
@@ -91,7 +92,7 @@ def _file(item: object, what: str) -> Any:
         raise InvalidValue(f"{what} has {item!r:.80}", "give paths of files, stages or refpaths")
     path = Path(item)
     try:
-        return mkfile(path.name, path.read_bytes())
+        return [mkfile(path.name, path.read_bytes()), path.name]
     except OSError as error:
         raise InvalidValue(f"{what} names {os.fspath(item)!r}: {error.strerror}") from None
 

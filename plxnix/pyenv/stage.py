@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from plxnix.builders.namespaces import HOST_PATHS
-from plxnix.errors import InvalidLock, InvalidValue
+from plxnix.config import Config
+from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
 from plxnix.model import DRef, isdref
+from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.linking import LinkedEnvironment
 from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
+from plxnix.pyenv.snapshot import copy_sources
 from plxnix.pyenv.target import Target
-from plxnix.realize.registry import Registry, takes_registry
+from plxnix.realize.build import Build, build_wrapper
+from plxnix.realize.matchers import match_only
+from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.recipes.fetch import fetchlocal, fetchurl
+from plxnix.recipes.git import fetchgit
 from plxnix.recipes.pyenv import environment_stage
 from plxnix.recipes.toolchain import Host
 
@@ -198,7 +204,9 @@ def environment(
         if one.direct:
             entry["direct_url"] = _direct_url(one)
         entries.append(entry)
-    entries += [{"filename": f"wheel {number}", "file": one} for number, one in enumerate(wheels)]
+    for item in wheels:
+        filename = item[-1] if isinstance(item, list) else "a wheel"
+        entries.append({"filename": filename, "file": item})
     return environment_stage(
         name,
         _builder(),
@@ -213,24 +221,49 @@ def environment(
 
 
 def source_stage(one: Distribution, lock: EnvironmentLock) -> DRef:
-    """Register the fetch of a distribution's file, which holds it under its own name."""
-    if one.kind not in ("wheel", "sdist"):
-        raise InvalidLock(
-            f"{lock.where}: {one.name} is a {one.kind}, which cannot be built here yet",
-            "build a wheel of it, and lock that",
-            one.name,
-        )
+    """Register the fetch of a distribution: its file, under its own name, or a tree of sources."""
+    if one.kind == "vcs":
+        return fetchgit(one.url, one.commit, one.sha256.sri)
+    if one.kind == "directory":
+        return _directory(one, lock.folder / Path(one.path))
     if one.url:
         return fetchurl(one.url, one.sha256.hex, mode="", filename=one.filename)
     return fetchlocal(one.sha256.hex, lock.folder / Path(one.path), mode="", filename=one.filename)
 
 
+def _directory(one: Distribution, folder: Path) -> DRef:
+    """Register a local project: Nix is handed what was copied, by its hash."""
+
+    def copy(build: Build) -> None:
+        (place,) = build.outpaths
+        place.rmdir()
+        try:
+            copy_sources(folder, place)
+        except OSError as error:
+            raise InvalidValue(f"{one.name}: {folder} cannot be copied: {error}") from None
+        found, _ = nar_hash(place)
+        if found != one.sha256:
+            raise HashMismatch(
+                f"the sources of {one.name} in {folder} are not those of the lock:\n"
+                f"  specified: {one.sha256.sri}\n  got:       {found.sri}",
+                "lock them as they are: plxnix env update",
+                one.sha256.sri,
+                found.sri,
+            )
+
+    config = {"name": f"{one.name}-source", "hash": one.sha256.sri}
+    return mkdrv(Config(config), match_only(), build_wrapper(copy))
+
+
 def _direct_url(one: Distribution) -> dict[str, Any]:
-    """Return what PEP 610 says of an archive; the place of a local file is no part of a result."""
-    found: dict[str, Any] = {
-        "archive_info": {"hashes": {"sha256": one.sha256.hex}},
-        "url": one.url or f"file:///{one.filename}",
-    }
+    """Return what PEP 610 says of it; where a local file is, is no part of a result."""
+    found: dict[str, Any] = {"url": one.url or f"file:///{one.filename}"}
+    if one.kind == "vcs":
+        found["vcs_info"] = {"commit_id": one.commit, "vcs": "git"}
+    elif one.kind == "directory":
+        found["dir_info"] = {}
+    else:
+        found["archive_info"] = {"hashes": {"sha256": one.sha256.hex}}
     return {**found, "subdirectory": one.subdirectory} if one.subdirectory else found
 
 

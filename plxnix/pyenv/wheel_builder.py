@@ -4,8 +4,8 @@
 
 This file is alone: it is run by plxnix and by Nix, by the interpreter of the package's own build
 environment. Variables: `out` is the folder to make, which holds the wheel and nothing else;
-`source` the archive and `filename` its name; `subdirectory` where in it the project is; `settings`
-the configuration settings as JSON; `patches` files, parted by blanks.
+`source` the archive, or a folder, and `filename` its name; `subdirectory` where in it the project
+is; `settings` the configuration settings as JSON; `patches` files, parted by blanks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,14 @@ LEGACY = "setuptools.build_meta:__legacy__"
 
 def unpack(archive: str, filename: str, folder: str) -> str:
     """Unpack sources, and return their folder: the only one in the archive, or all of it."""
+    if os.path.isdir(archive):
+        shutil.copytree(archive, folder, symlinks=True)
+        for place, folders, files in os.walk(folder):
+            for name in (".", *folders, *files):
+                path = os.path.join(place, name)
+                if not os.path.islink(path):
+                    os.chmod(path, os.stat(path).st_mode | 0o200)
+        return folder
     os.mkdir(folder)
     if filename.endswith(".zip"):
         with zipfile.ZipFile(archive) as packed:

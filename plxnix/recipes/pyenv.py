@@ -60,7 +60,7 @@ class PythonEnvironment(Recipe):
         if "python" in config:
             environment["python"] = _path(config["python"], lowering)
         else:
-            tools = ["python" + version.replace(".", "")]
+            tools = ["python" + version.replace(".", "").replace("t", "FreeThreading")]
             script = _FIND.format(name=f"python{version}") + _RUN
         node = lowering.toolchain.command(name, text(script), environment, tools, str(config.dref))
         return Lowered(config.dref, node, "derivation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.metadata
 import os
@@ -13,8 +14,15 @@ from typing import Any
 import pytest
 
 from plxnix import DRef, Registry, Store, current_registry, execute, instantiate, python_env
-from plxnix.errors import BuildFailed, InvalidLock, InvalidValue, NoDistribution
+from plxnix.errors import (
+    BuildFailed,
+    HashMismatch,
+    InvalidLock,
+    InvalidValue,
+    NoDistribution,
+)
 from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.snapshot import sources_hash
 from plxnix.realize.realizing import realize
 from tests.stage_samples import Lab
 from tests.unit.test_pyenv_builder import wheel
@@ -186,3 +194,98 @@ def test_the_default_store(tmp_path: Path, one: Path) -> None:
     second = python_env(path, sys.executable, registry=registry)
     assert first == second
     assert realize(instantiate(first, registry=registry))
+
+
+#: A build backend of one file, which is in the sources that it builds.
+BACKEND = """
+import base64, hashlib, os, zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    files = {
+        "local.py": open("local.py").read() + f"SETTINGS = {settings!r}\\n"
+        + f"FLAG = {os.environ.get('FLAG')!r}\\n",
+        "local-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: local\\nVersion: 1.0\\n",
+        "local-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nTag: py3-none-any\\n",
+    }
+    record = "local-1.0.dist-info/RECORD,,\\n"
+    name = "local-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as file:
+        for key, text in files.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+            record += f"{key},sha256={digest.decode().rstrip('=')},{len(text)}\\n"
+            file.writestr(key, text)
+        file.writestr("local-1.0.dist-info/RECORD", record)
+    return name
+"""
+
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def project(tmp_path: Path, kind: str) -> Path:
+    """Write a project and a lock that builds it, from a folder or from an archive."""
+    path = lock(tmp_path / "lock")
+    sources = tmp_path / "lock" / "local-1.0"
+    sources.mkdir()
+    for name, text in (
+        ("backend.py", BACKEND),
+        ("pyproject.toml", PROJECT),
+        ("local.py", "VALUE = 1\n"),
+    ):
+        (sources / name).write_text(text)
+    digest = sources_hash(sources)
+    source = 'directory = { path = "local-1.0" }'
+    if kind == "sdist":
+        archive = shutil.make_archive(str(sources), "gztar", sources.parent, "local-1.0")
+        archived = hashlib.sha256(Path(archive).read_bytes()).hexdigest()
+        source = f'sdist = {{ path = "local-1.0.tar.gz", hashes = {{ sha256 = "{archived}" }} }}'
+    package = f'[[packages]]\nname = "local"\nversion = "1.0"\n{source}\n'
+    ours = f"[tool.plxnix.sources]\nlocal = '{digest.sri}'\n[tool.plxnix.build]\nlocal = []\n"
+    path.write_text(path.read_text().replace("[tool.plxnix]\n", f"{package}[tool.plxnix]\n") + ours)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["directory", "sdist"])
+def test_sources_are_built(lab: Lab, tmp_path: Path, kind: str) -> None:
+    """A project is built by its own backend, with what `overrides` say of it."""
+    path = project(tmp_path, kind)
+    patch = tmp_path / "one.patch"
+    patch.write_text("--- a/local.py\n+++ b/local.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 2\n")
+    overrides = {
+        "local": {"environment": {"FLAG": "on"}, "settings": {"x": "y"}, "patches": [patch]}
+    }
+    dref = stage(lab, path, overrides=overrides)
+    packages = Path(lab.store.path(lab.realize(dref)), f"lib/python{VERSION}/site-packages")
+    text = (packages / "local.py").read_text()
+    assert text == "VALUE = 2\nSETTINGS = {'x': 'y'}\nFLAG = 'on'\n"
+    assert (packages / "local-1.0.dist-info/direct_url.json").exists() == (kind == "directory")
+
+
+def test_sources_that_changed(lab: Lab, tmp_path: Path) -> None:
+    """A local project that is not as it was locked is refused."""
+    path = project(tmp_path, "directory")
+    (tmp_path / "lock/local-1.0/local.py").write_text("VALUE = 3\n")
+    with pytest.raises(HashMismatch, match="the sources of local"):
+        lab.realize(stage(lab, path))
+
+
+def test_a_backend_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
+    """What the locked build environment lacks is named."""
+    path = project(tmp_path, "sdist")
+    archive = tmp_path / "lock/local-1.0.tar.gz"
+    (tmp_path / "lock/local-1.0/pyproject.toml").write_text("")
+    before = hashlib.sha256(archive.read_bytes()).hexdigest()
+    shutil.make_archive(str(tmp_path / "lock/local-1.0"), "gztar", tmp_path / "lock", "local-1.0")
+    after = hashlib.sha256(archive.read_bytes()).hexdigest()
+    path.write_text(path.read_text().replace(before, after))
+    dref = stage(lab, path)
+    with pytest.raises(BuildFailed) as error:
+        lab.realize(dref)
+    assert error.value.dref is not None
+    log = Path(lab.store.layout.failed_log(DRef(error.value.dref)))
+    said = gzip.decompress(log.read_bytes()).decode()
+    assert "the build backend setuptools.build_meta cannot be imported" in said
