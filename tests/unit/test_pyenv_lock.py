@@ -255,6 +255,14 @@ def test_archive_is_a_wheel_of_its_package() -> None:
         _parse(text)
 
 
+@pytest.mark.parametrize("end", ["..%2F..%2Fx.tar.gz", "%00.zip", "-x.zip", "", "a%20b.zip"])
+def test_name_of_an_archive_cannot_escape(end: str) -> None:
+    """The name of an archive's file, which its URL gives, is that of a file and no path."""
+    text = f'[[packages]]\nname = "lib"\narchive = {_file(end)}\n'
+    with pytest.raises(InvalidLock, match="lib has .* as the name of a file"):
+        _parse(text)
+
+
 def test_commit_is_a_whole_one() -> None:
     """Of git only whole commits are taken."""
     text = (
