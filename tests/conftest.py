@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.nix_environment import (
-    FOREIGN_VARIABLES,
-    NixEnv,
-    NixUnavailable,
-    configuration,
-    enter,
-)
+from plxnix import DRef, execute
+from tests.command_line import CommandLine
+from tests.http_server import Server
+from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
+from tests.stage_samples import Lab
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
@@ -134,3 +133,37 @@ def private_surroundings(
     for variable in ("no_proxy", "NO_PROXY"):
         others = os.environ.get(variable)
         monkeypatch.setenv(variable, f"{LOOPBACK},{others}" if others else LOOPBACK)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A store and a registry."""
+    return Lab(tmp_path / "store")
+
+
+@pytest.fixture
+def run(lab: Lab) -> Callable[..., DRef]:
+    """`execute` in the lab's registry."""
+    return functools.partial(execute, registry=lab.registry)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on loopback."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> bytes:
+    """Contents that no other test has in the Nix store."""
+    return f"of {tmp_path} {os.urandom(8).hex()}\n".encode()
+
+
+@pytest.fixture
+def plxnix(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capfdbinary)

@@ -190,15 +190,6 @@ def test_long_output_is_cut(store: Store, tmp_path: Path) -> None:
     assert len(shown) < 100_000
 
 
-@pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
-    """The command line, in `tmp_path`."""
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capfdbinary)
-
-
 def test_the_command_writes_a_document(plxnix: CommandLine) -> None:
     """OUT.md is written; the second time nothing runs; IN.md changes only in place."""
     plxnix.file(DOCUMENT, "in.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import os
 import platform
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, execute
+from plxnix import DRef
 from plxnix.errors import BuildFailed
 from plxnix.nix.hashes import Hash
 from plxnix.realize.run import Observer
@@ -27,18 +26,6 @@ from tests.stage_samples import Lab
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 Run = Callable[..., DRef]
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """`execute` in the lab's registry."""
-    return functools.partial(execute, registry=lab.registry)
 
 
 def text(lab: Lab, dref: DRef) -> str:

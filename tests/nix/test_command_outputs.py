@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,18 +32,6 @@ SANDBOX = (
 )
 
 STUB = Path(__file__).parent / "stub"
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """`execute` in the lab's registry."""
-    return functools.partial(execute, registry=lab.registry)
 
 
 def library(run: Run, salt: Path, outputs: list[str]) -> DRef:

@@ -20,12 +20,6 @@ from tests.nix_environment import NixCommandFailed, NixEnv
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def export(lab: Lab, targets: DRef | list[DRef], file: Path) -> ExportGraph:
     """Write an expression that needs nothing but Nix and this machine."""
     graph = ExportGraph(lab.closure(targets))

@@ -40,25 +40,6 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on loopback."""
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def body(tmp_path: Path) -> bytes:
-    """Contents that no other test has in the Nix store."""
-    return f"of {tmp_path} {os.urandom(8).hex()}\n".encode()
-
-
 def sha(data: bytes) -> str:
     """Return the sha256 in hex."""
     return hashlib.sha256(data).hexdigest()

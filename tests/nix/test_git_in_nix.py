@@ -21,12 +21,6 @@ pytestmark = pytest.mark.usefixtures("nix_env")
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     """A repository whose tree no other test has in the Nix store."""
     made = Repository(tmp_path / "one")

@@ -19,12 +19,6 @@ from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def realized(lab: Lab, content: str, name: str = "pin") -> RRef:
     """Realize a stage that writes a file."""
     rref: RRef = lab.realize(lab.stage(name, content=content, salt=str(lab.root)))

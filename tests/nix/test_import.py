@@ -38,12 +38,6 @@ def top():
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
 def run(lab: Lab, tmp_path: Path) -> Run:
     """`execute` in the lab's registry, of stages that no other test has."""
     return functools.partial(execute, registry=lab.registry, salt=str(tmp_path))

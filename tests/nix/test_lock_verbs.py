@@ -6,7 +6,6 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,22 +22,6 @@ from tests.nix_environment import NixEnv
 
 LIBRARY = Path(__file__).parents[2] / "nix" / "lib"
 REQUEST = Request("plxnix export stages.py")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on this machine."""
-    with Server() as started:
-        yield started
-
-
-@pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
-    """The command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capfdbinary)
 
 
 @pytest.fixture

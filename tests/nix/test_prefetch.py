@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,21 +23,10 @@ def tree(r, **arguments):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on this machine."""
-    with Server() as started:
-        yield started
-
-
-@pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
+def plxnix(plxnix: CommandLine) -> CommandLine:
     """The command line, in a folder with a file of stages."""
-    monkeypatch.chdir(tmp_path)
-    command = CommandLine(tmp_path, capfdbinary)
-    command.file(STAGES)
-    return command
+    plxnix.file(STAGES)
+    return plxnix
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1"])

@@ -35,12 +35,6 @@ PYTHON, NUMPY = "/usr/bin/python3", "2.2.6"
 PIP = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "HTTP", "http"))}
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 @pytest.fixture(scope="module")
 def numpy_wheel() -> Path:
     """The wheel of NumPy for the machine's Python, fetched once by pip."""

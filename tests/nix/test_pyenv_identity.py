@@ -48,12 +48,6 @@ SOURCES = ("markupsafe==3.0.2", "docopt==0.6.2")
 BUILD = ("setuptools==80.9.0", "wheel==0.45.1")
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def version() -> str:
     """Return the version of the machine's Python."""
     if not Path(PYTHON).exists():

@@ -26,12 +26,6 @@ NAME = "my_tool-1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
 def body() -> bytes:
     """Contents that no other test has in the Nix store."""
     return os.urandom(200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,18 +36,6 @@ def sandbox(*shown: Path) -> tuple[str, ...]:
         *("--option", "sandbox-fallback", "false"),
         *("--option", "sandbox-paths", " ".join(paths)),
     )
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """`execute` in the lab's registry."""
-    return functools.partial(execute, registry=lab.registry)
 
 
 @pytest.fixture(scope="module")

@@ -47,25 +47,6 @@ def _own_store(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on loopback."""
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def body(tmp_path: Path) -> bytes:
-    """Contents that no other test has in the Nix store."""
-    return f"of {tmp_path} {os.urandom(8).hex()}\n".encode()
-
-
 def build_fetch(nix_env: NixEnv, folder: Path, url: str, body: bytes, name: str) -> Path:
     """Let `nix-build` fetch a file with Nix's own fetcher."""
     expression = folder / f"{name}.nix"

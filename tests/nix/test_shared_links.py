@@ -39,25 +39,6 @@ def near(nix_env: NixEnv, tmp_path: Path) -> Iterator[Lab]:
     tree.remove(os.fspath(root))
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store on another mount than the Nix store."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on loopback."""
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def body(tmp_path: Path) -> bytes:
-    """Contents that no other test has in the Nix store."""
-    return f"of {tmp_path} {os.urandom(8).hex()}\n".encode()
-
-
 def add_to_nix(place: Path, data: bytes, name: str) -> Path:
     """Put a file into the Nix store, as `nix-store` does it."""
     source = place / "given"

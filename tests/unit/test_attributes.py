@@ -15,12 +15,6 @@ from plxnix.errors import LensError
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def realized(lab: Lab, dref: DRef) -> RRef:
     """Realize one stage."""
     rref = lab.realize(dref)

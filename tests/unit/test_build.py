@@ -38,12 +38,6 @@ from plxnix.errors import InvalidRefpath, InvalidValue, NotInStore
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def run(
     lab: Lab, look: Callable[[Build], object], nouts: int | None = 1, **fields: Any
 ) -> tuple[DRef, Any]:

@@ -41,12 +41,6 @@ def broken():
 """
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def stored(lab: Lab) -> dict[str, int]:
     """Return how many realizations of each stage are in the store."""
     return {dref.name: len(lab.store.realizations(dref)) for dref in lab.store.derivations()}

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,15 +27,6 @@ from plxnix.cli.units import (
 from plxnix.errors import InvalidValue
 from plxnix.version import VERSION
 from tests.command_line import CommandLine
-
-
-@pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
-    """The command line, without a store."""
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capfdbinary)
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,11 @@ from tests.command_line import STAGES, CommandLine
 
 
 @pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
+def plxnix(plxnix: CommandLine) -> CommandLine:
     """The command line, with a store in which the report of `STAGES` is realized."""
-    monkeypatch.chdir(tmp_path)
-    command = CommandLine(tmp_path, capfdbinary)
-    command.file(STAGES)
-    command.ok("realize", "stages.py:report")
-    return command
+    plxnix.file(STAGES)
+    plxnix.ok("realize", "stages.py:report")
+    return plxnix
 
 
 def names(place: str) -> list[str]:

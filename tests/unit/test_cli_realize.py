@@ -12,14 +12,10 @@ from tests.command_line import STAGES, CommandLine
 
 
 @pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
+def plxnix(plxnix: CommandLine) -> CommandLine:
     """The command line, in a folder with a file of stages."""
-    monkeypatch.chdir(tmp_path)
-    command = CommandLine(tmp_path, capfdbinary)
-    command.file(STAGES)
-    return command
+    plxnix.file(STAGES)
+    return plxnix
 
 
 def test_prints_the_result_and_nothing_else_on_standard_output(plxnix: CommandLine) -> None:

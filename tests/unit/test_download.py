@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -28,13 +27,6 @@ BODY = bytes(range(256)) * 1024
 RIGHT = Hash.of_bytes(BODY)
 
 QUICK = DownloadSettings(connect_timeout=2, stall_timeout=0.3, backoff=0.001)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Start a server for one test."""
-    with Server() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -34,12 +34,6 @@ from plxnix.redefinition import redefine
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """Return a laboratory."""
-    return Lab(tmp_path / "store")
-
-
 def trial(lab: Lab, name: str, *below: DRef, fails: bool = False, nouts: int = 1) -> DRef:
     """Register a stage whose failure is a result."""
 

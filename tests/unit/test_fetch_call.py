@@ -37,13 +37,6 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         yield
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on loopback."""
-    with Server() as running:
-        yield running
-
-
 BODY = b"a file for scripts\n"
 SHA256 = hashlib.sha256(BODY).hexdigest()
 

@@ -29,12 +29,6 @@ from plxnix.errors import InvalidValue, LensError, StoreNotFound
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def family(lab: Lab) -> tuple[DRef, DRef, DRef]:
     """A stage, one that depends on it, and one that depends on that, all with promises."""
     grand = lab.stage("grand", rate=1, out=[selfref, "out"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,10 @@ OTHER_TREE = tar_bytes(folder("new"), file("new/data", b"4\n"))
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on this machine."""
-    with Server() as started:
-        yield started
-
-
-@pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
+def plxnix(plxnix: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """The command line in an empty folder, without Nix."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tools, "available", lambda: False)
-    return CommandLine(tmp_path, capfdbinary)
+    return plxnix
 
 
 def sources(name: str = "plxnix.lock.json") -> dict[str, Any]:

@@ -28,12 +28,6 @@ from tests.stage_samples import Lab
 HASH = Hash.of_bytes(b"")
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def stages(lab: Lab, greeting: str = "hello") -> DRef:
     """Register one stage of each kind: a fetch, a part, files, a pin and a command."""
     registry = lab.registry

@@ -22,12 +22,6 @@ DIGEST = "0" * 64
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
 def lowering(lab: Lab) -> Callable[..., Lowering]:
     """Lowering of references, with pins of all there is, the latest first."""
 

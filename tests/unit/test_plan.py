@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ from plxnix import (
 from plxnix.errors import AmbiguousMatch, InvalidValue
 from plxnix.realize.plan import PlannedStage
 from tests.stage_samples import Lab
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
 
 
 def plan(lab: Lab, target: Any, **options: Any) -> Plan:

@@ -32,12 +32,6 @@ from plxnix.errors import InvalidValue, MatcherUnsatisfied, NotRealized
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def diamond(lab: Lab, base: str = "1", left: str = "left") -> list[DRef]:
     """Two stages that use one, and a top that uses both; `base` is the lowest stage's parameter."""
 

@@ -16,12 +16,6 @@ from plxnix.errors import BuildFailed, InvalidValue, PlxnixError, PromiseMissing
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def stage(lab: Lab, make: Callable[[Any], object], nouts: int | None = 1, **fields: Any) -> DRef:
     """Register a stage of a function that takes a build."""
     config = {"name": "made", **fields}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import os
 import stat
@@ -12,16 +11,7 @@ from typing import Any
 
 import pytest
 
-from plxnix import (
-    DRef,
-    RRef,
-    execute,
-    match_all,
-    match_latest,
-    match_only,
-    mkfile,
-    selfref,
-)
+from plxnix import DRef, RRef, match_all, match_latest, match_only, mkfile, selfref
 from plxnix.errors import (
     AmbiguousMatch,
     BuildFailed,
@@ -34,18 +24,6 @@ from plxnix.realize.run import LOG_LIMIT
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """`execute` in the lab's registry."""
-    return functools.partial(execute, registry=lab.registry)
 
 
 def said(lab: Lab, dref: DRef) -> str:

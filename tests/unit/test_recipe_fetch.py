@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,6 @@ from tests.stage_samples import Lab
 
 BODY = b"the contents of a file\n"
 SHA256 = hashlib.sha256(BODY).hexdigest()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server on loopback."""
-    with Server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -23,24 +23,12 @@ from plxnix import (
     mknode,
     realize1,
 )
-from plxnix.errors import (
-    BuildFailed,
-    InvalidConfig,
-    InvalidName,
-    InvalidRefpath,
-    PromiseMissing,
-)
+from plxnix.errors import BuildFailed, InvalidConfig, InvalidName, InvalidRefpath, PromiseMissing
 from plxnix.model import selfref
 from tests.stage_samples import Lab
 from tests.store_samples import scratch_store
 
 Make = Callable[..., DRef]
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
 
 
 @pytest.fixture

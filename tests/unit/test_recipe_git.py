@@ -17,13 +17,7 @@ from typing import Any
 import pytest
 
 from plxnix import fetchgit
-from plxnix.errors import (
-    DownloadFailed,
-    HashMismatch,
-    InvalidHash,
-    InvalidValue,
-    ToolMissing,
-)
+from plxnix.errors import DownloadFailed, HashMismatch, InvalidHash, InvalidValue, ToolMissing
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from tests.conftest import missing
@@ -76,12 +70,6 @@ def _no_nix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLXNIX_NIX_STORE", "off")
     if shutil.which("git") is None:
         missing("git is not installed; `apt-get install git` on Debian")
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, execute
+from plxnix import DRef
 from plxnix.builders.outputs import check_order
 from plxnix.errors import BuildFailed, HashMismatch, InvalidRefpath, InvalidValue
 from plxnix.export.graph import ExportGraph
@@ -26,18 +25,6 @@ LIBRARY = """
     mkdir -p $out/lib $dev/include
     echo code > $out/lib/x; echo "lib is $out/lib" > $header; echo doc > $doc
 """
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
-@pytest.fixture
-def run(lab: Lab) -> Run:
-    """`execute` in the lab's registry."""
-    return functools.partial(execute, registry=lab.registry)
 
 
 @pytest.fixture(params=["on", "off"])

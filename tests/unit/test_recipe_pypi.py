@@ -101,12 +101,6 @@ def index() -> Iterator[Index]:
         yield Index(running)
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def folder(lab: Lab, dref: DRef) -> Path:
     """Realize a stage and return where it is."""
     return Path(lab.store.path(lab.realize(dref)))

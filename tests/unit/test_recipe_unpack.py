@@ -26,13 +26,7 @@ from plxnix import (
     realize1,
     unpack,
 )
-from plxnix.errors import (
-    ArchiveError,
-    HostileArchive,
-    InvalidRefpath,
-    InvalidValue,
-    PromiseMissing,
-)
+from plxnix.errors import ArchiveError, HostileArchive, InvalidRefpath, InvalidValue, PromiseMissing
 from plxnix.model import selfref
 from plxnix.nix.hashes import Hash
 from tests.archive_trees import Tree, file, folder, snapshot, symlink, tar_bytes
@@ -47,12 +41,6 @@ TREE = {
     b"top/b": ("file", True, b"2"),
     b"top/l": ("symlink", False, b"a"),
 }
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
 
 
 @pytest.fixture

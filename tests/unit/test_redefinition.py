@@ -33,12 +33,6 @@ from plxnix.redefinition import realized, redefine
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """Return a laboratory."""
-    return Lab(tmp_path / "store")
-
-
 @autostage(rate=1, deep={"a": 1}, out=[selfref, "out"], version="1")
 def train(rate: int, out: Path) -> None:
     """Write the rate."""

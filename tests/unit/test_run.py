@@ -22,12 +22,6 @@ from plxnix.realize.run import Log, Observer, Run, current_run
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 class Notes(Observer):
     """An observer that takes down all it is told."""
 

@@ -32,12 +32,6 @@ class Listening(Observer):
         self.told.append(message)
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 class TestSetting:
     """Where builders run."""
 
