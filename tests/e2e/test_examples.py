@@ -162,6 +162,16 @@ class TestHello:
         (unpacked,) = realize(f"{EXAMPLES / 'hello.py'}:tree")["targets"][0]["paths"]
         assert nar_hash(sources) == nar_hash(unpacked)
 
+    def test_from_elsewhere(self, mirror: Server) -> None:
+        """The arguments say where the sources come from, and which release they are."""
+        mirror.answer("/there/hello-2.10.tar.gz", Answer(hello_tarball().read_bytes()))
+        place = mirror.url("/there/hello-{version}.tar.gz")
+        target = f"{EXAMPLES / 'hello.py'}:tree"
+        arguments = ("-a", f"url={place}", "-a", 'version="2.10"')
+        realized = realize(target, *arguments, PLXNIX_NIX_STORE="off")
+        assert names(realized["realized"]) == ["hello-2.10.tar.gz", "hello-source"]
+        assert mirror.count("/there/hello-2.10.tar.gz") == 1
+
 
 def greet(folder: Path) -> str:
     """Run the program."""
