@@ -30,7 +30,8 @@ IGNORED: Final = (
 
 
 def copy_sources(folder: Path, destination: Path) -> None:
-    """Copy a project into `destination`, which is made, without what is `IGNORED` and `*.pyc`.
+    """Copy a project into `destination`, which is made, without what is `IGNORED`,
+    `*.pyc` and `*.egg-info`.
 
     Links are copied as links. Raises `OSError`.
     """

@@ -259,7 +259,7 @@ def test_archive_is_a_wheel_of_its_package() -> None:
 def test_name_of_an_archive_cannot_escape(end: str) -> None:
     """The name of an archive's file, which its URL gives, is that of a file and no path."""
     text = f'[[packages]]\nname = "lib"\narchive = {_file(end)}\n'
-    with pytest.raises(InvalidLock, match="lib has .* as the name of a file"):
+    with pytest.raises(InvalidLock, match=r"lib has .* as the name of a file"):
         _parse(text)
 
 
