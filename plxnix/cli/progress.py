@@ -1,8 +1,9 @@
 """Progress: what is shown while stages are being realized.
 
-On a terminal, from the second second on: how many stages are done, the one that runs, and a bar
-for each download. Elsewhere: a line for each stage that takes longer than a second. What realizers
-print goes to standard error, above the progress where there is one.
+On a terminal, from the second second on: how many stages are done, the one that runs, or a line for
+each of several that run or wait, and a bar for a download. Elsewhere: a line for each stage that
+takes longer than a second. What realizers print goes to standard error, above the progress where
+there is one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: How long something takes before it is worth a line or a drawing, in seconds.
 PATIENCE = 1.0
 
+#: How many stages that run or wait get a line of their own.
+SHOWN = 12
+
 
 class Progress(Observer):
     """An observer of a realization that counts, and prints as the console wishes."""
@@ -38,15 +42,19 @@ class Progress(Observer):
         self._timer: threading.Timer | None = None
         self._display: _Display | None = None
         self._total = 0
-        self._running: DRef | None = None
-        self._announced: DRef | None = None
-        self._began = self._started = time.monotonic()
+        #: The stages that run, and those that wait for other processes, with when that began.
+        self._running: dict[DRef, float] = {}
+        self._waiting: dict[DRef, float] = {}
+        self._announced: set[DRef] = set()
+        self._timers: dict[DRef, threading.Timer] = {}
+        self._began = time.monotonic()
         self.realized: list[DRef] = []
         self.satisfied: list[DRef] = []
         #: How many runs gave what is not in the store: `plxnix check`.
         self.trials = 0
-        #: The derivation whose realizer has failed.
+        #: The derivation whose realizer has failed last, and how many stages are not realized.
         self.broken: DRef | None = None
+        self.failures = 0
 
     @property
     def seconds(self) -> float:
@@ -57,20 +65,24 @@ class Progress(Observer):
         """Note how many stages there are."""
         self._total = total
         if self._console.watched:
-            self._wait(self._draw)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = _after(PATIENCE, self._draw)
 
     def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
         """Count a stage that is done already."""
         self.satisfied.append(dref)
+        self._waiting.pop(dref, None)
         self._console.detail(f"cached {dref.name} ({counted(len(rrefs), 'realization')})")
         self._show()
 
     def started(self, dref: DRef) -> None:
         """Show which stage runs."""
-        self._running = dref
-        self._started = time.monotonic()
-        if not self._console.watched and not self._console.quiet:
-            self._wait(self._announce)
+        with self._lock:
+            self._waiting.pop(dref, None)
+            self._running[dref] = time.monotonic()
+            if not self._console.watched and not self._console.quiet:
+                self._timers[dref] = _after(PATIENCE, self._announce, dref)
         self._show()
 
     def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
@@ -83,8 +95,8 @@ class Progress(Observer):
         if len(rrefs) > 1:
             line += f" ({counted(len(rrefs), 'realization')})"
         with self._lock:
-            self._running = None
-            if self._console.verbose or self._announced == dref or self._display is not None:
+            self._over(dref)
+            if self._console.verbose or dref in self._announced or self._display is not None:
                 self.say(line)
         self._show()
 
@@ -92,6 +104,25 @@ class Progress(Observer):
         """Note which stage has failed."""
         del error
         self.broken = dref
+        self.failures += 1
+        self._over(dref)
+        self._show()
+
+    def stopped(self, dref: DRef) -> None:
+        """Take a stage off that was stopped."""
+        self._over(dref)
+        self._console.detail(f"stopped {dref.name}")
+        self._show()
+
+    def skipped(self, dref: DRef, because: DRef) -> None:
+        """Say that a stage is left out, if that is asked for."""
+        self._console.detail(f"left out {dref.name}, as {because.name} failed")
+
+    def waiting(self, dref: DRef, message: str) -> None:
+        """Show that a stage waits."""
+        self._waiting.setdefault(dref, time.monotonic())
+        self.said(dref, message)
+        self._show()
 
     def said(self, dref: DRef, message: str) -> None:
         """Print a line about a stage."""
@@ -123,24 +154,26 @@ class Progress(Observer):
     def close(self) -> None:
         """Take the progress off the screen."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, *self._timers.values()):
+                if timer is not None:
+                    timer.cancel()
+            self._timers.clear()
             if self._display is not None:
                 self._display.close()
                 self._display = None
 
-    def _wait(self, then: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(PATIENCE, then)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _announce(self) -> None:
+    def _over(self, dref: DRef) -> None:
         with self._lock:
-            if self._running is not None:
-                self._announced = self._running
-                self.say(f"realizing {self._running.name} ...")
+            self._running.pop(dref, None)
+            timer = self._timers.pop(dref, None)
+            if timer is not None:
+                timer.cancel()
+
+    def _announce(self, dref: DRef) -> None:
+        with self._lock:
+            if dref in self._running:
+                self._announced.add(dref)
+                self.say(f"realizing {dref.name} ...")
 
     def _draw(self) -> None:
         display = _Display(self._console)
@@ -153,12 +186,28 @@ class Progress(Observer):
 
     def _show(self) -> None:
         with self._lock:
-            if self._display is not None:
-                done = len(self.realized) + len(self.satisfied) + self.trials
-                name, since = "stages", self._began
-                if self._running is not None:
-                    name, since = self._running.name, self._started
-                self._display.update(done, self._total, name, since)
+            if self._display is None:
+                return
+            done = len(self.realized) + len(self.satisfied) + self.trials
+            failed = f", {self.failures} failed" if self.failures else ""
+            count = f"{done} of {counted(self._total, 'stage')}{failed}"
+            running, waiting = self._running, self._waiting
+            if len(running) == 1 and not waiting:
+                ((dref, since),) = running.items()
+                self._display.update(done, self._total, dref.name, since, count)
+                self._display.show({})
+                return
+            self._display.update(done, self._total, "stages", self._began, count)
+            lines = {f"  {dref.name}": since for dref, since in running.items()}
+            lines |= {f"  {dref.name} (waiting)": since for dref, since in waiting.items()}
+            self._display.show(dict(list(lines.items())[:SHOWN]))
+
+
+def _after(seconds: float, then: Any, *arguments: Any) -> threading.Timer:
+    timer = threading.Timer(seconds, then, arguments)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class _Display:
@@ -182,6 +231,7 @@ class _Display:
         )
         self._stages: TaskID = self._rich.add_task("", count="", total=None)
         self._download: TaskID | None = None
+        self._lines: dict[str, TaskID] = {}
         self._partial = ""
 
     def open(self) -> None:
@@ -192,19 +242,22 @@ class _Display:
             self.above("")
         self._rich.stop()
 
-    def update(self, done: int, total: int, name: str, since: float) -> None:
+    def update(self, done: int, total: int, name: str, since: float, count: str) -> None:
         # What is shown is how long the stage has been running, not the drawing.
         self._rich.tasks[0].start_time = since
-        self._rich.update(
-            self._stages,
-            description=name,
-            completed=done,
-            total=total,
-            count=f"{done} of {counted(total, 'stage')}",
-        )
+        self._rich.update(self._stages, description=name, completed=done, total=total, count=count)
         if self._download is not None:
             self._rich.remove_task(self._download)
             self._download = None
+
+    def show(self, lines: dict[str, float]) -> None:
+        """Show a line for each stage, with how long it has been there."""
+        for line in [line for line in self._lines if line not in lines]:
+            self._rich.remove_task(self._lines.pop(line))
+        for line, since in lines.items():
+            if line not in self._lines:
+                self._lines[line] = self._rich.add_task(visible(line), count="", total=None)
+                self._rich.tasks[-1].start_time = since
 
     def download(self, label: str, done: int, total: int | None) -> None:
         if self._download is None:

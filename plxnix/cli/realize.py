@@ -14,9 +14,10 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.units import counted, duration_text
-from plxnix.errors import PlxnixError, StoreError
-from plxnix.model import RRef
+from plxnix.cli.units import counted, duration_text, parse_duration
+from plxnix.errors import InvalidValue, PlxnixError, StagesFailed, StoreError
+from plxnix.model import DRef, RRef
+from plxnix.realize.events import EventLog
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
 from plxnix.realize.registry import Closure, Registry
@@ -41,6 +42,23 @@ def _pairs(
             pairs[name] = json.loads(value)
         except ValueError:
             pairs[name] = value
+    return pairs
+
+
+def _duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except InvalidValue as error:
+        raise click.BadParameter(f"{error.message}: {error.hint}", context, parameter) from None
+
+
+def _amounts(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    pairs = _pairs(context, parameter, values)
+    for name, amount in pairs.items():
+        if not isinstance(amount, (int, float)) or isinstance(amount, bool) or amount < 0:
+            raise click.BadParameter(f"{name}={amount} is no amount", context, parameter)
     return pairs
 
 
@@ -114,6 +132,7 @@ def instantiate(
         "plxnix realize experiment.py:plot",
         "plxnix realize experiment.py:plot -a rate=0.1 --dry-run",
         "plxnix realize experiment.py:plot --out-link plot --print paths",
+        "plxnix realize experiment.py:plot -j 4 --keep-going --timeout 2h",
     ),
 )
 @targets_argument
@@ -133,6 +152,47 @@ def instantiate(
     help="Run commands in a sandbox, with the bytes of Nix; else PLXNIX_SANDBOX, else auto.",
 )
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="How many stages may run at once, 0: one for each CPU; else PLXNIX_JOBS, else 1.",
+)
+@click.option(
+    "--executor",
+    metavar="WHERE",
+    help="Where Python code runs: processes, threads, or dask:tcp://HOST:PORT.",
+)
+@click.option(
+    "-k", "--keep-going", is_flag=True, help="After a failure, realize what does not depend on it."
+)
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    callback=_duration,
+    help="Kill a stage that takes longer: 90s, 15min, 12h.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Try a stage that fails N times more.",
+)
+@click.option(
+    "--resource",
+    "resources",
+    metavar="NAME=AMOUNT",
+    multiple=True,
+    callback=_amounts,
+    help="How much there is of what stages need, such as gpus=2. May be repeated.",
+)
+@click.option(
+    "--events",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write what happens into FILE, as a JSON object a line.",
+)
+@click.option(
     "--print",
     "printed",
     type=click.Choice(["rrefs", "paths", "none"]),
@@ -150,6 +210,13 @@ def realize(
     out_link: str | None,
     keep_failed: bool,
     sandbox: str | None,
+    jobs: int | None,
+    executor: str | None,
+    keep_going: bool,
+    timeout: float | None,
+    retries: int,
+    resources: dict[str, float],
+    events: str | None,
     printed: str,
     as_json: bool,
 ) -> None:
@@ -166,6 +233,7 @@ def realize(
     if dry_run:
         _show_plan(session, realize_closure(closure, force_rebuild=force, dry_run=True), as_json)
         return
+    log = None if events is None else EventLog(events, progress)
     # The links are made before gc may take what they are to keep.
     with closure.store.building(session.console.say):
         try:
@@ -174,13 +242,22 @@ def realize(
                     closure,
                     force_rebuild=force,
                     keep_failed=keep_failed,
-                    observer=progress,
+                    observer=log or progress,
                     sandbox=sandbox,
+                    jobs=jobs,
+                    executor=executor,
+                    keep_going=keep_going,
+                    timeout=timeout,
+                    retries=retries,
+                    resources=resources,
                 )
         except (PlxnixError, OSError) as error:
             again = command_line(targets, arguments)
             report_failure(session, closure.store, progress, error, again)
             raise click.exceptions.Exit(1) from None
+        finally:
+            if log is not None:
+                log.close()
         results = {dref: _list(found) for dref, found in selected.items()}
         rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
         if out_link is not None:
@@ -305,7 +382,20 @@ def report_failure(
     session: Session, store: Store, progress: Progress, error: Exception, again: str
 ) -> None:
     """Print what failed: where in the user's code, the last of what it printed, what to do."""
-    dref = progress.broken
+    if isinstance(error, StagesFailed):
+        for one, failure in error.failures.items():
+            _report_one(session, store, DRef(one), failure, again)
+        count = len(error.failures)
+        left = f", {len(error.skipped)} left out" if error.skipped else ""
+        session.console.error(f"{counted(count, 'stage')} failed{left}", "the others are realized")
+        return
+    dref = getattr(error, "dref", "")
+    _report_one(session, store, DRef(dref) if dref else progress.broken, error, again)
+
+
+def _report_one(
+    session: Session, store: Store, dref: DRef | None, error: Exception, again: str
+) -> None:
     details = user_frames(error.__cause__) if error.__cause__ is not None else []
     hint = error.hint if isinstance(error, PlxnixError) else ""
     if dref is not None:

@@ -29,14 +29,13 @@ from plxnix.realize import worker
 from plxnix.realize.attempt import Attempt, keep_output
 from plxnix.realize.parcels import (
     Answer,
-    RemoteTraceback,
     Task,
     pack_call,
     pack_supplies,
     require_cloudpickle,
     unpack,
 )
-from plxnix.realize.run import Observer, Run
+from plxnix.realize.run import Observer, RemoteTraceback, Run
 from plxnix.stopping import Stop
 from plxnix.store.session import sweep
 
@@ -369,7 +368,7 @@ def _dask(address: str) -> Executor:
 def _again(answer: Answer) -> BaseException:
     """Return the error of an answer, with its cause and the traceback that it had there."""
     error = answer.error or BuildFailed("no answer")
-    text = RemoteTraceback(answer.traceback)
+    text = RemoteTraceback(answer.traceback, answer.frames)
     if answer.cause is not None:
         answer.cause.__cause__ = text
         error.__cause__ = answer.cause

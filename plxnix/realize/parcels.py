@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, MissingExtra
@@ -21,6 +21,9 @@ from plxnix.model import DRef, RRef
 from plxnix.nix import nar
 from plxnix.realize.registry import RealizeArguments, Realizer
 from plxnix.store import Fsync, Store, arrival, tree
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,8 @@ class Answer:
     error: BaseException | None = None
     cause: BaseException | None = None
     traceback: str = ""
+    frames: list[FrameSummary] = field(default_factory=list)
     said: tuple[str, ...] = ()
-
-
-class RemoteTraceback(Exception):
-    """The traceback of an error in another process, as text."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 _guard = threading.Lock()

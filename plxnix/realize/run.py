@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from plxnix.model import DRef, RRef
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary
 
 #: How much of what a realizer prints is kept, in bytes; the middle of a longer log is left out.
 LOG_LIMIT = 16 << 20
@@ -33,6 +36,17 @@ class Artifact:
     failed: bool = False
     linked: bool = False
     times: tuple[float, float] | None = None
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an error in another process, as text; `frames` are the places in it."""
+
+    def __init__(self, text: str, frames: Sequence[FrameSummary] = ()) -> None:
+        super().__init__(text)
+        self.frames = list(frames)
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 class Observer:

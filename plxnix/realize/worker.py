@@ -41,6 +41,8 @@ def perform(packed: bytes) -> bytes:
         _attempt(task, answer)
     except Exception as error:  # noqa: BLE001 (it is the answer)
         answer.traceback = "".join(traceback.format_exception(error))
+        cause = error.__cause__ or error
+        answer.frames = list(traceback.extract_tb(cause.__traceback__))
         answer.error, answer.cause = _sendable(error), _sendable(error.__cause__)
     return pickle.dumps(answer)
 
