@@ -332,7 +332,7 @@ def _of_place(
 
     With `keep` also afterwards, if it is that of a lock.
     """
-    from plxnix.pyenv.checking import site_packages
+    from plxnix.pyenv.installed import site_packages
 
     path = Path(where)
     if path.is_dir() and not (path / "pylock.toml").exists():

@@ -7,34 +7,33 @@ is run only by its own interpreter, in processes of their own.
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import json
 import os
-import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from email.parser import HeaderParser
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plxnix.errors import InvalidValue, MissingExtra
 from plxnix.pyenv import import_worker
 from plxnix.pyenv.elf import System, scan
+from plxnix.pyenv.installed import (
+    Installed,
+    canonical,
+    installed,
+    interpreter,
+    site_packages,
+    top_modules,
+)
 
 #: Libraries that come with the driver of a device and not with a system.
 DRIVERS = ("libcuda.so", "libnvidia-", "libnvcuvid.so", "libcudadebugger.so", "libhsa-")
 
 #: How long the modules of one distribution may take to import, in seconds.
 TIMEOUT = 120.0
-
-#: Top-level folders that some wheels bring along by mistake, and no module to import.
-_STRAY = ("__main__", "bench", "benchmarks", "docs", "examples", "scripts", "test", "tests")
-
-#: How deep the packages of a namespace are looked for.
-_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,6 @@ class Module:
     status: str
     reason: str = ""
     seconds: float = 0.0
-
-
-@dataclass
-class Installed:
-    """A distribution in an environment: what its folder `NAME-VERSION.dist-info` says.
-
-    `files` are the paths in RECORD, relative to the environment, with their hash and size as
-    written there; empty where RECORD has none.
-    """
-
-    name: str
-    version: str
-    requires: tuple[str, ...] = ()
-    requires_python: str = ""
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -116,82 +99,6 @@ def check_environment(
     ]
     problems.sort(key=lambda one: not one.fatal)
     return Checkup(tuple(found), tuple(modules), tuple(problems))
-
-
-# -- what is there ---------------------------------------------------------------------------------
-
-
-def site_packages(tree: str) -> str:
-    """Return the folder of an environment's modules; raise `InvalidValue` if there is none."""
-    found = sorted(Path(tree).glob("lib/python3*/site-packages"))
-    if len(found) != 1:
-        raise InvalidValue(
-            f"{tree!r} is no Python environment: it has {len(found)} folders "
-            "lib/pythonX.Y/site-packages",
-            "give the folder of an environment, one that has bin/python",
-        )
-    return str(found[0])
-
-
-def interpreter(tree: str) -> str:
-    """Return the path of an environment's interpreter; raise `InvalidValue` if it is gone."""
-    python = f"{tree}/bin/python"
-    if not os.path.exists(python):
-        leads = f", a link to {os.readlink(python)!r}" if os.path.islink(python) else ""
-        raise InvalidValue(
-            f"the interpreter of the environment {tree!r} is not there{leads}",
-            "make the environment again with a Python of this machine",
-        )
-    return python
-
-
-def installed(tree: str, site: str) -> list[Installed]:
-    """Read what is installed, sorted by name; faults in RECORD are noted in the result."""
-    found = []
-    for entry in sorted(os.listdir(site)):
-        if entry.endswith(".dist-info"):
-            found.append(_installed(tree, site, entry))
-    return sorted(found, key=lambda one: canonical(one.name))
-
-
-def canonical(name: str) -> str:
-    """Normalize a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _installed(tree: str, site: str, entry: str) -> Installed:
-    name, _, version = entry.removesuffix(".dist-info").partition("-")
-    folder = f"{site}/{entry}"
-    try:
-        headers = HeaderParser().parsestr(_read(f"{folder}/METADATA"))
-    except OSError:
-        return Installed(name, version, faults=[f"{entry} has no METADATA"])
-    one = Installed(
-        str(headers.get("Name", name)),
-        str(headers.get("Version", version)),
-        tuple(str(value) for value in headers.get_all("Requires-Dist", [])),
-        str(headers.get("Requires-Python", "")),
-    )
-    try:
-        rows = list(csv.reader(_read(f"{folder}/RECORD").splitlines()))
-    except (OSError, csv.Error):
-        one.faults.append(f"{entry} has no RECORD that can be read")
-        return one
-    for row in rows:
-        if len(row) != 3:
-            one.faults.append(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
-            continue
-        place = os.path.normpath(os.path.join(site, row[0]))
-        if not place.startswith(f"{tree}/"):
-            one.faults.append(f"RECORD lists {row[0]!r}, which is outside of the environment")
-        else:
-            one.files[os.path.relpath(place, tree)] = (row[1], row[2])
-    return one
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        return file.read()
 
 
 # -- RECORD ----------------------------------------------------------------------------------------
@@ -338,33 +245,6 @@ def _libraries(tree: str, found: Sequence[Installed], python: str) -> list[Probl
 # -- imports ---------------------------------------------------------------------------------------
 
 
-def top_modules(files: Iterable[str], site: str) -> list[str]:
-    """Return the modules that a distribution brings, by the paths of its files below `site`.
-
-    That is each top-level module and package; of a namespace, which has no `__init__`, the packages
-    in it. Folders of data, tests beside packages and what no `import` could name are left out.
-    """
-    paths = [path[len(site) + 1 :].split("/") for path in files if path.startswith(f"{site}/")]
-    packages = {tuple(path[:-1]) for path in paths if _module(path[-1]) == "__init__"}
-    found = set()
-    for path in paths:
-        name = _module(path[-1])
-        folder = tuple(path[:-1])
-        if path[-1].endswith(f"{name}.so") and (folder or name.startswith("lib")):
-            continue  # A library. Extension modules in packages say what they are built for.
-        if not name or len(folder) > _DEPTH or not all(map(str.isidentifier, (*folder, name))):
-            continue
-        above = [folder[:depth] for depth in range(1, len(folder) + 1)]
-        first = next((one for one in above if one in packages), None)
-        found.add(".".join(first or (*folder, name)))
-    return sorted(one for one in found if one.split(".")[0] not in _STRAY)
-
-
-def _module(file: str) -> str:
-    name, _, rest = file.partition(".")
-    return name if rest == "py" or f".{rest}".endswith(".so") else ""
-
-
 def _import(
     tree: str, site: str, python: str, found: Sequence[Installed], jobs: int | None
 ) -> list[Module]:
@@ -418,6 +298,8 @@ def _judged(answer: dict[str, Any], imported: bool, there: set[str]) -> tuple[st
     lowered = error.lower()
     if not os.environ.get("DISPLAY") and ("display" in lowered or "x connection" in lowered):
         return "skipped", f"it needs a display: {error}"
+    if error.startswith("NotImplementedError") and ("linux" in lowered or "platform" in lowered):
+        return "skipped", f"it is not for this platform: {error}"
     if any(driver in error for driver in DRIVERS):
         return "skipped", f"it needs a device's driver: {error}"
     return "failed", error

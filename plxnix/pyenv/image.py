@@ -24,8 +24,8 @@ from tarfile import open as open_tar
 from typing import Any, BinaryIO
 
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.checking import interpreter, site_packages
 from plxnix.pyenv.elf import MACHINES, Missing, System, scan
+from plxnix.pyenv.installed import interpreter, site_packages
 from plxnix.pyenv.layer import TIME, Entry, Layer, read_archive, resolve
 
 #: Where the environment is in the image.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.checking import Checkup, check_environment, top_modules
+from plxnix.pyenv.checking import Checkup, check_environment
+from plxnix.pyenv.installed import top_modules
 from tests.environment_trees import SITE, install, library, make_tree
 
 
