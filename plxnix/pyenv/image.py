@@ -1,15 +1,9 @@
-"""Images of environments: an OCI image layout in a tar archive, written without a daemon.
-
-The format is that of the OCI image specification 1.0 ("Image Layout"), with the `manifest.json`
-that `docker load` reads. Layers are not compressed, so that their digests depend on no compressor.
-"""
+"""Images of environments: which files are in one, and what it runs; see `oci.py` for the bytes."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
-import io
 import json
 import lzma
 import os
@@ -19,14 +13,13 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from tarfile import DIRTYPE, PAX_FORMAT, TarInfo
-from tarfile import open as open_tar
 from typing import Any, BinaryIO
 
 from plxnix.errors import InvalidValue
 from plxnix.pyenv.elf import MACHINES, Missing, System, scan
 from plxnix.pyenv.installed import interpreter, site_packages
-from plxnix.pyenv.layer import TIME, Entry, Layer, read_archive, resolve
+from plxnix.pyenv.layer import Entry, Layer, read_archive, resolve
+from plxnix.pyenv.oci import ImageWriter
 
 #: Where the environment is in the image.
 PLACE = "/env"
@@ -44,8 +37,6 @@ _FILES = {
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
     ),
 }
-_CREATED = "1970-01-01T00:00:01Z"
-_OCI = "application/vnd.oci.image"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(
     rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?"
@@ -111,7 +102,7 @@ def write_image(
     environment = Layer()
     environment.copy(place, PLACE)
     with tempfile.TemporaryDirectory(prefix=".image-", dir=os.path.dirname(target)) as work:
-        writer = _Writer(work)
+        writer = ImageWriter(work)
         below = _base(writer, os.fspath(base)) if base is not None else {}
         known = resolve(below, os.path.realpath(python))
         folders: list[str] = []
@@ -213,7 +204,7 @@ def _refuse_conflicts(layer: Layer, below: Mapping[str, Entry]) -> None:
             )
 
 
-def _base(writer: _Writer, base: str) -> dict[str, Entry]:
+def _base(writer: ImageWriter, base: str) -> dict[str, Entry]:
     if os.path.isdir(base):
         layer = Layer()
         layer.copy(os.path.abspath(base), exact=True)
@@ -239,131 +230,3 @@ def _decompressed(path: str) -> BinaryIO:
             opener = known
     stream: BinaryIO = opener(path, "rb")
     return stream
-
-
-# -- the image -------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """The blobs of an image, in a folder, named by number until they are archived."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.blobs: dict[str, str] = {}
-        self.layers: list[dict[str, Any]] = []
-        self.history: list[dict[str, str]] = []
-        self.small: dict[str, bytes] = {}
-
-    @property
-    def digests(self) -> list[str]:
-        """The digests of the layers."""
-        return [str(layer["digest"]) for layer in self.layers]
-
-    def new(self) -> str:
-        """Return a path for another blob."""
-        return f"{self.folder}/{len(self.layers)}"
-
-    def layer(self, layer: Layer, said: str) -> None:
-        """Write a layer."""
-        path = self.new()
-        with open(path, "wb") as file:
-            layer.write(file)
-        self.add(path, said)
-
-    def add(self, path: str, said: str) -> None:
-        """Take the tar archive at `path` as the next layer."""
-        digest = f"sha256:{_file_digest(path)}"
-        self.blobs[digest] = path
-        size = os.path.getsize(path)
-        kind = f"{_OCI}.layer.v1.tar"
-        self.layers.append({"mediaType": kind, "digest": digest, "size": size})
-        self.history.append({"created": _CREATED, "created_by": f"plxnix env docker: {said}"})
-
-    def finish(self, name: str, architecture: str, config: Mapping[str, Any]) -> str:
-        """Write what describes the layers; return the digest of the manifest."""
-        described = self._json(
-            {
-                "architecture": architecture,
-                "config": config,
-                "created": _CREATED,
-                "history": self.history,
-                "os": "linux",
-                "rootfs": {"type": "layers", "diff_ids": self.digests},
-            },
-            "config",
-        )
-        manifest = self._json(
-            {
-                "schemaVersion": 2,
-                "mediaType": f"{_OCI}.manifest.v1+json",
-                "config": described,
-                "layers": self.layers,
-            },
-            "manifest",
-        )
-        tagged = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-        annotations = {
-            "io.containerd.image.name": tagged,
-            "org.opencontainers.image.ref.name": tagged.rpartition(":")[2],
-        }
-        platform = {"architecture": architecture, "os": "linux"}
-        entry = {**manifest, "annotations": annotations, "platform": platform}
-        self.small["index.json"] = _canonical(
-            {
-                "schemaVersion": 2,
-                "mediaType": f"{_OCI}.index.v1+json",
-                "manifests": [entry],
-            }
-        )
-        self.small["manifest.json"] = _canonical(
-            [
-                {
-                    "Config": _place(described["digest"]),
-                    "Layers": [_place(digest) for digest in self.digests],
-                    "RepoTags": [tagged],
-                }
-            ]
-        )
-        self.small["oci-layout"] = _canonical({"imageLayoutVersion": "1.0.0"})
-        return str(manifest["digest"])
-
-    def _json(self, value: Any, kind: str) -> dict[str, Any]:
-        data = _canonical(value)
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        self.small[_place(digest)] = data
-        return {"mediaType": f"{_OCI}.{kind}.v1+json", "digest": digest, "size": len(data)}
-
-    def archive(self, path: str) -> None:
-        """Write the image."""
-        large = {_place(digest): blob for digest, blob in self.blobs.items()}
-        with open_tar(path, "w", format=PAX_FORMAT) as archive:
-            for name in sorted({"blobs", "blobs/sha256", *large, *self.small}):
-                member = TarInfo(name)
-                member.mtime = TIME
-                if name in large:
-                    member.size = os.path.getsize(large[name])
-                    with open(large[name], "rb") as file:
-                        archive.addfile(member, file)
-                    os.unlink(large[name])
-                elif name in self.small:
-                    member.size = len(self.small[name])
-                    archive.addfile(member, io.BytesIO(self.small[name]))
-                else:
-                    member.type, member.mode = DIRTYPE, 0o755
-                    archive.addfile(member)
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _place(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
-
-
-def _file_digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -92,6 +92,16 @@ def test_displays_are_not_asked_for(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert (module.status, module.reason[:18]) == ("skipped", "it needs a display")
 
 
+def test_other_platforms(tree: Path) -> None:
+    """What says itself that it is not for this platform is skipped; other refusals are not."""
+    install(tree, "gamma", {"gamma.py": "raise NotImplementedError('No support for Linux')\n"})
+    install(tree, "delta", {"delta.py": "raise NotImplementedError('later')\n"})
+    checkup = check_environment(tree)
+    (skipped,) = [one for one in checkup.modules if one.status == "skipped"]
+    assert (skipped.name, skipped.reason[:30]) == ("gamma", "it is not for this platform: N")
+    assert problems(checkup, "import") == [("delta", "import delta: NotImplementedError: later")]
+
+
 def test_record_is_verified(tree: Path) -> None:
     """Changed, missing and strange files are named; what nobody lists is only mentioned."""
     (tree / SITE / "beta.py").write_text("value = 2\n")
