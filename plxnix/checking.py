@@ -55,7 +55,6 @@ class Check:
         if nix not in NIX_CHOICES:
             raise InvalidValue(f"nix is {nix!r}", f"it is one of {', '.join(NIX_CHOICES)}")
         self._closure = closure
-        self._everything = everything
         self._observer = observer or Observer()
         self._nix = nix
         self._pause = pause

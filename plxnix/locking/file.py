@@ -38,7 +38,6 @@ class LockFile:
                 f"there is no lock at {self.shown}",
                 "`plxnix lock add NAME URL` makes one; --lock names another",
             )
-        self._data = data
         self._raw = _sources(data, self.shown)
         self.sources = {
             name: LockedSource.parse(name, value) for name, value in sorted(self._raw.items())

@@ -20,12 +20,10 @@ LANGUAGES: Final = {
     **dict.fromkeys(("bash", "sh", "shell"), "shell"),
 }
 
-#: What a comment above a section may say: leave it alone; it has to fail.
-DIRECTIVES: Final = ("norun", "raises")
-
 BEGIN: Final = "<!-- mdrun: output -->"
 END: Final = "<!-- mdrun: end -->"
 
+#: What a comment above a section says: `norun`, leave it alone; `raises`, it has to fail.
 _DIRECTIVE: Final = re.compile(r"<!--\s*mdrun:\s*(.*?)\s*-->")
 
 #: What a terminal would act on: escape sequences, and other control characters.
