@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,6 +22,12 @@ _UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 #: The lock files that this process holds at pauses.
 _parked: list[str] = []
+
+#: What is held, at the end of a lock's name, by who waits to hold that lock alone.
+_GATE = ".gate"
+
+#: For how many seconds those go first.
+_PATIENCE = 10.0
 
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
@@ -54,6 +61,7 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     Where this user may not write, a file that is there is locked all the same, and without one
     there is nothing to hold: nobody else could have locked it by this path.
     """
+    _wait_at_gate(path)
     try:
         descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
     except StoreError as error:
@@ -88,11 +96,38 @@ def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
             f"a realization is paused in this process, which holds {path}",
             "repl_continue() or repl_cancel() it first",
         )
-    descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    with exclusive(f"{path}{_GATE}", waiting):
+        descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _wait_at_gate(path: str) -> None:
+    """Let somebody who waits to hold `path` alone go first, for a while.
+
+    Else those who share it, one after the other, would keep them out for ever. Who shares it
+    already, or was started by somebody who does, is not kept: they may be waited for.
+    """
+    gate = f"{path}{_GATE}"
+    deadline = time.monotonic() + _PATIENCE
+    first = True
+    while time.monotonic() < deadline:
+        try:
+            descriptor = os.open(gate, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if first and not _family().isdisjoint(_holders(path)):
+                return
+        finally:
+            os.close(descriptor)
+        first = False
+        time.sleep(0.01)
 
 
 def try_folder(path: str) -> int | None:
@@ -153,25 +188,42 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
             ) from error
     if waiting is not None:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-        holder = holder or _holders(descriptor) or "another process"
-        waiting(f"waiting for {holder}, which holds {os.path.basename(path)}")
+        holder = holder or _named(_holders(path)) or "another process"
+        waiting(f"waiting for {holder}, which holds {os.path.basename(path).removesuffix(_GATE)}")
     fcntl.flock(descriptor, kind)
 
 
-def _holders(descriptor: int) -> str:
+def _named(processes: set[int]) -> str:
+    if not processes:
+        return ""
+    return f"process{'es' if len(processes) > 1 else ''} {', '.join(map(str, sorted(processes)))}"
+
+
+def _holders(path: str) -> set[int]:
     """Return which processes hold a lock file, as far as this machine's kernel tells."""
-    found = os.fstat(descriptor)
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     holders = set()
     with suppress(OSError, ValueError), open("/proc/locks", encoding="ascii") as file:
+        found = os.stat(path)
+        place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
         for line in file:
             # 3: FLOCK  ADVISORY  READ  4242 00:2c:71 0 EOF; those that wait have an arrow.
             fields = line.split()
             if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
                 holders.add(int(fields[4]))
-    if not holders:
-        return ""
-    return f"process{'es' if len(holders) > 1 else ''} {', '.join(map(str, sorted(holders)))}"
+    return holders
+
+
+def _family() -> set[int]:
+    """Return this process and those that it descends from."""
+    found: set[int] = set()
+    process = os.getpid()
+    with suppress(OSError, ValueError, IndexError):
+        while process > 0 and process not in found:
+            found.add(process)
+            with open(f"/proc/{process}/stat", "rb") as file:
+                # The name, in parentheses, may hold blanks; the parent is the second after it.
+                process = int(file.read().rpartition(b")")[2].split()[1])
+    return found
 
 
 def _same(descriptor: int, path: str) -> bool:

@@ -260,6 +260,62 @@ def test_who_collects_is_told_who_builds(store: Store, kept: RRef) -> None:
     assert kept
 
 
+def start(program: str, store: Store) -> subprocess.Popen[str]:
+    """Run a program on a store."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys\nfrom plxnix import Store\n{program}", store.root],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+BUILDER = """
+import time
+store = Store(sys.argv[1])
+while True:
+    with store.building():
+        time.sleep(0.03)
+        print("built", flush=True)
+"""
+
+
+def test_builders_do_not_keep_gc_out_for_ever(store: Store) -> None:
+    """Where one builder follows the other without a gap, who waits to collect has their turn."""
+    builders = [start(BUILDER, store) for _ in range(6)]
+    try:
+        for builder in builders:
+            assert builder.stdout is not None
+            builder.stdout.readline()
+        begun = time.monotonic()
+        for _ in range(3):
+            with store.deleting():
+                pass
+        assert time.monotonic() - begun < 5
+    finally:
+        for builder in builders:
+            builder.kill()
+            builder.communicate()
+    assert os.listdir(store.layout.locks) == ["store"]
+
+
+def test_a_builder_of_a_builder_is_not_kept(store: Store) -> None:
+    """What a builder has started may build, though somebody waits for that builder to end."""
+    collector = "print('waits', flush=True)\nwith Store(sys.argv[1]).deleting(): print('done')"
+    with store.building():
+        collecting = start(collector, store)
+        assert collecting.stdout is not None
+        collecting.stdout.readline()
+        while not os.path.exists(f"{store.layout.store_lock()}.gate"):
+            time.sleep(0.01)
+        begun = time.monotonic()
+        with store.building():
+            inner = start("with Store(sys.argv[1]).building(): print('built')", store)
+            assert inner.communicate(timeout=60)[0] == "built\n"
+        assert time.monotonic() - begun < 5
+    assert collecting.communicate(timeout=60)[0] == "done\n"
+
+
 # -- formats ---------------------------------------------------------------------------------------
 
 
