@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.http_server import Answer, Server
+from tests.scripts import run_twice
 
 HELLO_OF_2020 = """
 from plxnix import store_initialize
@@ -212,26 +210,6 @@ def hello_archive() -> bytes:
             member.size, member.mode = len(text), 0o755
             archive.addfile(member, io.BytesIO(text.encode()))
     return buffer.getvalue()
-
-
-def run_twice(script: str, folder: Path) -> list[str]:
-    """Run a script twice, each in a process of its own; return what both print."""
-    (folder / "script.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    printed = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "script.py"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout.splitlines())
-    assert printed[0] == printed[1]
-    return printed[0]
 
 
 @pytest.mark.parametrize("listing", [HELLO_OF_2020, HELLO_OF_2021], ids=["2020", "2021"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.scripts import run_twice
 
 LISTING = """
 import numpy as np
@@ -44,22 +43,7 @@ print("\\n".join(rrefs))
 def test_the_listing_runs_as_printed(tmp_path: Path, flags: list[str]) -> None:
     """It runs, gives ten realizations below the current folder, and finds them the second time."""
     pytest.importorskip("numpy")
-    (tmp_path / "readme.py").write_text(LISTING + AFTERWARDS)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    outputs = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, *flags, "readme.py"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout.split())
-    assert outputs[0] == outputs[1]
-    assert len(outputs[0]) == 10
+    assert len(run_twice(LISTING + AFTERWARDS, tmp_path, *flags)) == 10
     assert sorted(path.name[33:] for path in tmp_path.glob("_plxnix/store-v1/*")) == [
         "stage_dataset",
         "stage_train",
