@@ -12,7 +12,8 @@ import os
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import ClassVar
 
 from plxnix.errors import ExportError
 from plxnix.nix.graph import Node, Package, Reference, Text, text
@@ -33,20 +34,22 @@ BASICS = (
 )
 
 
-class Toolchain(Protocol):
+class Toolchain(ABC):
     """What recipes ask of a toolchain."""
 
-    @property
-    def name(self) -> str:
-        """Return what the toolchain is called."""
+    #: What it is called.
+    name: ClassVar[str]
 
     @property
     def system(self) -> str:
-        """Return Nix's name for the machines that it is for, such as `x86_64-linux`."""
+        """Return Nix's name for the machines that it is for, such as `x86_64-linux`: this one."""
+        return this_system()
 
+    @abstractmethod
     def shell(self) -> Text:
         """Return the path of a bash."""
 
+    @abstractmethod
     def path(self, tools: Sequence[str]) -> Text:
         """Return the value of PATH under which the basic tools and `tools` are found."""
 
@@ -59,45 +62,20 @@ class Toolchain(Protocol):
         comment: str,
     ) -> Node:
         """Return the derivation that runs a bash script with `tools` on PATH."""
+        node = Node(name, self.system, self.shell(), env={**environment}, comment=comment)
+        return self._running(node, script, tools)
 
-
-class _Raw(ABC):
-    """A toolchain whose commands are plain derivations: a shell, a script, and PATH."""
-
-    @property
-    def system(self) -> str:
-        """Return Nix's name for this machine."""
-        return this_system()
-
-    @abstractmethod
-    def shell(self) -> Text:
-        """Return the path of a bash."""
-
-    @abstractmethod
-    def path(self, tools: Sequence[str]) -> Text:
-        """Return the value of PATH."""
-
-    def command(
-        self,
-        name: str,
-        script: Text,
-        environment: Mapping[str, Text],
-        tools: Sequence[str],
-        comment: str,
-    ) -> Node:
-        """Return a derivation whose builder is the shell."""
+    def _running(self, node: Node, script: Text, tools: Sequence[str]) -> Node:
+        """Give a shell its script: a plain derivation that says its PATH."""
         # Bash ends with a builtin: Nix 2.8 kills builders whose output closes before they do.
-        return Node(
-            name=name,
-            system=self.system,
-            builder=self.shell(),
+        return replace(
+            node,
             args=(text("-c"), text("set -e\n", *script, "\n:\n")),
-            env={"PATH": self.path(tools), **environment},
-            comment=comment,
+            env={"PATH": self.path(tools), **node.env},
         )
 
 
-class Host(_Raw):
+class Host(Toolchain):
     """The programs of this machine, under the paths that every Linux has."""
 
     name = "host"
@@ -118,7 +96,7 @@ class Host(_Raw):
         return text(":".join(self.folders))
 
 
-class _Packages(_Raw):
+class _Packages(Toolchain):
     """A toolchain made of packages."""
 
     def shell(self) -> Text:
@@ -140,24 +118,9 @@ class Nixpkgs(_Packages):
 
     name = "nixpkgs"
 
-    def command(
-        self,
-        name: str,
-        script: Text,
-        environment: Mapping[str, Text],
-        tools: Sequence[str],
-        comment: str,
-    ) -> Node:
-        """Return a call of `runCommand`, which brings the standard environment along."""
-        return Node(
-            name=name,
-            system=self.system,
-            builder=self.shell(),
-            args=(script,),
-            env=dict(environment),
-            comment=comment,
-            tools=tuple(Package(tool) for tool in tools),
-        )
+    def _running(self, node: Node, script: Text, tools: Sequence[str]) -> Node:
+        """Make it a call of `runCommand`, which brings the standard environment along."""
+        return replace(node, args=(script,), tools=tuple(map(Package, tools)))
 
     def package(self, attribute: str) -> Reference:
         """Return a reference to the package's default output."""
