@@ -17,6 +17,7 @@ from plxnix.store import Store
 from plxnix.store.layout import FORMAT
 from plxnix.store.roots import roots
 from plxnix.store.settings import default_root
+from plxnix.store.sharing import intruders
 from plxnix.version import VERSION
 
 
@@ -26,18 +27,20 @@ from plxnix.version import VERSION
     examples=(
         "plxnix init",
         "plxnix init /scratch/me/plxnix && export PLXNIX_ROOT=/scratch/me/plxnix",
+        "plxnix init /srv/plxnix --group science     members of that group share it",
     ),
 )
 @click.argument("folder", metavar="[FOLDER]", required=False)
+@click.option("--group", metavar="GROUP", help="Share a new store with this group.")
 @pass_session
-def init(session: Session, folder: str | None) -> None:
+def init(session: Session, folder: str | None, group: str | None) -> None:
     """Make a store at FOLDER and print its place; there is no harm in doing so twice.
 
     Without FOLDER it is that of --store, else of PLXNIX_ROOT, else the default one.
     """
     place = folder or session.place or default_root()
     existed = os.path.exists(os.path.join(place, "version"))
-    store = Store.init(place)
+    store = Store.init(place, group=group)
     session.console.line(store.root)
     session.console.say("the store was there already" if existed else "the store is ready")
 
@@ -88,8 +91,16 @@ def _about_store(store: Store) -> dict[str, Any]:
         **counts,
         "roots": {root.path: root.rref for root in roots(store)},
         "fsync": store.fsync.value,
+        "written_by": _writers(store),
         "plxnix": VERSION,
     }
+
+
+def _writers(store: Store) -> str:
+    """Say who may write into a store."""
+    if store.shared:
+        return f"the group {os.stat(store.root).st_gid}"
+    return "its owner" + (f" and {who}" if (who := intruders(store.root)) else "")
 
 
 def _about_dref(store: Store, dref: DRef) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from plxnix.store import Fsync, sharing
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
 from plxnix.store.verify import verify
+from tests.command_line import CommandLine
 from tests.store_samples import build
 
 #: Two users of one group, who need not exist.
@@ -109,6 +110,25 @@ def test_each_member_collects_their_own(place: Path) -> None:
     assert store.shared
 
 
+def test_a_store_is_shared_later(place: Path) -> None:
+    """The commands of docs/store.md make a private store one that a group shares."""
+    root = place / "store"
+    store = Store.init(root, Fsync.NONE)
+    above = realize(root, "above")
+    add_root(store, place / "result", above)
+    text = (Path(__file__).parents[2] / "docs" / "store.md").read_text()
+    commands = [line.strip() for line in text.splitlines() if "/srv/plxnix" in line]
+    commands = [line for line in commands if line.startswith(("chgrp", "find"))]
+    assert len(commands) == 2
+    for line in commands:
+        line = line.replace("/srv/plxnix", str(root)).replace("science", str(GROUP))
+        if os.geteuid() == 0:
+            subprocess.run(line, shell=True, check=True)
+    run_as(BOB, lambda: realize(root, "bob"))
+    run_as(BOB, lambda: realize(root, "above"))
+    assert list(verify(Store(root))) == []
+
+
 def test_others_cannot_enter_a_private_store(place: Path) -> None:
     """Who may only read a store gets what is in it, and a clear error for what is not."""
     root = place / "store"
@@ -137,6 +157,21 @@ def test_a_store_is_shared_when_it_is_made(tmp_path: Path) -> None:
     shared = Store.init(tmp_path / "mine", group=str(os.getgid()))
     assert shared.shared
     assert Store.init(tmp_path / "mine", group=str(os.getgid())).shared
+
+
+def test_sharing_on_the_command_line(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """`init --group` makes a store that is shared, and `info` says who may write into a store."""
+    plxnix = CommandLine(tmp_path, capfdbinary)
+    plxnix.ok("init", tmp_path / "shared", "--group", str(os.getgid()))
+    plxnix.ok("init", tmp_path / "private")
+    said = [
+        plxnix.ok("info", "--json", "--store", tmp_path / name).json["written_by"]
+        for name in ("shared", "private")
+    ]
+    assert said == [f"the group {os.getgid()}", "its owner"]
+    assert "not shared" in plxnix.fails("init", tmp_path / "private", "--group", str(os.getgid()))
 
 
 @pytest.mark.parametrize(
