@@ -40,7 +40,7 @@ let
   patching = s: {
     nativeBuildInputs = [ s.pkgs.autoPatchelfHook ];
     buildInputs = s.pkgs.pythonManylinuxPackages.manylinux2014 or [ ];
-    autoPatchelfIgnoreMissingDeps = true;
+    autoPatchelfIgnoreMissingDeps = [ "*" ];
   };
 
   # A distribution as a package; its dependencies are in the environment anyway.
