@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -293,13 +293,23 @@ def fail(_: Build) -> str:
     raise ValueError("no luck")
 
 
+def slow(seconds: float) -> Callable[[Build], str]:
+    """Return the contents of a stage that sleeps."""
+
+    def sleep(_: Build) -> str:
+        time.sleep(seconds)
+        return ""
+
+    return sleep
+
+
 class TestFailures:
     """A failure stops the rest, or, if so wanted, only what depends on it."""
 
     def test_the_first_one_ends_it(self, lab: Lab) -> None:
         """No stage is started after a failure, what runs is waited for, and nothing is left."""
         broken = lab.stage("broken", content=fail)
-        later = [lab.stage(f"s{n}", content=lambda _: time.sleep(0.05) or "") for n in range(20)]
+        later = [lab.stage(f"s{n}", content=slow(0.05)) for n in range(20)]
         with pytest.raises(BuildFailed, match="no luck") as caught:
             lab.realize([broken, *later], jobs=2, executor="threads")
         assert len(lab.runs) < 6
@@ -362,9 +372,9 @@ class TestFailures:
         def bad(_: Any, __: list[RRef]) -> list[RRef]:
             raise KeyError("matcher")
 
-        slow = lab.stage("slow", content=lambda _: time.sleep(0.1) or "")
+        first = lab.stage("slow", content=slow(0.1))
         with pytest.raises(KeyError, match="matcher"):
-            lab.realize([slow, lab.stage("bad", slow, matcher=bad)], jobs=2, executor="threads")
+            lab.realize([first, lab.stage("bad", first, matcher=bad)], jobs=2, executor="threads")
         assert lab.leftovers() == []
 
 
@@ -393,9 +403,7 @@ class TestOthersAtWork:
         labs = [Lab(tmp_path / "store") for _ in range(2)]
         targets = []
         for lab in labs:
-            stages = [
-                lab.stage(f"s{n}", content=lambda _: time.sleep(0.01) or "") for n in range(12)
-            ]
+            stages = [lab.stage(f"s{n}", content=slow(0.01)) for n in range(12)]
             targets.append(stages)
         targets[1].reverse()
         with ThreadPoolExecutor(2) as pool:
