@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,34 +9,11 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
-from plxnix.cli.units import age_text, parse_duration, size_text
+from plxnix.cli.units import age_text, size_text
+from plxnix.cli.values import duration, pairs
 from plxnix.comparison import MISSING, compare_references
-from plxnix.errors import InvalidValue
 from plxnix.references import resolve_one, resolve_realization
 from plxnix.shell_functions import find as find_realizations
-
-
-def _age(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else parse_duration(value)
-    except InvalidValue as error:
-        raise click.BadParameter(f"{error.message}; {error.hint}", context, parameter) from None
-
-
-def _fields(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read `FIELD=VALUE`s, where a value is JSON, or else a string."""
-    fields = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{text!r} is not FIELD=VALUE", context, parameter)
-        try:
-            fields[name] = json.loads(value)
-        except (ValueError, RecursionError):
-            fields[name] = value
-    return fields
 
 
 @command(
@@ -50,15 +26,15 @@ def _fields(
     ),
 )
 @click.argument("pattern", metavar="[PATTERN]", required=False)
-@click.option("--newer", metavar="AGE", callback=_age, help="Started since then: 12h, 30d, 2w.")
-@click.option("--older", metavar="AGE", callback=_age, help="Started before that.")
+@click.option("--newer", metavar="AGE", callback=duration, help="Started since then: 12h, 30d, 2w.")
+@click.option("--older", metavar="AGE", callback=duration, help="Started before that.")
 @click.option(
     "-f",
     "--field",
     "where",
     metavar="FIELD=VALUE",
     multiple=True,
-    callback=_fields,
+    callback=pairs,
     help="The config has this value, JSON or else a string. May be repeated.",
 )
 @json_option

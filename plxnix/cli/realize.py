@@ -14,8 +14,9 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.units import counted, duration_text, parse_duration
-from plxnix.errors import InvalidValue, PlxnixError, StagesFailed, StoreError
+from plxnix.cli.units import counted, duration_text
+from plxnix.cli.values import duration, pairs
+from plxnix.errors import PlxnixError, StagesFailed, StoreError
 from plxnix.model import DRef, RRef
 from plxnix.realize.events import EventLog
 from plxnix.realize.plan import Plan
@@ -29,37 +30,14 @@ from plxnix.targets import load, user_frames
 LAST_LINES = 20
 
 
-def _pairs(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read `NAME=VALUE`s, where a value is JSON, or else a string."""
-    pairs = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
-        try:
-            pairs[name] = json.loads(value)
-        except ValueError:
-            pairs[name] = value
-    return pairs
-
-
-def _duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    try:
-        return None if text is None else parse_duration(text)
-    except InvalidValue as error:
-        raise click.BadParameter(f"{error.message}: {error.hint}", context, parameter) from None
-
-
 def _amounts(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, float]:
-    pairs = _pairs(context, parameter, values)
-    for name, amount in pairs.items():
+    found = pairs(context, parameter, values)
+    for name, amount in found.items():
         if not isinstance(amount, (int, float)) or isinstance(amount, bool) or amount < 0:
             raise click.BadParameter(f"{name}={amount} is no amount", context, parameter)
-    return pairs
+    return found
 
 
 def _target_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
@@ -78,7 +56,7 @@ arguments_option = click.option(
     "arguments",
     metavar="NAME=VALUE",
     multiple=True,
-    callback=_pairs,
+    callback=pairs,
     help="Pass a value to the stage: JSON, or else a string. May be repeated.",
 )
 
@@ -168,7 +146,7 @@ def instantiate(
 @click.option(
     "--timeout",
     metavar="TIME",
-    callback=_duration,
+    callback=duration,
     help="Kill a stage that takes longer: 90s, 15min, 12h.",
 )
 @click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,8 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.units import age_text, counted, parse_duration, parse_size, size_text
-from plxnix.errors import InvalidValue
+from plxnix.cli.units import age_text, counted, parse_size, size_text
+from plxnix.cli.values import duration, read_by
 from plxnix.model import RRef, isrref
 from plxnix.realize.matchers import latest, match, number
 from plxnix.references import resolve_reference
@@ -22,16 +22,6 @@ from plxnix.store.roots import linked
 
 #: How many of the realizations that stay a dry run names if it is not told.
 KEPT = 20
-
-
-def _read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any], Any]:
-    def callback(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-        try:
-            return None if value is None else parse(value)
-        except InvalidValue as error:
-            raise click.BadParameter(f"{error.message}; {error.hint}", context, parameter) from None
-
-    return callback
 
 
 def _read_bests(
@@ -100,13 +90,13 @@ def _reason(session: Session, reason: str) -> str:
 @click.option(
     "--older-than",
     metavar="AGE",
-    callback=_read_by(parse_duration),
+    callback=duration,
     help="Only what was not used for that long: 12h, 30d, 2w.",
 )
 @click.option(
     "--max-size",
     metavar="SIZE",
-    callback=_read_by(parse_size),
+    callback=read_by(parse_size),
     help="Only the oldest, until the store is not greater: 500M, 10G.",
 )
 @click.option("--keep", metavar="REF", multiple=True, help="Keep this too. May be repeated.")

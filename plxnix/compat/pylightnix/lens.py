@@ -24,6 +24,7 @@ from plxnix.errors import LensError
 from plxnix.model import DRef as _DRef
 from plxnix.model import RRef as _RRef
 from plxnix.model import isdref, isrefpath, isrref
+from plxnix.places import Place
 from plxnix.realize.build import Build as _Build
 
 # ruff: noqa: N803 (settings are called S in Pylightnix)
@@ -236,7 +237,7 @@ def _mknative(start: Any, ctx: LensContext, own: str | None = None) -> native.Le
         own = start[0]
     if isinstance(start, str) and isrref(start):
         start = _RRef(start)
-    place = native.Place(start, context, _DRef(own) if own is not None else None, root)
+    place = Place(start, context, _DRef(own) if own is not None else None, root)
     return native.Lens(store, place, (), None)
 
 
