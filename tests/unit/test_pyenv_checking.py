@@ -107,15 +107,17 @@ def test_record_is_verified(tree: Path) -> None:
     (tree / SITE / "beta.py").write_text("value = 2\n")
     record = tree / SITE / "alpha-1.0.dist-info/RECORD"
     record.write_text(
-        record.read_text() + "gone.py,,\n../../../../outside,,\nx\n__pycache__/alpha.pyc,,\n"
+        record.read_text()
+        + "gone.py,,\nalpha/__init__.py,,3\n../../../../outside,,\nx\n__pycache__/alpha.pyc,,\n"
     )
     (tree / SITE / "stray.py").write_text("")
     checkup = check_environment(tree, imports=False)
     found = problems(checkup, "record")
-    assert [name for name, _ in found] == ["alpha", "alpha", "alpha", "beta"]
+    assert [name for name, _ in found] == ["alpha"] * 4 + ["beta"]
     texts = " / ".join(text for _, text in found)
     assert f"{SITE}/beta.py has the sha256 " in texts
     assert f"{SITE}/gone.py cannot be read: No such file" in texts
+    assert f"{SITE}/alpha/__init__.py has 12 bytes, RECORD says 3" in texts
     assert "'../../../../outside', which is outside" in texts
     assert "RECORD has a line of 1 fields: 'x'" in texts
     (stray,) = [one for one in checkup.problems if not one.fatal]
