@@ -50,7 +50,8 @@ def fsinit(
 def _check_removable(store: Store) -> None:
     """Raise `StoreError` if the folder of a store holds what is not the store's."""
     layout = store.layout
-    ours = {os.path.basename(path) for path in (*layout.folders(), layout.version)}
+    parts = (*layout.folders(), *layout.later_folders(), layout.version)
+    ours = {os.path.basename(path) for path in parts}
     strangers = sorted(set(os.listdir(store.root)) - ours)
     if strangers:
         raise StoreError(
