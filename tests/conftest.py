@@ -18,6 +18,7 @@ from tests.command_line import CommandLine
 from tests.http_server import Server
 from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
 from tests.stage_samples import Lab
+from tests.wheels import Index
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
@@ -152,6 +153,17 @@ def server() -> Iterator[Server]:
     """A server on loopback."""
     with Server() as running:
         yield running
+
+
+@pytest.fixture
+def index(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """An index of Python packages on loopback, that uv is told to use, and no other."""
+    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    made = Index(server, tmp_path / "files")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
+    return made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from plxnix import DRef, Registry, fsinit, instantiate, python_env
 from plxnix.export.graph import ExportGraph
 from plxnix.pyenv.stage import Interpreter
 from tests.command_line import CommandLine
-from tests.http_server import Server
 from tests.nix_environment import NixEnv
 from tests.wheels import Index, make_sdist
 
@@ -21,18 +19,12 @@ BASH = {"NIX_BUILD_SHELL": "/bin/bash"}
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+def index(index: Index, tmp_path: Path) -> Index:
     """An index that uv is told to use; `top` needs `below`, `built` has only sources."""
-    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with Server() as server:
-        made = Index(server, tmp_path / "files")
-        made.wheel("top", "1.0", "below")
-        made.wheel("below", "2.0")
-        made.add(make_sdist(tmp_path / "files", "built"))
-        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
-        yield made
+    index.wheel("top", "1.0", "below")
+    index.wheel("below", "2.0")
+    index.add(make_sdist(tmp_path / "files", "built"))
+    return index
 
 
 @pytest.fixture

@@ -5,31 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import CommandLine
 from tests.environment_trees import SITE, install, make_tree
-from tests.http_server import Server
 from tests.wheels import Index, make_wheel
 
 ALPHA = "import alpha, sys; print(alpha.VERSION, sys.argv[1:])"
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+def index(index: Index) -> Index:
     """Serve an index that has `alpha`, which needs `beta`."""
-    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with Server() as server:
-        made = Index(server, tmp_path / "files")
-        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
-        made.wheel("alpha", "1.0", "beta")
-        made.wheel("beta", "2.0")
-        yield made
+    index.wheel("alpha", "1.0", "beta")
+    index.wheel("beta", "2.0")
+    return index
 
 
 @pytest.fixture

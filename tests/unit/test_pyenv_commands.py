@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from plxnix.pyenv.lock import EnvironmentLock
 from tests.command_line import CommandLine
-from tests.http_server import Server
 from tests.wheels import Index
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+def index(index: Index) -> Index:
     """Serve an index that uv is told to use, with alpha, which needs beta."""
-    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with Server() as server:
-        made = Index(server, tmp_path / "files")
-        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
-        made.wheel("alpha", "1.0", "beta")
-        made.wheel("beta", "1.0")
-        yield made
+    index.wheel("alpha", "1.0", "beta")
+    index.wheel("beta", "1.0")
+    return index
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +18,6 @@ from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.target import Target
 from tests.http_server import Answer, Server
 from tests.wheels import BACKEND, Index, make_sdist, make_wheel
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """Serve an index that uv is told to use, and no other."""
-    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with Server() as server:
-        made = Index(server, tmp_path / "files")
-        monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
-        yield made
 
 
 @pytest.fixture
