@@ -20,7 +20,7 @@ from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import split
 from plxnix.store import fixed, nixroots
 from plxnix.store.publication import commit
-from plxnix.store.record import Record, rhash
+from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.store import Store
 
 _PIECE = 1 << 20
@@ -102,7 +102,7 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
         raise _refused(rref, f"its artifacts have the hash {digest.sri}, not {expected.nar_hash}")
     if size != expected.nar_size:
         raise _refused(rref, f"its artifacts are {size} bytes, not {expected.nar_size}")
-    _check_log(rref, log)
+    _check_log(rref, log, expected.log)
     if expected.nix.get("linked"):
         _keep_in_nix(store, rref, expected)
     commit(store, rref, folder, portable(expected, record), log)
@@ -150,7 +150,9 @@ def _tells_contents(told: object) -> bool:
     )
 
 
-def _check_log(rref: RRef, log: bytes) -> None:
+def _check_log(rref: RRef, log: bytes, expected: str) -> None:
+    if expected and log_hash(log) != expected:
+        raise _refused(rref, "its log is damaged: its record tells of another")
     if not log:
         return
     import gzip

@@ -19,7 +19,7 @@ from plxnix.errors import CorruptEntry, InvalidValue, NixFormatError
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.store import nixroots, tree
-from plxnix.store.record import Record, rhash
+from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.store import Store
 
 
@@ -93,7 +93,8 @@ def inspect(
     path = store.layout.record(rref)
     record = None
     try:
-        record = Record.parse(read_file(path), path)
+        text = read_file(path)
+        record = Record.parse(text, path)
         if contexts is not None:
             contexts[rref] = [one for rrefs in record.context.values() for one in rrefs]
     except OSError as error:
@@ -106,11 +107,14 @@ def inspect(
         if found != rref.rhash:
             message = f"the record {path} is that of a realization {found}, not {rref.rhash}"
             yield Damage("record", path, message, dref, rref)
+        elif not record.wrote(text):
+            message = f"the record {path} is not as it was written"
+            yield Damage("record", path, message, dref, rref)
         yield from _context(store, rref, record, config)
         for place, message in nixroots.faults(store, rref, record):
             yield Damage("nix", place, message, dref, rref)
     yield from _artifacts(store, rref, record)
-    yield from _log(store, rref)
+    yield from _log(store, rref, "" if record is None else record.log)
 
 
 def _artifacts(store: Store, rref: RRef, record: Record | None) -> Iterator[Damage]:
@@ -166,7 +170,8 @@ def _context(store: Store, rref: RRef, record: Record, config: Config | None) ->
                 yield Damage("context", path, message, dref, rref)
 
 
-def _log(store: Store, rref: RRef) -> Iterator[Damage]:
+def _log(store: Store, rref: RRef, expected: str) -> Iterator[Damage]:
+    """Check the log; `expected` is what the record says of it, empty if it says nothing."""
     import gzip
 
     path = store.layout.log(rref)
@@ -176,8 +181,12 @@ def _log(store: Store, rref: RRef) -> Iterator[Damage]:
                 raise EOFError("it is empty")
             while log.read(1 << 20):
                 pass
+        # What gzip does not look at, such as names and times, counts too.
+        if expected and log_hash(read_file(path)) != expected:
+            raise EOFError("it is not the one that the record tells of")
     except FileNotFoundError:
-        return  # The realizer printed nothing.
+        if expected:
+            yield Damage("log", path, f"the log {path} is missing", rref.dref, rref)
     except (OSError, EOFError, zlib.error) as error:
         yield Damage("log", path, f"the log {path} is damaged: {error}", rref.dref, rref)
     else:

@@ -17,7 +17,7 @@ from plxnix.errors import BuildFailed, NixFormatError, StoreError, ToolFailed, T
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.store import fixed, nixroots, tree
-from plxnix.store.record import Record, rhash
+from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.settings import Fsync
 from plxnix.store.store import Store
 
@@ -42,6 +42,7 @@ def publish(
     """
     _check_folder(store, dref, folder)
     given = folder
+    packed = _compress(log) if log else b""
     try:
         folder = _bring(store, folder)
         tree.freeze(folder, str(record.nix.get("path", "")), linked)
@@ -53,6 +54,7 @@ def publish(
             host=os.uname().nodename,
             plxnix=_version(),
             python=sys.version.split()[0],
+            log=log_hash(packed),
         )
         rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
         nixroots.add(store, rref, record)
@@ -60,7 +62,7 @@ def publish(
             tree.remove(folder)
             fixed.note(store, rref, record)
             return rref
-        commit(store, rref, folder, record.text(), _compress(log) if log else b"", linked)
+        commit(store, rref, folder, record.text(), packed, linked)
         fixed.note(store, rref, record)
     except (ToolMissing, ToolFailed):  # Nix gives no root for what the folder links to.
         _give_back(folder, given)

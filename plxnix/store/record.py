@@ -33,7 +33,8 @@ class Record:
     (Nix manual, "NAR"); `started` and `stopped` are seconds since the epoch; `index` is the place
     of this realization among those that one run of the realizer gave. `flat` says that the
     builder's output was a single file, which stands in the folder under the derivation's name.
-    `nix` holds what a recipe knows about its path in a Nix store.
+    `nix` holds what a recipe knows about its path in a Nix store. `log` is the sha256 of the packed
+    log in hex, empty where nothing was printed or the record is older than this field.
     """
 
     context: Mapping[DRef, tuple[RRef, ...]]
@@ -47,13 +48,26 @@ class Record:
     python: str = ""
     flat: bool = False
     nix: Mapping[str, Any] = field(default_factory=dict)
+    log: str = ""
 
     def text(self) -> bytes:
-        """Write the record as JSON, keys sorted, for people to read: one field a line."""
+        """Write the record as JSON for people to read: one field a line, the first a checksum."""
+        rest = self._text(("log",) if not self.log else ())
+        return b'{\n "check": "%s",' % sha256(rest).hexdigest().encode() + rest.removeprefix(b"{")
+
+    def wrote(self, text: bytes) -> bool:
+        """Tell whether `text`, of which this record was read, is as it was written, to the byte.
+
+        Older records have no checksum.
+        """
+        return text in (self.text(), self._text(("log",)))
+
+    def _text(self, without: tuple[str, ...]) -> bytes:
         value = {**self.__dict__, "context": {k: list(v) for k, v in self.context.items()}}
         value["nix"] = dict(self.nix)
         # Not `indent`, with which Python's encoder is written in Python and ten times as slow.
-        lines = (f'"{name}": {_encode(value[name])}' for name in sorted(value))
+        names = sorted(value.keys() - set(without))
+        lines = (f'"{name}": {_encode(value[name])}' for name in names)
         return ("{\n " + ",\n ".join(lines) + "\n}\n").encode()
 
     @classmethod
@@ -90,7 +104,7 @@ class Record:
             found = getattr(self, name)
             if type(found) not in (int, float) or not math.isfinite(found):
                 raise ValueError(f"{name} is {found!r}")
-        for name in ("host", "plxnix", "python"):
+        for name in ("host", "log", "plxnix", "python"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}")
         if not isinstance(self.flat, bool):
@@ -117,6 +131,11 @@ def rhash(dref: DRef, context: Context, nar_hash: str) -> str:
     return sha256(b"\n".join(lines)).hexdigest()[:HASH_LENGTH]
 
 
+def log_hash(log: bytes) -> str:
+    """Return what a record says of its packed log."""
+    return sha256(log).hexdigest() if log else ""
+
+
 def canonical_context(context: Context) -> bytes:
     """Write a context as canonical JSON: derivations sorted, realizations in their order."""
     # References to realizations are refused in configs, so the text is made here and not there.
@@ -127,4 +146,4 @@ def canonical_context(context: Context) -> bytes:
     ).encode()
 
 
-__all__ = ["Record", "canonical_context", "rhash"]
+__all__ = ["Record", "canonical_context", "log_hash", "rhash"]

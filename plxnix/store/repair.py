@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from plxnix.config import Config
@@ -24,7 +24,7 @@ from plxnix.store.inspection import Damage, inspect, inspect_config, read_file
 from plxnix.store.layout import FORMAT
 from plxnix.store.locks import Waiting
 from plxnix.store.quarantine import set_aside
-from plxnix.store.record import Record, rhash
+from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.store import Store
 
 #: How many contexts are tried to find the one that a lost record had.
@@ -223,8 +223,12 @@ class _Repairer:
                 _freeze(damage.path)
                 how["mode"] = "made read-only"
             elif damage.kind == "log":
-                place = set_aside(self.store.layout, damage.path, damage.message)
-                how["log"] = f"moved to {place}"
+                how["log"] = "it is lost"
+                if os.path.lexists(damage.path):
+                    place = set_aside(self.store.layout, damage.path, damage.message)
+                    how["log"] = f"moved to {place}"
+                if (record := self._record(rref)) is not None and record.log:
+                    self._write_record(rref, replace(record, log="").text())
             elif damage.kind == "nix" and (record := self._record(rref)) is not None:
                 nixroots.add(self.store, rref, record)
                 how["nix"] = "its root in the Nix store was made anew"
@@ -294,6 +298,8 @@ class _Repairer:
         if rhash(rref.dref, parsed.context, parsed.nar_hash) != rref.rhash:
             raise CorruptEntry(f"its record is not that of {rref}")
         log = read_file(layout.log(rref)) if os.path.lexists(layout.log(rref)) else b""
+        if parsed.log and log_hash(log) != parsed.log:
+            text = replace(parsed, log="").text()
         with self.store.deleting(self.waiting):
             # A record that is whole stays where it is until the new one takes its name: if this
             # process is killed now, the next one knows what the realization was.

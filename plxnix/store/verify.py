@@ -138,7 +138,7 @@ def _surroundings(store: Store) -> Iterator[Damage]:
     try:
         with open(layout.version, "rb") as file:
             text = file.read(64)
-        if text.strip() != str(FORMAT).encode():
+        if text.removesuffix(b"\n") != str(FORMAT).encode():
             yield Damage(
                 "version", layout.version, f"{layout.version} holds {text!r}, not {FORMAT}"
             )

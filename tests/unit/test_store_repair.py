@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,12 +177,14 @@ def test_another_store_helps(
     store: Store, data: RRef, model: RRef, backup: Store, damage: Damager
 ) -> None:
     """Whatever is wrong with a realization, one from another store takes its place."""
-    record = Path(store.layout.record(data)).read_bytes()
+    record = store.record(data)
     damage(store, data)
     done = fix(store, backup)
     assert [one for one in done if not one.how and not one.damage.harmless] == []
     assert list(verify(Store(store.root))) == []
-    assert Path(store.layout.record(data)).read_bytes() == record
+    if not os.path.exists(store.layout.log(data)):  # Logs stay where they are.
+        record = replace(record, log="")
+    assert Path(store.layout.record(data)).read_bytes() == record.text()
     assert Store(store.root).record(model).context == {data.dref: (data,)}
 
 
