@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import click
 
 from plxnix.archives import spack, sunpack
-from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.session import (
+    Session,
+    command,
+    json_option,
+    latest_option,
+    pass_session,
+    reference_argument,
+)
 from plxnix.cli.units import counted, size_text
 from plxnix.cli.watching import Watch
 from plxnix.errors import StoreError
@@ -18,9 +25,6 @@ from plxnix.store import Store
 from plxnix.store.copying import copyclosure
 from plxnix.store.roots import add_root
 
-_latest = click.option(
-    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
-)
 _out_link = click.option(
     "-l",
     "--out-link",
@@ -40,7 +44,7 @@ _out_link = click.option(
 @reference_argument("references", "REF...", many=True)
 @click.option("--to", "target", metavar="STORE", help="The store to copy to; made if need be.")
 @click.option("--from", "source", metavar="STORE", help="The store to copy from.")
-@_latest
+@latest_option
 @_out_link
 @json_option
 @pass_session
@@ -99,7 +103,7 @@ def copy(
     required=True,
     help="The archive: .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst or .zip.",
 )
-@_latest
+@latest_option
 @json_option
 @pass_session
 def pack(

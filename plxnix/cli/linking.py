@@ -6,15 +6,18 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
-from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.session import (
+    Session,
+    command,
+    json_option,
+    latest_option,
+    pass_session,
+    reference_argument,
+)
 from plxnix.cli.units import size_text
 from plxnix.references import resolve_realization
 from plxnix.shell_functions import LINK_FORMAT, linkrrefs
 from plxnix.store.roots import roots as find_roots
-
-_latest = click.option(
-    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
-)
 
 
 @command(
@@ -29,7 +32,7 @@ _latest = click.option(
 @reference_argument("references", "REF...", many=True)
 @click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
 @click.option("--time", "withtime", is_flag=True, help="Put the time of the start into names.")
-@_latest
+@latest_option
 @json_option
 @pass_session
 def link(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-import click
-
 from plxnix.cli.places import entries, find_place, readable
-from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
+from plxnix.cli.session import (
+    Session,
+    command,
+    json_option,
+    latest_option,
+    pass_session,
+    reference_argument,
+)
 from plxnix.cli.units import age_text
 from plxnix.errors import InvalidRefpath, NotInStore
 from plxnix.model import DRef, RRef
 from plxnix.references import LATEST, Reference, choose, resolve_reference
 from plxnix.store import Store
-
-_latest = click.option(
-    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
-)
 
 
 @command(
@@ -30,7 +31,7 @@ _latest = click.option(
     ),
 )
 @reference_argument(metavar="REF[/PATH]")
-@_latest
+@latest_option
 @json_option
 @pass_session
 def path(session: Session, reference: str, latest: bool, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def path(session: Session, reference: str, latest: bool, as_json: bool) -> None:
     ),
 )
 @reference_argument(metavar="REF[/PATH]")
-@_latest
+@latest_option
 @pass_session
 def cat(session: Session, reference: str, latest: bool) -> None:
     """Print the bytes of a file of a realization; PATH can be left out if it has only one."""
@@ -86,7 +87,7 @@ def cat(session: Session, reference: str, latest: bool) -> None:
     ),
 )
 @reference_argument()
-@_latest
+@latest_option
 @pass_session
 def log(session: Session, reference: str, latest: bool) -> None:
     """Print what the realizer of a realization printed.

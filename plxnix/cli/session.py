@@ -141,6 +141,9 @@ def command(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds (epoch)."
 )
+latest_option = click.option(
+    "--latest", is_flag=True, help="Of several realizations, take the one that was started last."
+)
 
 
 def _references(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
