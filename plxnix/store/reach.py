@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
+from plxnix.store.configs import unreadable
 from plxnix.store.roots import Root
-from plxnix.store.store import Store, unreadable
+from plxnix.store.store import Store
 
 
 class Garbage(NamedTuple):

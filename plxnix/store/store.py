@@ -15,14 +15,13 @@ from contextlib import AbstractContextManager, suppress
 from plxnix.config import Config
 from plxnix.errors import (
     CorruptEntry,
-    InvalidValue,
     NotInStore,
     StoreError,
-    StoreUnreadable,
 )
 from plxnix.model import Context, DRef, RRef
-from plxnix.store import locks, sharing, tree, versions
-from plxnix.store.layout import FORMAT, Layout, dref_of
+from plxnix.store import configs, locks, making, sharing, tree, versions
+from plxnix.store.configs import unreadable
+from plxnix.store.layout import Layout, dref_of
 from plxnix.store.locks import Waiting
 from plxnix.store.record import Record
 from plxnix.store.session import Session, session
@@ -47,7 +46,6 @@ class Store:
         self._written: set[DRef] = set()
         self._records: dict[RRef, Record] = {}
         self._known: set[str] | None = None
-        self._shared: bool | None = None
         versions.check_version(self.layout)
 
     @classmethod
@@ -65,28 +63,13 @@ class Store:
         layout = Layout(os.path.abspath(os.fspath(root)))
         existed = os.path.lexists(layout.version) or versions.is_nameless(layout)
         if existed:
-            store = cls(root, fsync)  # Raises before anything is made in what is not ours.
-            if group is not None and not store.shared:
+            cls(root, fsync)  # Raises before anything is made in what is not ours.
+            if group is not None and not sharing.is_shared(layout.root):
                 raise StoreError(
-                    f"{store.root} is a store already, and not shared",
+                    f"{layout.root} is a store already, and not shared",
                     "docs/store.md says how its owner shares it",
                 )
-        try:
-            os.makedirs(layout.root, 0o755, exist_ok=True)
-            if group is not None and not existed:
-                sharing.share_store(layout.root, group)
-            for folder in layout.folders():
-                sharing.make_folder(folder)
-            if not existed and not os.path.exists(layout.version):
-                versions.write_version(layout, FORMAT)
-                if (fsync or default_fsync()) is Fsync.FULL:
-                    tree.flush_file(layout.root)
-                    tree.flush_file(os.path.dirname(layout.root))
-        except OSError as error:
-            raise StoreError(
-                f"cannot make a store at {layout.root}: {error.strerror}",
-                "choose another place with PLXNIX_ROOT or `fsinit`",
-            ) from error
+        making.make_store(layout, fsync or default_fsync(), group if not existed else None)
         return cls(root, fsync)
 
     @property
@@ -101,9 +84,7 @@ class Store:
     @property
     def shared(self) -> bool:
         """Whether the store is shared with a group (see `sharing`)."""
-        if self._shared is None:
-            self._shared = sharing.is_shared(self.root)
-        return self._shared
+        return sharing.is_shared(self.root)
 
     def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
         """Hold off garbage collection while the block runs; builders share this.
@@ -155,41 +136,12 @@ class Store:
         dref = config.dref
         if self._known is None:
             self._known = set(_listed(self.layout.store))
-        if dref[5:] not in self._known or not self._same_config(config):
-            self._write_config(config)
+        if dref[5:] not in self._known or not configs.is_same(self.layout, config):
+            configs.write(self.layout, self.session(), config)
             self._known.add(dref[5:])
         self._configs[dref] = config
         self._written.add(dref)
         return dref
-
-    def _same_config(self, config: Config) -> bool:
-        try:
-            with open(self.layout.config(config.dref), "rb", buffering=0) as file:
-                return file.read(len(config.canonical) + 1) == config.canonical
-        except OSError:
-            return False
-
-    def _write_config(self, config: Config) -> None:
-        work = self.session()
-        target = self.layout.derivation(config.dref)
-        try:
-            folder = work.folder("config")
-            _write(f"{folder}/config.json", config.canonical)
-            if self.shared:
-                sharing.share(folder)
-            try:
-                os.rename(folder, target)
-            except OSError:
-                # The derivation is there already: another process was quicker, or its config was
-                # damaged or lost and is now put right.
-                if not os.path.isdir(target):
-                    raise
-                os.rename(f"{folder}/config.json", self.layout.config(config.dref))
-                os.rmdir(folder)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {target}: {error.strerror}", "is the store read-only or full?"
-            ) from error
 
     def config(self, dref: str) -> Config:
         """Return the config of a derivation.
@@ -200,27 +152,8 @@ class Store:
         reference = DRef.parse(dref)
         found = self._configs.get(reference)
         if found is None:
-            found = self._configs[reference] = self._read_config(reference)
+            found = self._configs[reference] = configs.read(self.layout, reference)
         return found
-
-    def _read_config(self, dref: DRef) -> Config:
-        path = self.layout.config(dref)
-        try:
-            with open(path, "rb") as file:
-                config = Config.parse(file.read())
-        except FileNotFoundError:
-            raise NotInStore(
-                f"the store {self.root} has no derivation {dref}",
-                "instantiate its stage first; `plxnix ls` lists what there is",
-                dref,
-            ) from None
-        except OSError as error:
-            raise unreadable(path, error) from error
-        except InvalidValue as error:
-            raise _corrupt_config(path, error.message) from None
-        if config.dref != dref:
-            raise _corrupt_config(path, f"its hash is {config.dref}")
-        return config
 
     def derivations(self) -> Iterator[DRef]:
         """Yield the derivations in the store, sorted; strays are passed over (see `verify`)."""
@@ -368,25 +301,3 @@ def _listed(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError as error:
         raise unreadable(folder, error) from error
-
-
-def unreadable(path: str, error: OSError) -> StoreUnreadable:
-    """Return the error that says that the system cannot read something."""
-    return StoreUnreadable(
-        f"cannot read {path}: {error.strerror}", "is it another user's, or is the disk failing?"
-    )
-
-
-def _corrupt_config(path: str, said: str) -> CorruptEntry:
-    return CorruptEntry(
-        f"the config {path} is damaged: {said}",
-        "`plxnix instantiate` of its stage writes it anew; `plxnix verify` finds all damage",
-        path,
-    )
-
-
-def _write(path: str, data: bytes) -> None:
-    # Read-only from the start: a power cut may keep the file and forget a change of its mode.
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, tree.FILE)) as file:
-        file.write(data)
-    os.chmod(path, tree.FILE)

@@ -346,6 +346,13 @@ def test_liars_are_not_believed(store: Store, data: RRef) -> None:
     assert "c: out of order" in done.why
     assert os.listdir(store.session().path) == []
     assert list(store.realizations(data.dref)) == []
+    path = Path(store.layout.config(data.dref))
+    path.chmod(0o644)
+    path.write_text("{}")
+    fresh = Store(store.root)
+    (done,) = repair(fresh, [one for one in verify(fresh) if one.kind == "config"], liars)
+    assert not done.how
+    assert list(Store(store.root).derivations()) == [data.dref]
 
 
 def test_quarantine_keeps_all_of_one_name(store: Store) -> None:

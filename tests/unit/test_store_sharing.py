@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -145,6 +146,23 @@ def test_others_cannot_enter_a_private_store(place: Path) -> None:
             build(opened, "two")
 
     run_as(BOB, look)
+
+
+def test_who_may_only_read_holds_off_gc(place: Path) -> None:
+    """A reader without the right to write holds the store's lock together with builders."""
+    store = Store.init(place / "store", Fsync.NONE)
+    rref = build(store, "one")
+    with store.building():
+        pass
+
+    def read() -> None:
+        with Store(store.root).building():
+            Path(Store(store.root).path(rref), "file").read_text()
+            descriptor = os.open(store.layout.store_lock(), os.O_RDONLY)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    run_as(BOB, read)
 
 
 def test_a_store_is_shared_when_it_is_made(tmp_path: Path) -> None:
