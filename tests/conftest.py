@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from plxnix import DRef, execute
+from plxnix.store import current
 from tests.command_line import CommandLine
 from tests.http_server import Server
 from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
@@ -112,12 +113,14 @@ def private_surroundings(
 ) -> None:
     """Give each test a home, XDG folders and a native store (`tmp_path/"plxnix"`) of its own.
 
-    The folder of the store is not made. No other `PLXNIX_*` variable is set.
+    The folder of the store is not made, and no store is the current one, whatever `fsinit` was
+    called with in another test. No other `PLXNIX_*` variable is set.
     """
     for variable in list(os.environ):
         if variable.startswith("PLXNIX_"):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("PLXNIX_ROOT", str(tmp_path / "plxnix"))
+    monkeypatch.setattr(current, "_default", None)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -7,7 +7,6 @@ these alone run outside of the sandbox. Others are built as Nix builds them.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
@@ -53,9 +52,11 @@ class LinkedEnvironment(PythonEnvironment):
 
 def _same_builder(config: Config) -> bool:
     """Tell whether the program that builds in the sandbox is the one that is here, too."""
+    from importlib import metadata
+
     try:
-        version = importlib.metadata.version("installer")
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version("installer")
+    except metadata.PackageNotFoundError:
         return False
     installer = config["installer"][-1]
     if installer != f"installer-{version}-py3-none-any.whl":

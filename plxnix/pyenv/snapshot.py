@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +39,8 @@ def copy_sources(folder: Path, destination: Path) -> None:
 
 def sources_hash(folder: Path) -> Hash:
     """Return the NAR hash of what `copy_sources` would copy; reads and writes all of it once."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="plxnix-") as place:
         copied = Path(place) / "source"
         copy_sources(folder, copied)
