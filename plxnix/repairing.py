@@ -28,7 +28,8 @@ from plxnix.store.arrival import derivations
 from plxnix.store.copying import copy_tree
 from plxnix.store.inspection import Damage
 from plxnix.store.locks import Waiting
-from plxnix.store.repair import Repair, Source, repair, store_source
+from plxnix.store.repair import Repair, repair
+from plxnix.store.sources import Source, store_source
 
 #: The recipes of which a config says all, by their kinds: module and class.
 _RECIPES = {

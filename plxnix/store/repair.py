@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 
-from plxnix.config import Config
 from plxnix.errors import CorruptEntry, NixFormatError, PlxnixError
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.store import nixroots, sharing, tree, versions
 from plxnix.store.arrival import admit
-from plxnix.store.copying import copy_tree
 from plxnix.store.inspection import Damage, inspect, inspect_config, read_file
 from plxnix.store.layout import FORMAT
 from plxnix.store.locks import Waiting
 from plxnix.store.quarantine import set_aside
 from plxnix.store.record import Record, log_hash, rhash
+from plxnix.store.sources import Source
 from plxnix.store.store import Store
 
 #: How many contexts are tried to find the one that a lost record had.
@@ -35,46 +34,12 @@ _REPLACED = frozenset({"record", "artifacts", "missing"})
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where artifacts may be had: a title for people, and how to get them.
-
-    `get` is given the store, a realization, its record if that is whole, and a path at which it
-    puts the artifacts. It returns the text of the record if it has one, an empty one to keep that
-    of the store, or None if it has nothing; it may raise `PlxnixError` or `OSError` to say why not.
-    `config` returns a config, if the source has it. Nothing of what it says is trusted.
-    """
-
-    title: str
-    get: Callable[[Store, RRef, Record | None, str], bytes | None]
-    config: Callable[[DRef], Config | None] = lambda _: None
-
-
-@dataclass(frozen=True)
 class Repair:
     """What became of a damage: how it was put right, empty if it was not, and then why."""
 
     damage: Damage
     how: str = ""
     why: str = ""
-
-
-def store_source(other: Store) -> Source:
-    """Return another store as a source."""
-
-    def get(store: Store, rref: RRef, record: Record | None, folder: str) -> bytes | None:
-        del store, record
-        place = other.layout.realization(rref)
-        if not os.path.isdir(place):
-            return None
-        with other.building():
-            text = read_file(other.layout.record(rref))
-            copy_tree(place, folder)
-        return text
-
-    def config(dref: DRef) -> Config | None:
-        return other.config(dref) if os.path.isdir(other.layout.derivation(dref)) else None
-
-    return Source(f"the store {other.root}", get, config)
 
 
 def repair(
@@ -329,4 +294,4 @@ def _said(error: Exception) -> str:
     return str(error)
 
 
-__all__ = ["Repair", "Source", "repair", "store_source"]
+__all__ = ["Repair", "repair"]

@@ -18,7 +18,8 @@ from pathlib import Path
 from plxnix.store import Fsync, Store, tree
 from plxnix.store.copying import copyclosure
 from plxnix.store.quarantine import quarantined
-from plxnix.store.repair import repair, store_source
+from plxnix.store.repair import repair
+from plxnix.store.sources import store_source
 from plxnix.store.verify import verify
 from plxnix.store.versions import migrate
 from tests.store_samples import build

@@ -25,7 +25,8 @@ from plxnix.repairing import repair_store
 from plxnix.store import Fsync, Record, Store, tree
 from plxnix.store.copying import copyclosure
 from plxnix.store.quarantine import quarantined, set_aside
-from plxnix.store.repair import Repair, Source, repair, store_source
+from plxnix.store.repair import Repair, repair
+from plxnix.store.sources import Source, store_source
 from plxnix.store.verify import verify
 from tests.store_samples import build
 
