@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from plxnix.errors import PlxnixError, TargetError
+from plxnix.realize.run import RemoteTraceback
 
 #: Where code that is not the user's own lies: plxnix itself and the standard library.
 _FOREIGN = tuple(os.path.dirname(os.path.abspath(one)) + os.sep for one in (__file__, os.__file__))
@@ -17,9 +18,12 @@ def user_frames(error: BaseException) -> list[str]:
     if isinstance(error, SyntaxError) and error.filename:
         # It was met on the way into that file, so there is no frame for it.
         return [f"{_short(error.filename)}:{error.lineno}: {(error.text or '').strip()}"]
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error.__cause__, RemoteTraceback):
+        frames += error.__cause__.frames
     return [
         f"{_short(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line}"
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in frames
         if _is_users(frame.filename)
     ]
 

@@ -198,8 +198,8 @@ class Progress(Observer):
                 self._display.show({})
                 return
             self._display.update(done, self._total, "stages", self._began, count)
-            lines = {f"  {dref.name}": since for dref, since in running.items()}
-            lines |= {f"  {dref.name} (waiting)": since for dref, since in waiting.items()}
+            lines = {(dref, "  "): since for dref, since in running.items()}
+            lines |= {(dref, "  waiting for "): since for dref, since in waiting.items()}
             self._display.show(dict(list(lines.items())[:SHOWN]))
 
 
@@ -231,7 +231,7 @@ class _Display:
         )
         self._stages: TaskID = self._rich.add_task("", count="", total=None)
         self._download: TaskID | None = None
-        self._lines: dict[str, TaskID] = {}
+        self._lines: dict[tuple[DRef, str], TaskID] = {}
         self._partial = ""
 
     def open(self) -> None:
@@ -250,13 +250,14 @@ class _Display:
             self._rich.remove_task(self._download)
             self._download = None
 
-    def show(self, lines: dict[str, float]) -> None:
-        """Show a line for each stage, with how long it has been there."""
+    def show(self, lines: dict[tuple[DRef, str], float]) -> None:
+        """Show a line for each stage, with what stands before its name, and since when."""
         for line in [line for line in self._lines if line not in lines]:
             self._rich.remove_task(self._lines.pop(line))
         for line, since in lines.items():
             if line not in self._lines:
-                self._lines[line] = self._rich.add_task(visible(line), count="", total=None)
+                text = visible(f"{line[1]}{line[0].name}")
+                self._lines[line] = self._rich.add_task(text, count="", total=None)
                 self._rich.tasks[-1].start_time = since
 
     def download(self, label: str, done: int, total: int | None) -> None:

@@ -74,7 +74,8 @@ class Supply:
                 if name in self._left and amount > self._left[name]:
                     raise InvalidValue(
                         f"{label} needs {amount:g} {name}, of which there are {self._left[name]:g}",
-                        f"say resources={{{name!r}: {amount:g}}} where there are as many",
+                        f"say resources={{{name!r}: {amount:g}}} (--resource {name}={amount:g}) "
+                        "where there are as many",
                     )
                 found[name] = max(found.get(name, 0), amount)
         self._left = {**found, **self._left}

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plxnix import Build, DRef, RRef, execute, match_only
+from plxnix import Build, DRef, RRef, autostage, execute, match_only
 from plxnix.errors import (
     BuildFailed,
     InvalidSetting,
@@ -232,6 +232,18 @@ class TestLimits:
         lab.realize([*scarce, *free], jobs=8, executor="threads", resources={"gpus": 2})
         assert peak.most_of == {"scarce": 2, "free": 4}
         assert peak.most > 4
+
+    def test_of_an_autostage(self, lab: Lab) -> None:
+        """They come from the decorator and are no part of the config."""
+
+        def make(out: Path) -> None:
+            out.write_text("x")
+
+        fields: dict[str, Any] = {"out": [selfref, "x"], "registry": lab.registry}
+        plain = autostage(**fields)(make)()
+        assert autostage(**fields, resources={"gpus": 2})(make)() == plain
+        with pytest.raises(InvalidValue, match="the stage make needs 2 gpus"):
+            lab.realize(plain, jobs=2, resources={"gpus": 1})
 
     def test_cpus(self, lab: Lab) -> None:
         """There are as many CPUs as jobs: a stage that needs all of them runs alone."""
