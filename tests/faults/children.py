@@ -127,6 +127,8 @@ class Child:
                 self._strace.stderr.close()
             self._strace.wait()
         fields = json.loads(said) if said.endswith(b"\n") else {}
+        if wedged:
+            fields = {"error": "it is wedged"}
         return Outcome(os.waitstatus_to_exitcode(status), wedged=wedged, **fields)
 
     def kill(self) -> None:
@@ -134,9 +136,9 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def attempt(function: Callable[[], object]) -> Outcome:
+def attempt(function: Callable[[], object], patience: float = PATIENCE) -> Outcome:
     """Run a function in a child and return what came of it."""
-    return Child(function).wait()
+    return Child(function).wait(patience)
 
 
 def traced(function: Callable[[], object], log: str, *options: str) -> Outcome:

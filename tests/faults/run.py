@@ -20,7 +20,7 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from plxnix.store import tree
-from tests.faults import errors, kills, many, power_cuts
+from tests.faults import errors, hostile, kills, many, mutations, power_cuts
 from tests.faults.children import STRACE
 from tests.faults.counting import Row, Scale
 
@@ -31,6 +31,9 @@ PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "power": power_cuts.power_cuts,
     "many": many.many,
     "race": many.race,
+    "mutations": mutations.mutations,
+    "names": hostile.names,
+    "archives": hostile.archives,
 }
 
 #: Those that need strace.
