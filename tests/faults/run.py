@@ -20,7 +20,7 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from plxnix.store import tree
-from tests.faults import errors, hostile, kills, many, mutations, power_cuts
+from tests.faults import errors, hostile, kills, many, mutations, power_cuts, surroundings
 from tests.faults.children import STRACE
 from tests.faults.counting import Row, Scale
 
@@ -34,6 +34,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "mutations": mutations.mutations,
     "names": hostile.names,
     "archives": hostile.archives,
+    "surroundings": surroundings.surroundings,
 }
 
 #: Those that need strace.

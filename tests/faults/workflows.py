@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ def complete(workflow: Workflow, place: str, fsync: Fsync = Fsync.NONE) -> list[
 def close(place: str) -> None:
     """End the session of this process in a store, as the interpreter does when it exits."""
     if os.path.isdir(f"{store_of(place)}/tmp"):
-        Store(store_of(place)).session().close()
+        with suppress(StoreError):  # Where nothing can be written there is nothing to end.
+            Store(store_of(place)).session().close()
 
 
 def damages(place: str) -> list[Damage]:
