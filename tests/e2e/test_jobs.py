@@ -249,3 +249,26 @@ def test_events(command: Command) -> None:
     command.run("realize", "stages.py:graph", "--events", str(log))
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [one["event"] for one in events] == ["planned", *["cached"] * 5]
+
+
+def test_what_runs_is_what_was_hashed(command: Command) -> None:
+    """A file that is edited after it was imported does not reach the processes."""
+    (command.folder / "script.py").write_text(
+        "from pathlib import Path\n"
+        "import helper, stages\n"
+        "from plxnix import current_store, instantiate, realize\n"
+        "closure = instantiate(stages.base)\n"
+        "Path('helper.py').write_text(\"def text():\\n    return 'edited'\\n\")\n"
+        "rref = realize(closure, jobs=2)\n"
+        "print(Path(current_store().path(rref), 'out.txt').read_text())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=command.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["first"], done.stderr
+    command.clean()
