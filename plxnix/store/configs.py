@@ -16,8 +16,7 @@ def read(layout: Layout, dref: DRef) -> Config:
     """Read the config of a derivation; raise `NotInStore`, `CorruptEntry`, `StoreUnreadable`."""
     path = layout.config(dref)
     try:
-        with open(path, "rb") as file:
-            config = Config.parse(file.read())
+        config = Config.parse(tree.read_file(path))
     except FileNotFoundError:
         raise NotInStore(
             f"the store {layout.root} has no derivation {dref}",
@@ -36,7 +35,7 @@ def read(layout: Layout, dref: DRef) -> Config:
 def is_same(layout: Layout, config: Config) -> bool:
     """Tell whether a config is on the disk, to the byte."""
     try:
-        with open(layout.config(config.dref), "rb", buffering=0) as file:
+        with tree.open_file(layout.config(config.dref)) as file:
             return file.read(len(config.canonical) + 1) == config.canonical
     except OSError:
         return False

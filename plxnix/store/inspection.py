@@ -5,14 +5,12 @@ The disk is read, and not what this process remembers; nothing is changed.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from plxnix.config import Config
 from plxnix.errors import CorruptEntry, InvalidValue, NixFormatError
@@ -21,6 +19,7 @@ from plxnix.nix.nar import nar_hash
 from plxnix.store import nixroots, tree
 from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.store import Store
+from plxnix.store.tree import open_file, read_file
 
 
 @dataclass(frozen=True)
@@ -199,20 +198,6 @@ def _file_mode(path: str, dref: DRef, rref: RRef | None) -> Iterator[Damage]:
         yield Damage("mode", path, f"{path} has the permissions {found:04o}", dref, rref)
 
 
-def read_file(path: str) -> bytes:
-    with open_file(path) as file:
-        return file.read()
-
-
-def open_file(path: str) -> BinaryIO:
-    """Open a file of the store; a link, a folder or a pipe in its place is an `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", path)
-    return open(descriptor, "rb")
-
-
 def is_folder(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -220,4 +205,4 @@ def is_folder(path: str) -> bool:
         return False
 
 
-__all__ = ["Damage", "inspect", "inspect_config", "is_folder", "open_file", "read_file"]
+__all__ = ["Damage", "inspect", "inspect_config", "is_folder"]

@@ -18,13 +18,14 @@ from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.store import nixroots, sharing, tree, versions
 from plxnix.store.arrival import admit
-from plxnix.store.inspection import Damage, inspect, inspect_config, read_file
+from plxnix.store.inspection import Damage, inspect, inspect_config
 from plxnix.store.layout import FORMAT
 from plxnix.store.locks import Waiting
 from plxnix.store.quarantine import set_aside
 from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.sources import Source
 from plxnix.store.store import Store
+from plxnix.store.tree import read_file
 
 #: How many contexts are tried to find the one that a lost record had.
 _CONTEXTS = 10_000

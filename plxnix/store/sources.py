@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from plxnix.config import Config
 from plxnix.model import DRef, RRef
 from plxnix.store.copying import copy_tree
-from plxnix.store.inspection import read_file
 from plxnix.store.record import Record
 from plxnix.store.store import Store
+from plxnix.store.tree import read_file
 
 
 @dataclass(frozen=True)

@@ -190,8 +190,7 @@ class Store:
         if found is None:
             path = self.layout.record(reference)
             try:
-                with open(path, "rb", buffering=0) as file:
-                    text = file.read()
+                text = tree.read_file(path)
             except FileNotFoundError:
                 self.path(reference)
                 raise CorruptEntry(
@@ -229,13 +228,21 @@ class Store:
     def log(self, rref: str) -> str:
         """Return what the realizer printed, empty if it printed nothing; raise `NotInStore`."""
         import gzip
+        import zlib
 
         self.path(rref)
+        path = self.layout.log(RRef.parse(rref))
         try:
-            with gzip.open(self.layout.log(RRef.parse(rref)), "rb") as file:
-                return file.read().decode(errors="replace")
+            with tree.open_file(path) as file, gzip.open(file) as log:
+                return log.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
+        except (OSError, EOFError, zlib.error) as error:
+            raise CorruptEntry(
+                f"the log {path} is damaged: {error}",
+                "`plxnix verify --repair` moves it away",
+                path,
+            ) from error
 
     def remove(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> None:
         """Remove realizations, then whole derivations; each disappears by one rename.

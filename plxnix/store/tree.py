@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
 
 #: Permissions of what is published, as in a Nix store.
 FOLDER = 0o555
@@ -252,6 +253,21 @@ def _open_folder(path: str, parent: int | None = None) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def read_file(path: str) -> bytes:
+    """Return what a file of the store holds; raise what `open_file` raises."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_file(path: str) -> FileIO:
+    """Open a file of the store; a link, a folder or a pipe in its place is an `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return open(descriptor, "rb", buffering=0)
 
 
 def thaw(path: str) -> None:
