@@ -61,7 +61,7 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     Where this user may not write, a file that is there is locked all the same, and without one
     there is nothing to hold: nobody else could have locked it by this path.
     """
-    _wait_at_gate(path)
+    _wait_at_gate(path, waiting)
     try:
         descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
     except StoreError as error:
@@ -104,7 +104,7 @@ def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _wait_at_gate(path: str) -> None:
+def _wait_at_gate(path: str, waiting: Waiting | None) -> None:
     """Let somebody who waits to hold `path` alone go first, for a while.
 
     Else those who share it, one after the other, would keep them out for ever. Who shares it
@@ -124,6 +124,10 @@ def _wait_at_gate(path: str) -> None:
         except OSError:
             if first and not _family().isdisjoint(_holders(path)):
                 return
+            if first and waiting is not None:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                first_in_line = holder or "another process"
+                waiting(f"letting {first_in_line} go first, which waits for {_shown(path)}")
         finally:
             os.close(descriptor)
         first = False
@@ -189,8 +193,12 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
     if waiting is not None:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         holder = holder or _named(_holders(path)) or "another process"
-        waiting(f"waiting for {holder}, which holds {os.path.basename(path).removesuffix(_GATE)}")
+        waiting(f"waiting for {holder}, which holds {_shown(path)}")
     fcntl.flock(descriptor, kind)
+
+
+def _shown(path: str) -> str:
+    return os.path.basename(path).removesuffix(_GATE)
 
 
 def _named(processes: set[int]) -> str:

@@ -270,6 +270,13 @@ def start(program: str, store: Store) -> subprocess.Popen[str]:
     )
 
 
+def await_gate(store: Store) -> None:
+    """Wait until somebody waits to hold the store alone."""
+    gate = Path(f"{store.layout.store_lock()}.gate")
+    while not (gate.exists() and gate.read_text()):
+        time.sleep(0.01)
+
+
 BUILDER = """
 import time
 store = Store(sys.argv[1])
@@ -277,6 +284,14 @@ while True:
     with store.building():
         time.sleep(0.03)
         print("built", flush=True)
+"""
+
+
+HOLDER = """
+import time
+with Store(sys.argv[1]).building():
+    print("holds", flush=True)
+    time.sleep(60)
 """
 
 
@@ -306,14 +321,34 @@ def test_a_builder_of_a_builder_is_not_kept(store: Store) -> None:
         collecting = start(collector, store)
         assert collecting.stdout is not None
         collecting.stdout.readline()
-        while not os.path.exists(f"{store.layout.store_lock()}.gate"):
-            time.sleep(0.01)
+        await_gate(store)
         begun = time.monotonic()
         with store.building():
             inner = start("with Store(sys.argv[1]).building(): print('built')", store)
             assert inner.communicate(timeout=60)[0] == "built\n"
         assert time.monotonic() - begun < 5
     assert collecting.communicate(timeout=60)[0] == "done\n"
+
+
+def test_who_lets_another_go_first_says_so(store: Store) -> None:
+    """A builder that comes while somebody waits to collect is told for whom it stands back."""
+    holding = start(HOLDER, store)
+    assert holding.stdout is not None
+    holding.stdout.readline()
+    collecting = start("with Store(sys.argv[1]).deleting(): print('done')", store)
+    await_gate(store)
+    told: list[str] = []
+
+    def waiting(message: str) -> None:
+        told.append(message)
+        holding.kill()
+
+    with store.building(waiting):
+        pass
+    assert collecting.communicate(timeout=60)[0] == "done\n"
+    holding.communicate()
+    assert told[0].startswith(f"letting process {collecting.pid} on ")
+    assert told[0].endswith(" go first, which waits for store")
 
 
 # -- formats ---------------------------------------------------------------------------------------
