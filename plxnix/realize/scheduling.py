@@ -376,7 +376,7 @@ class Scheduler:
         self._work.selected[self._stages[place].dref] = chosen
         for above in self._above[place]:
             self._pending[above] -= 1
-            if not self._pending[above] and above not in self._skipped:
+            if not self._pending[above]:  # Never so above a failure.
                 heappush(self._fresh, above)
 
     def _context(self, derivation: Derivation) -> dict[DRef, list[RRef]]:

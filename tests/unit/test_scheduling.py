@@ -30,6 +30,8 @@ from plxnix.errors import (
 from plxnix.model import selfref
 from plxnix.realize.realizing import realize
 from plxnix.realize.run import Observer
+from plxnix.realize.scheduling import Schedule
+from plxnix.realize.work import prepare
 from plxnix.stopping import Stop, interrupted_by
 from tests.stage_samples import Lab
 
@@ -185,6 +187,13 @@ class TestSameResults:
         one = lab.realize(stages, jobs=3, executor="threads")
         assert list(one) == list(stages)
         assert one == lab.realize(stages)
+
+    def test_what_is_selected_has_the_order_of_the_closure(self, lab: Lab) -> None:
+        """Not that in which stages were done."""
+        first = lab.stage("first", content=slow(0.1))
+        closure = lab.closure([first, lab.stage("second"), lab.stage("third")])
+        work = prepare(closure, schedule=Schedule.make(3, "threads"))
+        assert list(work.select()) == list(closure.derivations)
 
     def test_the_second_time_all_is_cached(self, lab: Lab) -> None:
         """Nothing runs again, and what was forced runs alone."""
