@@ -111,7 +111,7 @@ def _state(root: str) -> dict[str, object]:
             if stat.S_ISLNK(found.st_mode):
                 content = os.readlink(path)
             elif stat.S_ISREG(found.st_mode):
-                content = Path(path).read_bytes()
+                content = Path(path).read_bytes() if os.access(path, os.R_OK) else b""
             mode = found.st_mode if not stat.S_ISLNK(found.st_mode) else 0
             state[path] = (mode, content)
     return state

@@ -16,6 +16,7 @@ from tests.faults.workflows import (
     Workflow,
     complete,
     copy,
+    damages,
     harm,
     leftovers,
     remove,
@@ -57,7 +58,7 @@ class Stage:
         if outcome.status != 0:
             return [f"the next run fails: {outcome.error[-2000:]}"]
         wrong = [] if outcome.result == self.expected else [f"the next gives {outcome.result}"]
-        wrong += [f"after the next: {problem}" for problem in harm(place)]
+        wrong += [f"after the next: {damage.message}" for damage in damages(place)]
         return wrong + [f"after the next there is {name}" for name in leftovers(place)]
 
 

@@ -95,13 +95,21 @@ def _run_instantiate(place: str, fsync: Fsync) -> list[str]:
 def _run_realize(place: str, fsync: Fsync) -> list[str]:
     """Realize a stage, and another with three outputs that is made from it."""
     registry = Registry(Store.init(store_of(place), fsync))
-    return sorted(realize(instantiate(_stages, registry=registry)))
+    return _looked_at(registry.store, sorted(realize(instantiate(_stages, registry=registry))))
 
 
 def _run_fetch(place: str, fsync: Fsync) -> list[str]:
     """Fetch an archive and unpack it."""
     registry = Registry(Store.init(store_of(place), fsync))
-    return [realize(instantiate(_fetched(place), registry=registry))]
+    return _looked_at(registry.store, [realize(instantiate(_fetched(place), registry=registry))])
+
+
+def _looked_at(store: Store, rrefs: list[str]) -> list[str]:
+    """Look at all realizations, as who works with them does: what was left open is closed."""
+    for dref in store.derivations():
+        for rref in store.realizations(dref):
+            store.path(rref)
+    return rrefs
 
 
 def _run_gc(place: str, fsync: Fsync) -> list[str]:
