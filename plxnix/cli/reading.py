@@ -19,6 +19,7 @@ from plxnix.errors import InvalidRefpath, NotInStore
 from plxnix.model import DRef, RRef
 from plxnix.references import LATEST, Reference, choose, resolve_reference
 from plxnix.store import Store
+from plxnix.store.tree import open_file
 
 
 @command(
@@ -73,7 +74,8 @@ def cat(session: Session, reference: str, latest: bool) -> None:
             f"{reference!r} is a link that leads out of the store, to {os.path.realpath(place)!r}",
             "read it there if that is what you want",
         )
-    with open(place, "rb") as file:
+    # Links were looked at above; a pipe in the place of a file is not waited for.
+    with open_file(os.path.realpath(place)) as file:
         while piece := file.read(1 << 20):
             session.console.data(piece)
 

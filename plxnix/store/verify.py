@@ -17,6 +17,7 @@ from plxnix.store import sharing
 from plxnix.store.inspection import Damage, inspect, inspect_config, is_folder
 from plxnix.store.layout import FORMAT, dref_of
 from plxnix.store.store import Store
+from plxnix.store.tree import open_file
 
 #: Called before each realization with how many are done, how many there are, and its reference.
 Progress = Callable[[int, int, str], None]
@@ -136,7 +137,7 @@ def _surroundings(store: Store) -> Iterator[Damage]:
     """Look at the version, the folders of the store, and what lies between the derivations."""
     layout = store.layout
     try:
-        with open(layout.version, "rb") as file:
+        with open_file(layout.version) as file:
             text = file.read(64)
         if text.removesuffix(b"\n") != str(FORMAT).encode():
             yield Damage(

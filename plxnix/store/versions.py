@@ -24,7 +24,7 @@ Step = Callable[[Layout], None]
 def read_version(layout: Layout) -> int:
     """Return the number of a store's format; raise `StoreNotFound`, `CorruptEntry`."""
     try:
-        with open(layout.version, "rb") as file:
+        with tree.open_file(layout.version) as file:
             text = file.read(64)
     except (FileNotFoundError, NotADirectoryError):
         if is_nameless(layout):

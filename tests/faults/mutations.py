@@ -175,13 +175,20 @@ def _rename(path: str, chance: random.Random) -> str:
 
 def _delete(path: str, chance: random.Random) -> str:
     del chance
+    # A whole derivation leaves no trace: it is as if it had never been.
+    if os.path.dirname(path).endswith("/store-v1"):
+        return ""
+    _remove(path)
+    return "delete"
+
+
+def _remove(path: str) -> None:
     writable = _opened(os.path.dirname(path))
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     else:
         os.unlink(path)
     writable()
-    return "delete"
 
 
 def _mode(path: str, chance: random.Random) -> str:
@@ -220,7 +227,7 @@ def _replace(path: str, chance: random.Random) -> str:
     if path.endswith("/store-v1"):
         return ""
     writable = _opened(os.path.dirname(path))
-    _delete(path, chance)
+    _remove(path)
     kind = chance.choice(("folder", "link", "pipe", "dangling"))
     if kind == "folder":
         os.mkdir(path, 0o555)
