@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,10 @@ class _Job:
                 break
         if self._mismatches and self.hash is not None:
             raise self._mismatch(self.hash)
-        lines = "".join(f"\n  {line}" for line in self.attempts)
+        lines = "".join(
+            f"\n  {line}" + (f" ({count} times)" if count > 1 else "")
+            for line, count in Counter(self.attempts).items()
+        )
         raise DownloadFailed(
             f"'{self.name}' could not be downloaded:{lines}",
             "check the URL and the network; a part that was fetched is kept and resumed",

@@ -117,10 +117,14 @@ def _show(session: Session, checked: list[Checked]) -> None:
 
 def _builder(built: Built, one: Checked) -> str:
     several = len({other.output for other in one.builds}) > 1
-    name = "the store" if built.builder == "store" else built.builder
+    name = _named(built)
     if built.builder == "nix" and sum(other.builder == "nix" for other in one.builds) > 1:
         return f"nix: {built.path.rpartition('/')[2][33:]}"
     return f"{name} ({built.output + 1})" if several else name
+
+
+def _named(built: Built) -> str:
+    return "the store" if built.builder == "store" else built.builder
 
 
 def _took(built: Built) -> str:
@@ -158,7 +162,7 @@ def _report(session: Session, one: Checked, nix: str) -> None:
         details.append(f"{counted(count, 'path')} differ; the others: {', '.join(others)}{more}")
     if one.free:
         details.append(f"it may: {one.free}; its results compete, and its matcher chooses")
-    again = "the second time" if first.builder == "native again" else f"that of {first.builder}"
+    again = "the second time" if first.builder == "native again" else f"that of {_named(first)}"
     session.console.error(
         f"{name} is not the same: {change.path or 'the result'} {change.said} "
         f"(first here, then {again})",

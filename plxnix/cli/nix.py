@@ -154,7 +154,9 @@ def status(
         session.console.say(f"Nix cannot be asked: {overview.without_nix}")
         return
     there = sum(one.state == VALID for one in overview.stages)
-    session.console.say(f"{there} of {counted(len(overview.stages), 'stage')} are in the Nix store")
+    count = len(overview.stages)
+    verb = "is" if count == 1 else "are"
+    session.console.say(f"{there} of {counted(count, 'stage')} {verb} in the Nix store")
 
 
 def _status_row(one: Status) -> list[str | Cell]:

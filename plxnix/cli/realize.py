@@ -379,7 +379,7 @@ def _report_one(
     if dref is not None:
         log = f"`plxnix log {dref.dhash[:12]}`"
         lines = last_lines(store.layout.failed_log(dref))
-        if lines:
+        if lines and lines[-1] not in str(error):
             details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
             details += [f"| {line}" for line in lines]
             details += [f"in {store.layout.failed_log(dref)}"]

@@ -56,7 +56,8 @@ class Session:
             self.console.talk("".join(traceback.format_exception(error)).rstrip())
         if isinstance(error, PlxnixError):
             if isinstance(error, DownloadFailed):
-                details = [*error.attempts, *details]
+                more = [line for line in error.attempts if line not in error.message]
+                details = [*more, *details]
             elif isinstance(error, TargetError):
                 details = [*error.frames, *details]
             self.console.error(error.message, hint or error.hint, details)

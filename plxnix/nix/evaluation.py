@@ -38,7 +38,13 @@ let
     && has set.${builtins.head path} (builtins.tail path);
   there = builtins.filter (has called) candidates;
   path = builtins.head (if there == [ ] then candidates else there);
-  found = builtins.foldl' (set: name: set.${name}) called path;
+  found = builtins.foldl' (
+    set: name:
+    if builtins.isAttrs set && !(set ? ${name}) then
+      throw "there is no attribute '${name}'; there are: ${toString (builtins.attrNames set)}"
+    else
+      set.${name}
+  ) called path;
   text = builtins.unsafeDiscardStringContext;
 in
 { inherit path; function = builtins.isFunction value; } // (
@@ -113,6 +119,9 @@ def of_file(
 def of_flake(reference: str, system: str) -> Question:
     """Ask for an output of a flake: `REF#ATTRIBUTE`, as `nix build` takes it."""
     flake, _, name = reference.partition("#")
+    if flake.startswith("path:") and "?" not in flake and not flake.startswith("path:/"):
+        # `getFlake` takes no relative path, though `nix build` does.
+        flake = f"path:{os.path.abspath(flake.removeprefix('path:'))}"
     names = _attributes(name)
     candidates: tuple[tuple[str, ...], ...] = (
         ("packages", system, *names),

@@ -92,8 +92,12 @@ class NixBuild(Recipe):
             (path,) = tools.build(f"{drv}!{output}", out_link=root)
         except ToolFailed as error:
             job.log.write(error.stderr.encode(errors="replace"))
+            # Without the command, whose folder is gone when somebody reads this.
+            said = error.stderr.strip().splitlines()[-tools.SHOWN_LINES :] or [error.message]
             raise BuildFailed(
-                f"Nix could not make {job.dref}: {error.message}", error.hint, job.dref
+                "\n    ".join([f"Nix could not make {job.dref}:", *said]),
+                "its output says why: `plxnix log`",
+                job.dref,
             ) from error
         if path != job.config["outputs"][output]:
             raise BuildFailed(

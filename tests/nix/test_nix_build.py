@@ -160,6 +160,19 @@ class TestForms:
         flake = nix_build(flake=str(place.parent / "flake"), registry=lab.registry)
         assert flake == nix_build(file=place, attribute="data", registry=lab.registry)
 
+    @pytest.mark.parametrize("reference", ["path:./flake#hello", "./flake#hello", "flake#hello"])
+    def test_a_relative_flake(
+        self, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+    ) -> None:
+        """Paths are relative to the process's folder; a name without `./` is of the registry."""
+        monkeypatch.chdir(place.parent)
+        if reference.startswith("flake"):
+            with pytest.raises(ToolFailed, match="flake:flake"):
+                nix_build(flake=reference, registry=lab.registry)
+            return
+        flake = nix_build(flake=reference, registry=lab.registry)
+        assert flake == nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+
     def test_an_empty_output(self, lab: Lab, place: Path) -> None:
         """It is an empty folder."""
         rref = lab.realize(nix_build(file=place, attribute="empty", registry=lab.registry))
@@ -211,6 +224,8 @@ class TestErrors:
             ({"expression": "1 +"}, "syntax error"),
             ({"expression": "{ a }: a"}, "without required argument 'a'"),
             ({"expression": "throw ''my words''"}, "my words"),
+            ({"expression": "{ a.b = 1; }", "attribute": "a.c"}, "no attribute 'c'; there are: b"),
+            ({"expression": "{ a = 1; }", "attribute": "a.c"}, "is an integer while a set"),
         ],
     )
     def test_evaluation(self, lab: Lab, arguments: dict[str, str], message: str) -> None:
@@ -246,6 +261,7 @@ class TestErrors:
         dref = nix_build(file=place, attribute="broken", registry=lab.registry)
         with pytest.raises(BuildFailed, match="it fails on purpose") as caught:
             lab.realize(dref)
+        assert "nix-store" not in caught.value.message
         assert os.path.exists(caught.value.log)
         assert lab.leftovers() == []
 

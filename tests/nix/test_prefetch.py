@@ -70,6 +70,14 @@ def test_a_tree_is_fetched_once(nix_env: NixEnv, plxnix: CommandLine, server: Se
     assert (Path(told["path"]) / "run").stat().st_mode & 0o111
 
 
+def test_a_failure_is_told_once(plxnix: CommandLine, server: Server) -> None:
+    """What each source answered stands once in the error."""
+    url = server.answer("/gone.csv", Answer(status=404))
+    result = plxnix("prefetch", url)
+    assert result.status == 1
+    assert result.err.count("HTTP 404") == 1
+
+
 def test_nix_is_left_alone_on_request(nix_env: NixEnv, plxnix: CommandLine, server: Server) -> None:
     """With --no-nix nothing gets into the Nix store; without, it does."""
     url = server.answer("/x.csv", Answer(str(plxnix.folder).encode() + b"alone"))
