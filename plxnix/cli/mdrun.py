@@ -58,15 +58,19 @@ def mdrun(
     prints, the value of its last line and its figures stand below it; pictures go to the folder
     OUT_files.
 
-    Exits with 1 if a section fails; the document then ends with what went wrong.
+    Exits with 1 if a section fails; what went wrong then stands below it.
     """
     if (output is None) != in_place or (in_place and document == "-"):
         raise click.UsageError("name OUT.md, or say --in-place")
     # Imported here: that takes as long as all the rest of the command line.
+    from plxnix.export.output import write_files
     from plxnix.mdrun import evaluate_document
 
     place = document if output is None else output
-    pictures = None if place == "-" else Path(f"{os.path.splitext(place)[0]}_files").absolute()
+    streamed = place == "-" or (os.path.exists(place) and not os.path.isfile(place))
+    pictures = None if streamed else Path(f"{os.path.splitext(place)[0]}_files").absolute()
+    if place != "-" and os.path.isdir(place):
+        raise InvalidValue(f"{place} is a folder", "name a file for the document")
     folder = Path(directory or os.curdir).absolute()
     if not folder.is_dir():
         raise InvalidValue(f"there is no folder {folder}", "name one with --directory")
@@ -80,7 +84,7 @@ def mdrun(
     if place == "-":
         session.console.data(result.text.encode())
     else:
-        _write(Path(place), result.text)
+        write_files({Path(place): result.text})
     session.console.say(
         f"{counted(result.ran, 'section')} ran, {counted(result.kept, 'result')} kept"
     )
@@ -97,21 +101,6 @@ def _read(document: str) -> str:
         raise InvalidValue(
             f"{document} is not UTF-8: {error.reason} at byte {error.start}", "convert it"
         ) from None
-
-
-def _write(place: Path, text: str) -> None:
-    """Write a document in one step; the folder is left alone if nothing changed."""
-    data = text.encode()
-    if place.exists() and place.read_bytes() == data:
-        return
-    new = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        new.write_bytes(data)
-        if place.exists():
-            new.chmod(place.stat().st_mode & 0o7777)
-        new.replace(place)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _cache(folder: str | None) -> Store:

@@ -1,8 +1,9 @@
-"""Output files of an export: written whole or not at all."""
+"""Files that a command is told to write, with `-o` or by name: each whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,27 +14,36 @@ from plxnix.errors import ExportError
 def write_files(files: Mapping[Path, str]) -> None:
     """Write text files, each whole or not at all: nothing is renamed before all are written.
 
-    Folders are made as needed; a file that has the text already keeps its time. Line feeds are
-    written as they are. Raises `ExportError`.
+    Folders are made as needed; a file that has the text already keeps its time, one that is
+    replaced its mode, and a link leads where it led. A device or a pipe is written to. Line feeds
+    are written as they are. Raises `ExportError`.
     """
-    ready: list[tuple[str, Path]] = []
+    ready: list[tuple[str, str]] = []
+    path = Path()
     try:
         for path, text in files.items():
             data = text.encode()
-            if path.is_file() and path.read_bytes() == data:
-                continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            ready.append((temporary, path))
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), 0o644)
+            mode = path.stat().st_mode if path.exists() else stat.S_IFREG | 0o644
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError("it is a folder")
+            if not stat.S_ISREG(mode):
+                path.write_bytes(data)
+            elif not path.exists() or path.read_bytes() != data:
+                place = os.path.realpath(path)
+                folder, name = os.path.split(place)
+                descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+                ready.append((temporary, place))
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    os.fchmod(file.fileno(), stat.S_IMODE(mode))
         while ready:
-            temporary, path = ready[0]
-            os.replace(temporary, path)
+            temporary, place = ready[0]
+            os.replace(temporary, place)
             ready.pop(0)
     except (OSError, UnicodeEncodeError) as error:
-        raise ExportError(f"cannot write the export: {error}", "choose another -o") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"cannot write {path}: {reason}", "choose another place") from error
     finally:
         for temporary, _ in ready:
             os.unlink(temporary)

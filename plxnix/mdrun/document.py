@@ -133,6 +133,7 @@ class _Evaluating:
         self._state = section.number
         self.ran.append(section.number)
         line = section.start + 1
+        explained = False
         try:
             succeeded = self.interpreter.run(section.number, section.language, section.code, folder)
             if section.raises and succeeded:
@@ -141,12 +142,15 @@ class _Evaluating:
                     "take `raises` out of the comment above it",
                 )
             if not (section.raises or succeeded):
+                explained = True
                 raise BuildFailed(
                     f"section {section.number} (line {line}) failed",
                     "its output is in the document, below it",
                 )
-        except BuildFailed:
-            self.broken[section.number] = Outcome(read_output(folder))
+        except BuildFailed as error:
+            output = read_output(folder).rstrip("\n")
+            said = [output] if explained else [output, error.message]
+            self.broken[section.number] = Outcome("\n".join(filter(None, said)))
             raise
 
     def _replay(self, section: Section, folder: Path) -> None:

@@ -140,8 +140,8 @@ def _succeeds(module: ModuleType, number: int, language: str, code: str, folder:
             return _run_shell(code)
         _run_python(module, f"<section {number}>", code, folder)
     except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+        if end.code:
+            print(_status(end.code) if isinstance(end.code, int) else end.code, file=sys.stderr)
         return not end.code
     except BaseException as error:  # noqa: BLE001  # whatever the author's code raises is output
         _print_error(error)
@@ -151,7 +151,14 @@ def _succeeds(module: ModuleType, number: int, language: str, code: str, folder:
 
 def _run_shell(code: str) -> bool:
     command = ["bash", "-euo", "pipefail", "-c", code]
-    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode == 0
+    status = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
+    if status != 0:
+        print(_status(status), file=sys.stderr)
+    return status == 0
+
+
+def _status(status: int) -> str:
+    return f"exit status {status}"
 
 
 def _run_python(module: ModuleType, filename: str, code: str, folder: Path) -> None:

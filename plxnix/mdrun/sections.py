@@ -14,6 +14,8 @@ from typing import Final
 from markdown_it import MarkdownIt  # comes with rich
 from markdown_it.token import Token
 
+from plxnix.errors import InvalidValue
+
 #: Names of languages on fences, and what they are run by.
 LANGUAGES: Final = {
     **dict.fromkeys(("py", "python", "python3"), "python"),
@@ -24,6 +26,7 @@ BEGIN: Final = "<!-- mdrun: output -->"
 END: Final = "<!-- mdrun: end -->"
 
 #: What a comment above a section says: `norun`, leave it alone; `raises`, it has to fail.
+_DIRECTIVES: Final = ("norun", "raises")
 _DIRECTIVE: Final = re.compile(r"<!--\s*mdrun:\s*(.*?)\s*-->")
 
 #: What a terminal would act on: escape sequences, and other control characters.
@@ -36,8 +39,8 @@ class Section:
     """One piece of code: lines `start` to `end` (exclusive, from 0) of the document.
 
     `number` counts from 1. `language` is `python` or `shell`. `prefix` stands before each line, as
-    in lists and quotations. `raises` says that the section has to fail. `old` are the lines of its
-    old output, which begin at `end`.
+    in lists and quotations; `fence` is what closes the section, if nothing does. `raises` says that
+    the section has to fail. `old` are the lines of its old output, which begin at `end`.
     """
 
     number: int
@@ -46,6 +49,7 @@ class Section:
     start: int
     end: int
     prefix: str
+    fence: str
     raises: bool
     old: int
 
@@ -62,7 +66,7 @@ class Document:
     """A Markdown document, read once; `lines` keep their ends."""
 
     def __init__(self, text: str) -> None:
-        """Read a document (CommonMark); time is linear in its length."""
+        """Read a document (CommonMark); time is linear in its length. Raises `InvalidValue`."""
         self.lines = text.splitlines(keepends=True)
         fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
         inside = {line for token in fences for line in range(*_place(token))}
@@ -82,6 +86,7 @@ class Document:
                     start=start,
                     end=end,
                     prefix=prefix,
+                    fence="" if self._closed(start, end, prefix, token) else token.markup,
                     raises="raises" in directives,
                     old=self._old(end, prefix, inside),
                 )
@@ -102,6 +107,8 @@ class Document:
             shown = _shown(outcomes.get(section.number, Outcome()))
             if shown and not self.lines[section.end - 1].endswith("\n"):
                 yield "\n"
+            if shown and section.fence:
+                shown.insert(0, section.fence)
             for line in shown:
                 yield f"{section.prefix}{line}".rstrip() + "\n"
         yield from self.lines[done:]
@@ -110,7 +117,18 @@ class Document:
         """Return what the comment above a fence says."""
         above = self.lines[start - 1] if start else ""
         found = _DIRECTIVE.search(above)
-        return found[1].split() if found else []
+        words = found[1].split() if found else []
+        if unknown := set(words) - {"output", "end", *_DIRECTIVES}:
+            raise InvalidValue(
+                f"line {start}: mdrun knows no {' '.join(sorted(unknown))!r}",
+                f"a comment above a section says {' or '.join(_DIRECTIVES)}",
+            )
+        return words
+
+    def _closed(self, start: int, end: int, prefix: str, token: Token) -> bool:
+        """Tell whether a fence has an end of its own, and not that of what it stands in."""
+        last = self._bare(end - 1, prefix)
+        return end - 1 > start and last.startswith(token.markup) and not last.strip(last[0])
 
     def _prefix(self, start: int, markup: str) -> str:
         before = self.lines[start].partition(markup)[0]

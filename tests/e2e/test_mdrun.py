@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -98,7 +99,11 @@ def test_a_failure_lands_in_the_document(store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [("if", "SyntaxError"), ("raise SystemExit('bye')", "bye"), ("raise SystemExit(3)", "")],
+    [
+        ("if", "SyntaxError"),
+        ("raise SystemExit('bye')", "bye"),
+        ("raise SystemExit(3)", "exit status 3"),
+    ],
 )
 def test_code_that_cannot_run_or_exits_fails(
     store: Store, tmp_path: Path, code: str, said: str
@@ -130,6 +135,9 @@ def test_raises_turns_the_meaning_of_failure(store: Store, tmp_path: Path) -> No
     result = evaluate_document(f"{mark}```py\nprint(1)\n```\n", store, tmp_path)
     assert result.failure is not None
     assert "was to fail and did not" in result.failure.message
+    assert outputs(result.text) == [f"1\n{result.failure.message}"]
+    result = evaluate_document("```sh\nexit 3\n```\n", store, tmp_path)
+    assert outputs(result.text) == ["exit status 3"]
 
 
 def test_an_interpreter_that_dies_is_a_failure(store: Store, tmp_path: Path) -> None:
@@ -138,7 +146,7 @@ def test_an_interpreter_that_dies_is_a_failure(store: Store, tmp_path: Path) -> 
     result = evaluate_document(text, store, tmp_path)
     assert result.failure is not None
     assert "exit status 5" in result.failure.message
-    assert outputs(result.text) == ["last words"]
+    assert outputs(result.text) == ["last words\nsection 1 ended its interpreter: exit status 5"]
 
 
 def test_stages_work_in_sections(store: Store, tmp_path: Path) -> None:
@@ -218,6 +226,24 @@ def test_bad_input_is_refused(plxnix: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "bad.md").write_bytes(b"\xff")
     assert "not UTF-8" in plxnix.fails("mdrun", "bad.md", "out.md")
     assert not (tmp_path / "out.md").exists()
+    assert "is a folder" in plxnix.fails("mdrun", "in.md", os.fspath(tmp_path))
+
+
+def test_a_pipe_is_written_to(plxnix: CommandLine, tmp_path: Path) -> None:
+    """OUT.md may be a device or a pipe: it is neither read nor replaced, nor gets pictures."""
+    plxnix.file(
+        "```py\nclass Red:\n  def _repr_svg_(self):\n    return '<svg/>'\nRed()\n```\n", "in.md"
+    )
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        plxnix.ok("mdrun", "in.md", "pipe")
+        assert b"![section 1](/" in os.read(reader, 10_000)
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert not (tmp_path / "pipe_files").exists()
 
 
 def test_streams_are_read_and_written(tmp_path: Path) -> None:

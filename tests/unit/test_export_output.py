@@ -42,6 +42,31 @@ class TestWriting:
             assert opened.read() == "old"
         assert entries(tmp_path) == {"file": "new"}
 
+    def test_a_link_leads_where_it_led(self, tmp_path: Path) -> None:
+        """What a link points to is replaced, with its mode; the link stays."""
+        target = tmp_path / "target"
+        target.write_text("old")
+        target.chmod(0o600)
+        link = tmp_path / "link"
+        link.symlink_to("target")
+        write_files({link: "new"})
+        assert os.readlink(link) == "target"
+        assert target.read_text() == "new"
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+    def test_a_pipe_is_written_to(self, tmp_path: Path) -> None:
+        """What is no file, as `/dev/stdout` or a pipe, is neither read nor replaced."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            write_files({pipe: "text"})
+            assert os.read(reader, 100) == b"text"
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
+        assert list(tmp_path.glob("*pipe*")) == [pipe]
+
     def test_what_is_the_same_stays(self, tmp_path: Path) -> None:
         """A file that has the text already is not touched."""
         file = tmp_path / "file"
@@ -57,7 +82,7 @@ class TestWriting:
         for name, text in old.items():
             (tmp_path / name).write_text(text)
         for bad, text in ((tmp_path / "file" / "below", ""), (tmp_path / "b", "\udc80")):
-            with pytest.raises(ExportError, match="cannot write the export"):
+            with pytest.raises(ExportError, match="cannot write "):
                 write_files({tmp_path / "a": "new", bad: text})
             assert entries(tmp_path) == old
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plxnix.errors import InvalidValue
 from plxnix.mdrun.sections import BEGIN, END, Document, Outcome, printable
 
 
@@ -28,6 +30,22 @@ def test_directives_stand_in_the_line_above() -> None:
         "<!-- note -->\n```python\nc\n```\n"
     )
     assert [(one.code, one.raises) for one in document.sections] == [("b\n", True), ("c\n", False)]
+
+
+@pytest.mark.parametrize("word", ["raise", "no run", "norun raises-not"])
+def test_unknown_directives_are_refused(word: str) -> None:
+    """A comment that mdrun does not know is an error that names the line and what it knows."""
+    with pytest.raises(InvalidValue, match=r"line 2: mdrun knows no .*\n.*norun or raises"):
+        Document(f"text\n<!-- mdrun: {word} -->\n```python\na\n```\n")
+
+
+@pytest.mark.parametrize("text", ["```py\na\n", "```py\na", "```py", "- ~~~~py\n  a\n\nb\n"])
+def test_a_fence_that_nobody_closed_is_closed(text: str) -> None:
+    """Output does not become a part of the code; what was rendered has the same code."""
+    rendered = Document(text).render({1: Outcome("1")})
+    (section,) = Document(rendered).sections
+    assert section.code.strip() == Document(text).sections[0].code.strip()
+    assert Document(rendered).render({1: Outcome("1")}) == rendered
 
 
 def test_output_follows_its_section_between_comments() -> None:
