@@ -379,11 +379,14 @@ def _report_one(
     if dref is not None:
         log = f"`plxnix log {dref.dhash[:12]}`"
         lines = last_lines(store.layout.failed_log(dref))
-        if lines and lines[-1] not in str(error):
+        told = {line.strip() for line in str(error).splitlines()}
+        if lines and lines[-1].strip() not in told:
             details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
             details += [f"| {line}" for line in lines]
             details += [f"in {store.layout.failed_log(dref)}"]
-        hint = f"{hint.replace('`plxnix log`', log)}; `{again}` keeps its folder"
+        hint = hint.replace("`plxnix log`", log)
+        if again:
+            hint = f"{hint}; `{again}` keeps its folder"
     session.report(error, hint.removeprefix("; "), details)
 
 

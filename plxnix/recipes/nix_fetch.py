@@ -162,7 +162,7 @@ def failure(name: str, error: ToolFailed, url: str) -> Exception:
     """Return what a failure of Nix means, in the classes of the native downloader.
 
     `DownloadFailed` if a download failed, `HashMismatch`, `ArchiveError`; else the error as it is.
-    Messages hold Nix's last lines, and no credentials.
+    Messages hold a line for each try, or else Nix's last lines, and no credentials.
     """
     from plxnix.builders.sources import redact
     from plxnix.nix import faults
@@ -180,11 +180,7 @@ def failure(name: str, error: ToolFailed, url: str) -> Exception:
         )
     tries = [f"{redact(one.url)}: {one.reason}" for one in faults.attempts(error.stderr)]
     if tries:
-        return DownloadFailed(
-            f"'{name}' could not be downloaded by Nix:\n{last}",
-            "check the URL and the network; PLXNIX_FETCH=native does it without Nix",
-            tries,
-        )
+        return _not_downloaded(name, tries)
     if _NO_ARCHIVE.search(error.stderr):
         return ArchiveError(
             f"what Nix has downloaded from '{shown}' is no archive of one folder:\n{last}",
@@ -199,7 +195,6 @@ def _first(
     """Fetch from the first source that has what is wanted; else raise as the downloader does."""
     tries: list[str] = []
     mismatch: HashMismatch | None = None
-    said = ""
     for url in candidates:
         try:
             fetch(url, root)
@@ -212,15 +207,20 @@ def _first(
                 mismatch = found
             case DownloadFailed():
                 tries += found.attempts
-                said = found.message
             case _:
                 raise found
     if mismatch is not None:
         raise mismatch
-    lines = "".join(f"\n  {line}" for line in tries)
-    shown = f"'{name}' could not be downloaded by Nix:{lines}" if len(candidates) > 1 else said
-    raise DownloadFailed(
-        shown, "check the URL and the network; PLXNIX_FETCH=native does it without Nix", tries
+    raise _not_downloaded(name, tries)
+
+
+def _not_downloaded(name: str, tries: Sequence[str]) -> DownloadFailed:
+    # Not Nix's own words: a server's page may be among them.
+    lines = "".join(f"\n  {line}" for line in dict.fromkeys(tries))
+    return DownloadFailed(
+        f"'{name}' could not be downloaded by Nix:{lines}",
+        "check the URL and the network; PLXNIX_FETCH=native does it without Nix",
+        tries,
     )
 
 

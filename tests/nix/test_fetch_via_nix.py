@@ -122,6 +122,7 @@ def test_trees_that_are_none(lab: Lab, server: Server, body: bytes) -> None:
     with pytest.raises(DownloadFailed) as failed:
         lab.realize(none)
     assert failed.value.attempts == (f"{server.url('/none.tar')}: HTTP 404 Not Found",)
+    assert failed.value.message.splitlines()[1:] == [f"  {failed.value.attempts[0]}"]
     text = fetchtree(server.answer("/b.tar", Answer(body)), zeros.sri, via="nix", r=lab.registry)
     with pytest.raises(ArchiveError):
         lab.realize(text)
