@@ -15,7 +15,7 @@ from plxnix.cli.progress import Progress, talking
 from plxnix.cli.realize import joined, load_targets, report_failure
 from plxnix.cli.session import Command, Session, command, json_option, pass_session
 from plxnix.cli.units import counted, duration_text, size_text
-from plxnix.errors import InvalidValue, PlxnixError
+from plxnix.errors import InvalidValue, PlxnixError, UnknownStage
 from plxnix.model import RRef, isdref, isrref
 from plxnix.pyenv import running
 from plxnix.pyenv.inputs import is_lock
@@ -352,8 +352,16 @@ def _of_place(
         rref, _ = find_place(store, where, False)
     else:
         store = session.store(create=True)
-        with talking(session.console, Progress(session.console)):
-            (closure,) = load_targets(session, store, [where], {})
+        try:
+            with talking(session.console, Progress(session.console)):
+                (closure,) = load_targets(session, store, [where], {})
+        except UnknownStage as error:
+            if ":" in where or where.endswith(".py") or path.exists():
+                raise
+            raise InvalidValue(
+                f"there is no environment {where!r}: {error.message}",
+                "make it: plxnix env FOLDER -r requirements.txt",
+            ) from None
         rref = _realized(session, closure, [where])
         store = closure.store
     with running.kept(store, rref) as tree:
@@ -368,8 +376,7 @@ def _realized(session: Session, closure: Closure, words: Sequence[str]) -> RRef:
         with talking(session.console, progress):
             selected = realize(joined([closure]), observer=progress)
     except (PlxnixError, OSError) as error:
-        again = shlex.join(["plxnix", "env", "check", *words])
-        report_failure(session, closure.store, progress, error, again)
+        report_failure(session, closure.store, progress, error, "")
         raise click.exceptions.Exit(1) from None
     found = list(selected.values())
     if len(found) != 1 or not isinstance(found[0], RRef):

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ from plxnix.pyenv.installed import (
 #: Libraries that come with the driver of a device and not with a system.
 DRIVERS = ("libcuda.so", "libnvidia-", "libnvcuvid.so", "libcudadebugger.so", "libhsa-")
 
+#: The name in a requirement; empty if it is none.
+_NAME = re.compile(r"[\w.-]*")
+
 #: How long the modules of one distribution may take to import, in seconds.
 TIMEOUT = 120.0
 
@@ -52,7 +56,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Module:
-    """What came of importing a module: `imported`, `skipped` or `failed`, and why."""
+    """What came of importing a module: `imported`, `skipped`, `lacking` or `failed`, and why.
+
+    `lacking` is what needs a module that no package of the environment has, and is needed itself by
+    another package: that one may do without, and is imported on its own.
+    """
 
     name: str
     distribution: str
@@ -93,9 +101,14 @@ def check_environment(
     problems += _libraries(place, found, os.path.realpath(python))
     modules = _import(place, site, python, found, jobs) if imports else []
     problems += [
-        Problem("import", module.distribution, f"import {module.name}: {module.reason}")
+        Problem(
+            "import",
+            module.distribution,
+            f"import {module.name}: {module.reason}",
+            fatal=module.status == "failed",
+        )
         for module in modules
-        if module.status == "failed"
+        if module.status in ("failed", "lacking")
     ]
     problems.sort(key=lambda one: not one.fatal)
     return Checkup(tuple(found), tuple(modules), tuple(problems))
@@ -269,11 +282,12 @@ def _import(
                 f"the interpreter {python!r} cannot import: {said[-1] if said else 'it ended'}",
                 "make the environment again",
             ) from None
+    needed = {canonical("".join(_NAME.findall(line)[:1])) for one in found for line in one.requires}
     results = []
     for name in modules:
         imported = any(answer["error"] == "" for answer in answers[name])
         for answer in answers[name]:
-            status, reason = _judged(answer, imported, there)
+            status, reason = _judged(answer, imported, canonical(name) in needed, there)
             seconds = round(answer["seconds"], 3)
             results.append(Module(answer["module"], name, status, reason, seconds))
     return results
@@ -287,14 +301,22 @@ def _surroundings(home: str) -> dict[str, str]:
     return kept
 
 
-def _judged(answer: dict[str, Any], imported: bool, there: set[str]) -> tuple[str, str]:
-    """Return what an answer means; `imported`: another module of the distribution could be."""
+def _judged(
+    answer: dict[str, Any], imported: bool, needed: bool, there: set[str]
+) -> tuple[str, str]:
+    """Return what an answer means.
+
+    `imported`: another module of the distribution could be; `needed`: another distribution asks for
+    this one.
+    """
     error = answer["error"]
     if not error:
         return "imported", ""
     lacking = answer["lacking"].split(".")[0]
     if lacking and lacking not in there and imported:
         return "skipped", f"it is for {lacking}, which is not installed"
+    if lacking and lacking not in there and needed:
+        return "lacking", f"it needs {lacking}, which no package has"
     lowered = error.lower()
     if not os.environ.get("DISPLAY") and ("display" in lowered or "x connection" in lowered):
         return "skipped", f"it needs a display: {error}"

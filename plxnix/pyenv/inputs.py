@@ -212,11 +212,15 @@ def is_lock(name: str) -> bool:
 def _of_file(path: Path, depth: int) -> Iterator[str]:
     """Return the requirements of a file and of those that it includes, without its options."""
     if depth == 0:
-        raise InvalidValue(f"'{path}' includes files {_DEPTH} deep", "does one include itself?")
+        raise InvalidValue(
+            f"{_shown(path)} includes files {_DEPTH} deep", "does one include itself?"
+        )
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InvalidValue(f"'{path}' is not UTF-8: {error}") from None
+        raise InvalidValue(f"{_shown(path)} is not UTF-8: {error}", "save it as that") from None
+    except OSError as error:
+        raise InvalidValue(f"{_shown(path)} cannot be read: {error.strerror}") from None
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
         included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", bare)
@@ -224,6 +228,10 @@ def _of_file(path: Path, depth: int) -> Iterator[str]:
             yield from _of_file(path.parent / included[1], depth - 1)
         elif bare and not bare.startswith("-"):
             yield bare
+
+
+def _shown(path: Path) -> str:
+    return repr(os.path.normpath(path))
 
 
 def _of_project(path: Path, extras: tuple[str, ...], groups: tuple[str, ...]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def site_packages(tree: str) -> str:
         raise InvalidValue(
             f"{tree!r} is no Python environment: it has {len(found)} folders "
             "lib/pythonX.Y/site-packages",
-            "give the folder of an environment, one that has bin/python",
+            "give the folder of an environment: plxnix env FOLDER makes one",
         )
     return str(found[0])
 

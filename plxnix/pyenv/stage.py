@@ -112,7 +112,12 @@ def _asked(program: str) -> tuple[str, str, str]:
         ).stdout.splitlines()
         version, place, prefix = found
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise InvalidValue(f"{program!r} is no Python that runs here: {error}") from None
+        said = (getattr(error, "stderr", None) or "").strip().splitlines()
+        status = getattr(error, "returncode", None)
+        why = said[-1] if said else str(error) if status is None else f"exit status {status}"
+        raise InvalidValue(
+            f"{program!r} is no Python that runs here: {why}", "say which: python='/path/to/python'"
+        ) from None
     return version, place, prefix
 
 

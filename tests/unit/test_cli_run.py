@@ -157,3 +157,16 @@ def test_bad_wishes(plxnix: CommandLine) -> None:
     assert "is not NAME=VALUE" in plxnix.fails("env", "docker", "-o", "x", "--label", "y", status=2)
     (plxnix.folder / "pylock.toml").write_text("lock-version = ")
     assert "pylock.toml" in plxnix.fails("run", "python")
+
+
+def test_what_is_no_environment(plxnix: CommandLine) -> None:
+    """What names nothing is told with how to make one; a target that fails is told as elsewhere."""
+    for command in (("run", "--env", "absent", "--", "true"), ("env", "check", "absent")):
+        found = plxnix(*command)
+        assert found.status == 1
+        assert found.err.splitlines() == [
+            "plxnix: error: there is no environment 'absent': "
+            "there is no file and no module 'absent'",
+            "  hint: make it: plxnix env FOLDER -r requirements.txt",
+        ]
+    assert "no environment" not in plxnix("env", "check", "absent:stage").err

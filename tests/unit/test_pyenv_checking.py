@@ -84,6 +84,25 @@ def test_optional_modules_are_skipped(tree: Path) -> None:
     ]
 
 
+def test_what_others_do_without(tree: Path) -> None:
+    """A package may lack what nobody declares if another needs it, and does without."""
+    install(tree, "gamma", {"gamma.py": ""}, headers=["Requires-Dist: Delta (>=1)"])
+    install(tree, "delta", {"delta.py": "import absent\n"})
+    checkup = check_environment(tree)
+    assert checkup.sound
+    (warning,) = checkup.problems
+    assert (warning.kind, warning.distribution, warning.text) == (
+        "import",
+        "delta",
+        "import delta: it needs absent, which no package has",
+    )
+    (tree / SITE / "gamma.py").unlink()
+    install(tree, "gamma", {"gamma.py": "import delta\n"}, headers=["Requires-Dist: delta"])
+    assert problems(check_environment(tree), "import") == [
+        ("gamma", "import gamma: ModuleNotFoundError: No module named 'absent'")
+    ]
+
+
 def test_displays_are_not_asked_for(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs a display is skipped where there is none."""
     install(tree, "gamma", {"gamma.py": "import os; os.environ['DISPLAY']\n"})

@@ -145,7 +145,7 @@ def test_python(lab: Lab, tmp_path: Path, one: Path) -> None:
     """What is no interpreter, or of another version, is refused when the stage is made."""
     path = lock(tmp_path / "lock", one)
     for python, said in (
-        ("/bin/false", "is no Python that runs here"),
+        ("/bin/false", "is no Python that runs here: exit status 1"),
         ("bin/python", "give an absolute path"),
         ("2.7", "not a version of Python"),
         (3.11, "give a path, a version or a stage"),
