@@ -78,6 +78,9 @@ class AutoStage:
             keep(function)
         update_wrapper(self, function)
 
+    def __repr__(self) -> str:
+        return f"<stage {self.config['name']}>"
+
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         config: dict[str, Any] = {"name": getattr(self.function, "__name__", "unnamed")}
         for name, parameter in self._parameters.items():

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 from plxnix.archives.form import FORMAT, HEAD
 from plxnix.builders.archive_output import writing
-from plxnix.errors import CorruptEntry, NixFormatError, PlxnixError, StoreError
+from plxnix.errors import CorruptEntry, InvalidValue, NixFormatError, PlxnixError, StoreError
 from plxnix.model import RRef
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import dump
-from plxnix.realize.realizing import realizeMany
 from plxnix.realize.registry import Closure
+from plxnix.realize.work import prepare
 from plxnix.references import resolve_realization
 from plxnix.store import Store, current_store
 from plxnix.store.arrival import closure, derivations, expect, portable
@@ -36,11 +36,11 @@ def spack(
 ) -> list[RRef]:
     """Write realizations, with all that they were made from, into one archive.
 
-    `what` is a `Closure`, which is realized if it is not, or references: a derivation stands for
-    its only realization. The form goes by the file's name: .tar, .tar.gz, .tar.xz, .tar.zst,
-    .tar.bz2 or .zip. The same closure gives the same bytes (with the same compressor); every
-    realization is hashed on its way. `file` gets its name when it is whole; one that is there is
-    replaced. Returns what is in it, dependencies first.
+    `what` is a `Closure`, whose targets are realized if they are not, or references: a derivation
+    stands for its only realization. The form goes by the file's name: .tar, .tar.gz, .tar.xz,
+    .tar.zst, .tar.bz2 or .zip. The same closure gives the same bytes (with the same compressor);
+    every realization is hashed on its way. `file` gets its name when it is whole; one that is there
+    is replaced. Returns what is in it, dependencies first.
 
     Raises `InvalidValue` for another name, `NotInStore`, `InvalidReference`, `CorruptEntry` for
     what is damaged, `ArchiveError` where a program is missing, `StoreError` if `file` cannot be
@@ -48,8 +48,13 @@ def spack(
     """
     if isinstance(what, Closure):
         store = what.store if store is None else store
-        roots = sorted(set(realizeMany(what)))
+        selected = prepare(what).select()
+        roots = sorted({rref for dref in what.targets for rref in selected[dref]})
     else:
+        if not isinstance(what, Iterable):
+            raise InvalidValue(
+                f"not a closure and no references: {what!r:.80}", "instantiate(stage) is a closure"
+            )
         store = current_store(store)
         given = [what] if isinstance(what, str) else what
         roots = sorted({resolve_realization(store, one) for one in given})

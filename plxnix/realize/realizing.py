@@ -12,7 +12,7 @@ from plxnix.realize.registry import Closure, RealizeArguments, instantiate
 from plxnix.realize.resources import Resources
 from plxnix.realize.run import Observer
 from plxnix.realize.scheduling import Schedule
-from plxnix.realize.work import named, prepare
+from plxnix.realize.work import named, prepare, require_closure
 
 
 @overload
@@ -113,6 +113,7 @@ def realizeMany(closure: Closure, *args: Any, **kwargs: Any) -> list[RRef]:  # n
 
     Further arguments are those of `realize`.
     """
+    require_closure(closure)
     target = closure.dref
     found = realize(Closure(target, (target,), closure.derivations, closure.store), *args, **kwargs)
     return found if isinstance(found, list) else [found]

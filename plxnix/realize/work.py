@@ -269,8 +269,15 @@ class Work:
         return lambda message: self.observer.waiting(dref, message)
 
 
+def require_closure(closure: object) -> None:
+    """Raise `InvalidValue` for what is no closure, such as a stage that is not instantiated."""
+    if not isinstance(closure, Closure):
+        raise InvalidValue(f"not a closure: {closure!r:.80}", "instantiate(stage) returns one")
+
+
 def named(closure: Closure, drefs: bool | Collection[DRef], argument: str) -> frozenset[DRef]:
     """Return the derivations that an argument names; raise `InvalidValue` for strangers."""
+    require_closure(closure)
     if isinstance(drefs, bool):
         return frozenset(closure.targets) if drefs else frozenset()
     if isinstance(drefs, str):

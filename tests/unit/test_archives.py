@@ -91,6 +91,16 @@ def test_a_closure_is_realized_and_packed(tmp_path: Path, target: Store) -> None
     assert (tmp_path / "d.tar").read_bytes() == (tmp_path / "c.tar").read_bytes()
 
 
+def test_a_closure_of_several_targets_is_packed(tmp_path: Path, target: Store) -> None:
+    """All of what a stage returned goes along; what is no closure is refused."""
+    lab = Lab(tmp_path / "lab")
+    both = [lab.stage("one"), lab.stage("two")]
+    spack(lab.closure(both), tmp_path / "c.tar", lab.store)
+    assert {rref.dref for rref in sunpack(tmp_path / "c.tar", target)} == set(both)
+    with pytest.raises(InvalidValue, match="not a closure"):
+        spack(5, tmp_path / "d.tar", lab.store)  # type: ignore[arg-type]
+
+
 def test_unpacking_again_changes_nothing(source: Store, target: Store, tmp_path: Path) -> None:
     """What is there is passed over, and part of a closure is completed."""
     made = diamond(source)

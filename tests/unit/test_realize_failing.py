@@ -11,7 +11,21 @@ from typing import Any
 
 import pytest
 
-from plxnix import Build, DRef, RRef, build_outpath, build_wrapper, match_only, mkdrv, selfref
+from plxnix import (
+    Build,
+    DRef,
+    RRef,
+    autostage,
+    build_outpath,
+    build_wrapper,
+    match_only,
+    mkdrv,
+    realize,
+    realize1,
+    realizeMany,
+    repl_realize,
+    selfref,
+)
 from plxnix.errors import BuildFailed, InvalidValue, PlxnixError, PromiseMissing
 from tests.stage_samples import Lab
 
@@ -31,6 +45,22 @@ def check_clean(lab: Lab, dref: DRef) -> None:
     """Check that nothing is realized and nothing is left lying about."""
     assert lab.store.realizations(dref) == []
     assert lab.leftovers() == []
+
+
+@pytest.mark.parametrize("call", [realize, realize1, realizeMany, repl_realize])
+def test_a_stage_that_is_not_instantiated(lab: Lab, call: Callable[[Any], object]) -> None:
+    """It is said what is missing, for a stage, a reference, or anything else."""
+
+    @autostage
+    def forgotten() -> None:
+        """Nothing."""
+
+    for target, shown in ((forgotten, "<stage forgotten>"), (lab.stage("x"), "dref:"), (5, "5")):
+        with pytest.raises(InvalidValue, match=f"not a closure: .?{shown}") as caught:
+            call(target)
+        assert "instantiate(stage)" in str(caught.value)
+    with pytest.raises(InvalidValue, match="not a closure"):
+        realize(5, dry_run=True)  # type: ignore[call-overload]
 
 
 class TestPromises:
