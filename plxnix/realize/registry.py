@@ -139,8 +139,13 @@ def takes_registry(function: Callable[P, T]) -> Callable[P, T]:
         if given is not None:
             args = tuple(v for v in args if not isinstance(v, Registry))  # type: ignore[assignment]
         for name in REGISTRY_ARGUMENTS:
-            if name in kwargs:
-                given = kwargs.pop(name) or given  # type: ignore[assignment]
+            value = kwargs.pop(name, None)
+            if value is not None and not isinstance(value, Registry):
+                raise InvalidValue(
+                    f"{name}= is {value!r:.80}, but it is the name of the registry",
+                    "call the parameter otherwise",
+                )
+            given = value or given
         if given is None:
             return function(*args, **kwargs)
         with current_registry(given):

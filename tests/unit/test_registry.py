@@ -127,6 +127,13 @@ class TestHowStagesAreCalled:
             dref = leaf()
             assert instantiate(dict, leaf=dref, registry=registry).result == {"leaf": dref}
 
+    @pytest.mark.parametrize("name", ["m", "r", "registry"])
+    def test_no_registry(self, name: str) -> None:
+        """A parameter that has the name of the registry is refused, and not lost if it is empty."""
+        for value in (["a"], 0):
+            with pytest.raises(InvalidValue, match=f"{name}= is .*, but it is the name of the reg"):
+                mkdrv({"name": "x"}, match_only(), REALIZER, **{name: value})  # type: ignore[arg-type]
+
     def test_arguments_reach_the_stage(self) -> None:
         """Positional and keyword arguments of instantiate are the stage's."""
         closure = instantiate(leaf, "given", rate=2)
