@@ -61,7 +61,7 @@ class Attempt:
             made = [given] if isinstance(given, (str, os.PathLike)) else list(given or ())
         except PlxnixError:
             raise
-        except Exception as error:  # whatever the user's code raises; it stays as the cause
+        except (Exception, SystemExit) as error:  # of the user's code; it stays as the cause
             raise BuildFailed(
                 f"the realizer of {dref} raised {type(error).__name__}: {error}",
                 "its output is shown by `plxnix log`, the traceback with --debug",

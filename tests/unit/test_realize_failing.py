@@ -143,7 +143,15 @@ class TestRaising:
             lab.realize(dref)
         check_clean(lab, dref)
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_sys_exit(self, lab: Lab, jobs: int) -> None:
+        """A stage that ends the program, with success even, is a stage that has failed."""
+        dref = stage(lab, lambda _: sys.exit(0))
+        with pytest.raises(BuildFailed, match="raised SystemExit: 0"):
+            realize(lab.closure(dref), jobs=jobs)
+        check_clean(lab, dref)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
     def test_interrupted(self, lab: Lab, error: type[BaseException]) -> None:
         """Ctrl-C and the like come through; the store is left clean and usable."""
 
