@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from plxnix.model import DRef, RRef
+from plxnix.model import DRef
+from plxnix.realize.observer import Observer as Observer
 
 if TYPE_CHECKING:
     from traceback import FrameSummary
@@ -47,45 +48,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
-
-
-class Observer:
-    """Somebody who is told how a realization goes on; the command line draws progress with it.
-
-    This one does nothing of it: a subclass overrides what it wants to know. Calls may come from
-    several threads, one at a time.
-    """
-
-    def planned(self, total: int) -> None:
-        """There are `total` stages to decide on."""
-
-    def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
-        """A stage is done already."""
-
-    def started(self, dref: DRef) -> None:
-        """A realizer begins."""
-
-    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
-        """A realizer has given these realizations."""
-
-    def failed(self, dref: DRef, error: BaseException) -> None:
-        """A realizer has failed."""
-
-    def stopped(self, dref: DRef) -> None:
-        """A realizer was stopped, since another one has failed or the user wants so."""
-
-    def skipped(self, dref: DRef, because: DRef) -> None:
-        """A stage is left out, as it depends on one that has failed."""
-
-    def waiting(self, dref: DRef, message: str) -> None:
-        """A stage waits for another process; this one says so."""
-        self.said(dref, message)
-
-    def said(self, dref: DRef, message: str) -> None:
-        """Something worth a line has happened, such as waiting for another process."""
-
-    def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
-        """A fetch has `done` of `total` bytes; `total` is None if the server does not say."""
 
 
 class Log:

@@ -18,70 +18,24 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from plxnix.errors import (
-    BuildFailed,
-    FetchError,
-    HashMismatch,
-    InvalidValue,
-    PlxnixError,
-    RealizeError,
-    StagesFailed,
-)
+from plxnix.errors import BuildFailed, PlxnixError
 from plxnix.model import DRef, RRef
 from plxnix.realize import resources as needs
+from plxnix.realize.failures import Failures, worth_another
+from plxnix.realize.observer import Relay, Stopped
+from plxnix.realize.queues import Queues
 from plxnix.realize.registry import Derivation, runs_here
-from plxnix.realize.resources import Demand, Resources, Supply
-from plxnix.realize.run import Observer
-from plxnix.stopping import Stop, check_stop
+from plxnix.realize.resources import Demand, Supply
+from plxnix.realize.schedule import Schedule as Schedule
+from plxnix.stopping import Stop
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from plxnix.realize.executors import Executor
     from plxnix.realize.work import Work
-
-#: Seconds between two looks at a stage that another process realizes: the first, and the longest.
-_SOON, _LATER = 0.02, 0.5
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the stages of a realization are run; see `realize`."""
-
-    jobs: int = 1
-    executor: Any = None
-    keep_going: bool = False
-    timeout: float | None = None
-    retries: int = 0
-    resources: Resources = field(default_factory=dict)
-
-    @staticmethod
-    def make(
-        jobs: int | None = None,
-        executor: Any = None,
-        keep_going: bool = False,
-        timeout: float | None = None,
-        retries: int = 0,
-        resources: Resources | None = None,
-    ) -> Schedule:
-        """Check the arguments of `realize`; raise `InvalidValue`, `InvalidSetting`."""
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-            raise InvalidValue(f"timeout is {timeout!r}", "it is a number of seconds, or None")
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise InvalidValue(f"retries is {retries!r}", "it is a whole number, at least 0")
-        count = needs.count_jobs(jobs)
-        if jobs is None and executor is not None and count == 1:
-            count = 0  # as many as the executor gets by default
-        totals = needs.checked(resources or {}, "resources")
-        return Schedule(count, executor, bool(keep_going), timeout, retries, totals)
-
-    @property
-    def plain(self) -> bool:
-        """Whether one stage after the other runs in this thread, and the first failure is all."""
-        return self == Schedule(jobs=1)
 
 
 @dataclass
@@ -103,10 +57,6 @@ class _Busy(Exception):
     """Another process realizes this; the message says who."""
 
 
-class _Stopped(RealizeError):
-    """A stage was stopped because of another one, or of the user."""
-
-
 class Scheduler:
     """Realizes the stages of one `Work` as a `Schedule` says."""
 
@@ -125,7 +75,7 @@ class Scheduler:
         self._alone = schedule.jobs == 1 and not away and schedule.timeout is None
         self._jobs = schedule.jobs or (HANDED_OVER if self._elsewhere else needs.cpus())
         self._local_jobs = min(self._jobs, needs.cpus()) if self._elsewhere else self._jobs
-        self._supply = self._supplies()
+        self._queues = Queues(self._supply())
         #: How many dependencies of each stage are not selected yet, and which stages wait for it.
         self._pending = [len(one.config.dependencies) for one in self._stages]
         self._above: list[list[int]] = [[] for _ in self._stages]
@@ -133,17 +83,12 @@ class Scheduler:
             for below in one.config.dependencies:
                 self._above[self._places[below]].append(place)
         self._fresh = [place for place, count in enumerate(self._pending) if not count]
-        #: Stages that have to run, by what they need; in each the first of the closure is on top.
-        self._queues: dict[Demand, list[int]] = {}
-        #: Stages that other processes realize: when to look again, and how long to wait after that.
-        self._blocked: dict[int, tuple[float, float]] = {}
         self._running: dict[int, _Running] = {}
         self._done: SimpleQueue[tuple[_Running, list[RRef] | BaseException]] = SimpleQueue()
-        self._failures: dict[int, PlxnixError] = {}
-        self._skipped: set[int] = set()
+        self._failures = Failures(self._stages, self._above)
         self._threads: ThreadPoolExecutor | None = None
 
-    def _supplies(self) -> Supply:
+    def _supply(self) -> Supply:
         asked = []
         for one in self._stages:
             if one.resources:
@@ -177,7 +122,7 @@ class Scheduler:
             if self._executor is not None:
                 self._executor.close()
         if self._failures:
-            raise self._report()
+            raise self._failures.report()
         selected = self._work.selected
         return {one.dref: selected[one.dref] for one in self._stages}
 
@@ -187,10 +132,11 @@ class Scheduler:
                 self._finish(*self._done.get())
             if self._fresh:
                 self._look(heappop(self._fresh))
-            self._launch()
+            for place, demand in self._queues.taken():
+                self._start(place, demand)
             if self._fresh:
                 continue
-            if not self._running and not any(self._queues.values()) and self._done.empty():
+            if not self._running and not self._queues and self._done.empty():
                 return
             self._await()
 
@@ -217,24 +163,7 @@ class Scheduler:
             demand = tuple(sorted({**own, " there": 1}.items()))
         else:
             demand = (*needs.demand(own), (" here", 1))
-        heappush(self._queues.setdefault(demand, []), place)
-
-    def _launch(self) -> None:
-        """Start what can be started: in each queue the first, for as long as there is enough."""
-        now = 0.0
-        if self._blocked:
-            now = time.monotonic()
-        for demand, queue in self._queues.items():
-            late: list[int] = []
-            while queue and self._supply.take(demand):
-                place = heappop(queue)
-                if place in self._blocked and self._blocked[place][0] > now:
-                    self._supply.give(demand)
-                    late.append(place)
-                    continue
-                self._start(place, demand)
-            for place in late:
-                heappush(queue, place)
+        self._queues.put(place, demand)
 
     def _start(self, place: int, demand: Demand) -> None:
         """Start a stage for which `demand` has been taken, or give that back."""
@@ -248,10 +177,11 @@ class Scheduler:
         try:
             lock.__enter__()
         except _Busy as error:
-            self._supply.give(demand)
-            self._block(place, demand, str(error))
+            self._queues.give(demand)
+            if self._queues.block(place, demand):
+                self._observer.waiting(derivation.dref, str(error))
             return
-        self._blocked.pop(place, None)
+        self._queues.unblock(place)
         running = _Running(place, derivation, context, demand, lock)
         self._running[place] = running
         try:
@@ -266,14 +196,6 @@ class Scheduler:
             self._select(place, chosen)
             return
         self._try(running)
-
-    def _block(self, place: int, demand: Demand, message: str) -> None:
-        """Put a stage back that another process realizes."""
-        if place not in self._blocked:
-            self._observer.waiting(self._stages[place].dref, message)
-        wait = min(2 * self._blocked.get(place, (0, _SOON / 2))[1], _LATER)
-        self._blocked[place] = time.monotonic() + wait, wait
-        heappush(self._queues[demand], place)
 
     def _try(self, running: _Running) -> None:
         """Begin an attempt."""
@@ -319,13 +241,8 @@ class Scheduler:
 
     def _await(self) -> None:
         """Wait until a stage is done, is late, or may be looked at again."""
-        until = min(
-            (
-                *(one.deadline for one in self._running.values()),
-                *(when for when, _ in self._blocked.values()),
-            ),
-            default=float("inf"),
-        )
+        until = min((one.deadline for one in self._running.values()), default=float("inf"))
+        until = min(until, self._queues.next_look())
         left = max(0.0, until - time.monotonic()) + 0.001
         try:
             # Not for ever: the thread that waits has to see signals.
@@ -348,7 +265,7 @@ class Scheduler:
         """Take note of an attempt that is over."""
         place, dref = running.place, running.derivation.dref
         if isinstance(outcome, BaseException):
-            if running.tries <= self._schedule.retries and _worth_another(outcome):
+            if running.tries <= self._schedule.retries and worth_another(outcome):
                 reason = getattr(outcome, "message", "")
                 said = f"{reason}; trying again ({running.tries})"
                 self._observer.said(dref, said)
@@ -369,7 +286,7 @@ class Scheduler:
 
     def _release(self, running: _Running) -> None:
         self._running.pop(running.place)
-        self._supply.give(running.demand)
+        self._queues.give(running.demand)
         running.lock.__exit__(None, None, None)
 
     def _select(self, place: int, chosen: list[RRef]) -> None:
@@ -386,96 +303,16 @@ class Scheduler:
 
     def _fail(self, place: int, error: PlxnixError) -> None:
         """Take note of a failure; raise it unless the rest is to go on."""
-        self._failures[place] = error
         if not self._schedule.keep_going:
             raise error
-        failed = self._stages[place].dref
-        waiting = list(self._above[place])
-        while waiting:
-            above = waiting.pop()
-            if above not in self._skipped:
-                self._skipped.add(above)
-                self._observer.skipped(self._stages[above].dref, failed)
-                waiting.extend(self._above[above])
+        self._failures.add(place, error, self._observer)
 
     def _cancel(self) -> None:
         """Stop what runs, and wait until it has."""
         for running in list(self._running.values()):
             dref = running.derivation.dref
-            running.stop.set(_Stopped(f"{dref} was stopped", "realize it again", dref))
+            running.stop.set(Stopped(f"{dref} was stopped", "realize it again", dref))
             if not running.begun:
                 self._release(running)
         while self._running:
             self._release(self._done.get()[0])
-
-    def _report(self) -> StagesFailed:
-        failures = {self._stages[place].dref: self._failures[place] for place in self._failures}
-        ordered = {one.dref: failures[one.dref] for one in self._stages if one.dref in failures}
-        skipped = [self._stages[place].dref for place in sorted(self._skipped)]
-        count = f"{len(ordered)} stage{'s' if len(ordered) > 1 else ''}"
-        rest = f", {len(skipped)} that depend on them were not tried" if skipped else ""
-        lines = "".join(f"\n  {dref.name}: {one.message}" for dref, one in ordered.items())
-        return StagesFailed(
-            f"{count} of {len(self._stages)} failed{rest}:{lines}",
-            "the others are realized; `plxnix log` shows what each printed",
-            next(iter(ordered)),
-            {str(dref): one for dref, one in ordered.items()},
-            skipped,
-        )
-
-
-def _worth_another(error: BaseException) -> bool:
-    """Tell whether a failure may be gone the next time."""
-    return isinstance(error, (BuildFailed, FetchError)) and not isinstance(error, HashMismatch)
-
-
-class Relay(Observer):
-    """Passes on what is told from several threads, one call at a time."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._guard = RLock()
-
-    def planned(self, total: int) -> None:
-        with self._guard:
-            self._observer.planned(total)
-
-    def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
-        with self._guard:
-            self._observer.cached(dref, rrefs)
-
-    def started(self, dref: DRef) -> None:
-        with self._guard:
-            self._observer.started(dref)
-
-    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
-        with self._guard:
-            self._observer.finished(dref, rrefs, seconds)
-
-    def failed(self, dref: DRef, error: BaseException) -> None:
-        with self._guard:
-            if isinstance(error, (_Stopped, KeyboardInterrupt)):
-                self._observer.stopped(dref)
-            else:
-                self._observer.failed(dref, error)
-
-    def stopped(self, dref: DRef) -> None:
-        with self._guard:
-            self._observer.stopped(dref)
-
-    def skipped(self, dref: DRef, because: DRef) -> None:
-        with self._guard:
-            self._observer.skipped(dref, because)
-
-    def waiting(self, dref: DRef, message: str) -> None:
-        with self._guard:
-            self._observer.waiting(dref, message)
-
-    def said(self, dref: DRef, message: str) -> None:
-        with self._guard:
-            self._observer.said(dref, message)
-
-    def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
-        check_stop()
-        with self._guard:
-            self._observer.downloading(dref, label, done, total)
