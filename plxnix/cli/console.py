@@ -60,13 +60,15 @@ class Cell(NamedTuple):
 class Console:
     """Where a command prints: `quiet` leaves talk out, `verbose` adds to it.
 
-    `color` is `auto` (on terminals, unless `NO_COLOR` is set), `always` or `never`.
+    `color` is `auto` (on terminals, unless `NO_COLOR` is set), `always` or `never`. `stream` is
+    where talk goes while standard error belongs to the stages that run.
     """
 
     def __init__(self, color: str = "auto", quiet: bool = False, verbose: bool = False) -> None:
         self.color = color
         self.quiet = quiet
         self.verbose = verbose
+        self.stream: TextIO | None = None
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -186,11 +188,12 @@ class Console:
 
     def talk(self, text: str) -> None:
         """Write a line to standard error, as it is, even if quiet."""
-        if sys.stderr is not None and not sys.stderr.closed:
-            data = f"{text}\n".encode(sys.stderr.encoding or "utf-8", "backslashreplace")
-            sys.stderr.flush()
-            sys.stderr.write(data.decode(sys.stderr.encoding or "utf-8"))
-            sys.stderr.flush()
+        stream = self.stream or sys.stderr
+        if stream is not None and not stream.closed:
+            data = f"{text}\n".encode(stream.encoding or "utf-8", "backslashreplace")
+            stream.flush()
+            stream.write(data.decode(stream.encoding or "utf-8"))
+            stream.flush()
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self._colored(sys.stderr) else text

@@ -332,9 +332,12 @@ def talking(console: Console, progress: Progress) -> Iterator[None]:
         kept = os.dup(1)
         os.dup2(2, 1)
     sys.stdout = sys.stderr = talk
+    # What is said of a stage is not what it prints: it stays out of its log.
+    outer, console.stream = console.stream, err
     try:
         yield
     finally:
+        console.stream = outer
         sys.stdout, sys.stderr = out, err
         progress.close()
         if kept is not None:

@@ -106,6 +106,9 @@ def test_long_stages_are_announced_in_plain_lines() -> None:
     assert any(line.startswith("realized slow in 2.") for line in lines)
     assert not any("loud" in line for line in lines)
     assert "\x1b" not in done.stderr
+    log = plxnix("log", "slow").stdout
+    assert "step 3" in log
+    assert "realizing" not in log
 
 
 def test_interrupt_leaves_the_store_clean(folder: Path) -> None:
