@@ -144,7 +144,7 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
     "Take newer versions into a lock.",
     examples=(
         "plxnix env update                all packages of pylock.toml",
-        "plxnix env update numpy env/pylock.toml",
+        "plxnix env update numpy ./env",
     ),
 )
 @click.argument("names", metavar="[NAME]... [PYLOCK]", nargs=-1)
@@ -303,7 +303,9 @@ def _file(path: Path) -> Path:
 
 
 def _is_file(name: str) -> bool:
-    return is_lock(name) or os.sep in name or name in (os.curdir, os.pardir)
+    if is_lock(name) or os.sep in name or name in (os.curdir, os.pardir):
+        return True
+    return (Path(name) / LOCK).exists()
 
 
 def _check(

@@ -490,3 +490,14 @@ def test_what_needs_a_package_set_says_so(nix_env: NixEnv, wheels: Wheels) -> No
     ):
         with pytest.raises(NixCommandFailed, match="need"):
             nix_env.evaluate(f"({expression}).outPath")
+
+
+def test_arguments_of_other_tools_are_told(nix_env: NixEnv, wheels: Wheels) -> None:
+    """What mach-nix takes and this does not is an error that says what to do."""
+    library = f"(import {LIBRARY})"
+    for arguments, said in (
+        ('requirements = "first";', "plxnix env lock -r requirements.txt"),
+        (f"lock = {wheels.lock}; ignoreCollisions = true;", "no argument ignoreCollisions"),
+    ):
+        with pytest.raises(NixCommandFailed, match=said):
+            nix_env.evaluate(f"({library}.mkPython {{ {arguments} }}).outPath")

@@ -50,6 +50,10 @@ def test_lock_update_check_and_diff(index: Index, plxnix: CommandLine) -> None:
         ["beta", "changed", "1.0", "2.0"]
     ]
     assert "no package 'gamma'" in plxnix.fails("env", "update", "gamma")
+    (plxnix.folder / "other").mkdir()
+    (plxnix.folder / "pylock.old.toml").rename(plxnix.folder / "other/pylock.toml")
+    (plxnix.folder / "other/requirements.txt").write_text("alpha\n")
+    assert plxnix.ok("env", "update", "beta", "other").fields == []
 
 
 def test_check_fails_for_a_lock_that_was_edited(index: Index, plxnix: CommandLine) -> None:

@@ -20,7 +20,7 @@ let
   settings =
     {
       # A pylock.toml: its path, its text, or what is in it.
-      lock,
+      lock ? fail "give a lock = ./pylock.toml: `plxnix env lock -r requirements.txt` writes it",
       # A package set; without, programs of this machine are run.
       pkgs ? null,
       # "3.11" or, with pkgs, a Python of it; without pkgs also the path of an interpreter.
@@ -226,8 +226,13 @@ let
     arguments:
     let
       s = settings arguments;
+      # nix-shell gives each file inNixShell.
+      known = [ "inNixShell" ] ++ attrNames (builtins.functionArgs settings);
+      unknown = attrNames (removeAttrs arguments known);
     in
-    if s.form == "packages" then packages.environment s else treeOf s s.name s.distributions;
+    if arguments ? lock && unknown != [ ] then
+      fail "mkPython has no argument ${head unknown}: docs/python.md tells which there are"
+    else if s.form == "packages" then packages.environment s else treeOf s s.name s.distributions;
 
   withPkgs =
     what: arguments: use:
