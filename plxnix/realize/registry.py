@@ -159,6 +159,8 @@ def mkconfig(value: Mapping[str, Any]) -> Config:
 
     Raises what `Config` raises.
     """
+    if not isinstance(value, Mapping):
+        return Config(value)
     return Config({k: v for k, v in value.items() if not isinstance(v, Registry)})
 
 
@@ -173,11 +175,13 @@ def mkdrv(
 
     `resources` (not hashed) is what the realizer needs while it runs: `cpus` (1 if not said),
     `gpus`, and names of your own. The registry is the current one, or is passed as `registry=`,
-    first or last. Raises
-    `NoRegistry`, `MissingRealizer` if the config refers to what the registry does not know, and
+    first or last. Raises `NoRegistry`, `InvalidValue` for a matcher or realizer that cannot be
+    called as one, `MissingRealizer` if the config refers to what the registry does not know, and
     what `Config` raises.
     """
     registry = find_registry()
+    _check_takes(matcher, 2, "matcher", "a matcher is made by a call, as in match_latest()")
+    _check_takes(realizer, 4, "realizer", "build_wrapper(function) makes one of a function")
     checked = config if isinstance(config, Config) else mkconfig(config)
     for dependency in checked.dependencies:
         if dependency not in registry.derivations:
@@ -185,6 +189,15 @@ def mkdrv(
     dref = registry.store.know(checked)
     registry.derivations[dref] = Derivation(dref, checked, matcher, realizer, resources or {})
     return dref
+
+
+def _check_takes(value: Any, count: int, what: str, hint: str) -> None:
+    """Refuse what cannot be called, and functions of fewer arguments."""
+    code = getattr(value, "__code__", None)
+    if not callable(value) or (
+        code is not None and code.co_argcount < count and not code.co_flags & inspect.CO_VARARGS
+    ):
+        raise InvalidValue(f"not a {what}: {value!r:.80}", hint)
 
 
 def _unknown(

@@ -76,6 +76,7 @@ GUARDS: dict[str, tuple[type[errors.PlxnixError], Callable[[], object]]] = {
     "reserved name": (errors.InvalidValue, lambda: p.reserved(p.Path("."), "mine.json")),
     "tuple in a config": (errors.InvalidConfig, lambda: p.mkconfig({"a": (1, 2)})),
     "bytes in a config": (errors.InvalidConfig, lambda: p.mkconfig({"a": b"1"})),
+    "config of no dict": (errors.InvalidConfig, lambda: p.mkconfig(5)),  # type: ignore[arg-type]
     "name in a config": (errors.InvalidName, lambda: p.mkconfig({"name": "a b"})),
     "no config": (errors.InvalidConfig, lambda: p.assert_valid_config(None)),
     "rref in a config": (errors.InvalidConfig, lambda: p.instantiate(stage, below=RREF)),

@@ -18,6 +18,7 @@ from plxnix import (
     current_registry,
     current_storage,
     instantiate,
+    match_latest,
     match_only,
     mkconfig,
     mkdrv,
@@ -138,6 +139,31 @@ class TestHowStagesAreCalled:
         """Positional and keyword arguments of instantiate are the stage's."""
         closure = instantiate(leaf, "given", rate=2)
         assert dict(closure.derivations[closure.dref].config) == {"name": "given", "rate": 2}
+
+
+@pytest.mark.parametrize(
+    ("matcher", "realizer", "said"),
+    [
+        (match_latest, REALIZER, r"not a matcher: <function match_latest(.|\n)*match_latest\(\)"),
+        (None, REALIZER, "not a matcher: None"),
+        (match_only(), lambda build: None, r"not a realizer(.|\n)*build_wrapper"),  # noqa: ARG005
+        (match_only(), 5, "not a realizer: 5"),
+        (REALIZER, match_only, "not a realizer: <function match_only"),
+    ],
+)
+def test_matchers_and_realizers_that_are_none(
+    lab: Lab, matcher: Any, realizer: Any, said: str
+) -> None:
+    """It is said when the derivation is registered, and what is missing."""
+    with pytest.raises(InvalidValue, match=said):
+        mkdrv({"name": "a"}, matcher, realizer, registry=lab.registry)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("value", [5, None, ["name"]])
+def test_what_is_no_config(value: Any) -> None:
+    """A config is made of a dict."""
+    with pytest.raises(InvalidConfig, match="a config is an object"):
+        mkconfig(value)
 
 
 class TestWhichRegistry:
