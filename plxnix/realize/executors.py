@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import select
-import signal
-import socket
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +23,7 @@ from plxnix.errors import BuildFailed, InvalidValue, MissingExtra
 from plxnix.model import RRef
 from plxnix.realize import worker
 from plxnix.realize.attempt import Attempt, keep_output
+from plxnix.realize.nursery import Nursery, Printed, Worker
 from plxnix.realize.parcels import (
     Answer,
     Task,
@@ -40,18 +37,10 @@ from plxnix.stopping import Stop
 from plxnix.store.session import sweep
 
 if TYPE_CHECKING:
-    import subprocess
-
     from plxnix.realize.work import Work
 
 #: How many stages an executor of somebody else gets at once, unless `jobs` says.
 HANDED_OVER = 64
-
-#: Seconds that a process has to end after it was killed.
-_GRACE = 10.0
-
-#: Called with what a stage prints in another process.
-Printed = Callable[[bytes], object]
 
 
 class Executor(ABC):
@@ -154,15 +143,15 @@ class Workers(Remote):
     def __init__(self) -> None:
         super().__init__()
         self._guard = threading.Lock()
-        self._nursery: tuple[subprocess.Popen[bytes], socket.socket] | None = None
-        self._idle: list[_Worker] = []
+        self._nursery = Nursery()
+        self._idle: list[Worker] = []
         self._tmp: set[str] = set()
 
     def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
         """Have a task done by a worker that is idle, or a new one."""
         stop.check()
         with self._guard:
-            found = self._idle.pop() if self._idle else _Worker(self._fork())
+            found = self._idle.pop() if self._idle else self._nursery.fork()
         try:
             with stop.calling(found.kill):
                 answer = found.do(pickle.dumps(task), printed)
@@ -184,29 +173,6 @@ class Workers(Remote):
         found_answer: Answer = pickle.loads(answer)  # noqa: S301 (of our own worker)
         return found_answer
 
-    def _fork(self) -> socket.socket:
-        """Have a worker forked and return the socket that leads to it."""
-        import subprocess
-
-        if self._nursery is None:
-            here, there = socket.socketpair()
-            with there:
-                program = (
-                    f"import sys; sys.path[:] = {sys.path!r}; "
-                    f"from plxnix.realize.worker import nurse; nurse({there.fileno()})"
-                )
-                process = subprocess.Popen(
-                    [sys.executable, *["-O"] * sys.flags.optimize, "-c", program],
-                    pass_fds=[there.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C comes here, and we stop what is to be stopped.
-                )
-            self._nursery = process, here
-        here, there = socket.socketpair()
-        with there:
-            socket.send_fds(self._nursery[1], [b"f"], [there.fileno()])
-        return here
-
     def close(self) -> None:
         """End the processes, and sweep what those have left that were killed."""
         for one in self._idle:
@@ -214,71 +180,9 @@ class Workers(Remote):
         for one in self._idle:
             one.end()
         self._idle.clear()
-        if self._nursery is not None:
-            process, control = self._nursery
-            control.close()
-            process.wait()
-            self._nursery = None
+        self._nursery.close()
         for tmp in self._tmp:
             sweep(tmp)
-
-
-class _Worker:
-    """The other end of a socket: one process."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._number = 0
-        self._descriptor = -1
-
-    def do(self, task: bytes, printed: Printed) -> bytes | None:
-        """Have a task done and return the answer; None if the process has died."""
-        with suppress(OSError):
-            worker.put(self._connection, worker.TASK, task)
-            while (message := worker.get(self._connection)) is not None:
-                kind, data = message
-                if kind == worker.HELLO:
-                    self._met(int(data))
-                elif kind == worker.PRINTED:
-                    printed(data)
-                else:
-                    return data
-        return None
-
-    def _met(self, number: int) -> None:
-        with suppress(OSError):
-            self._descriptor = os.pidfd_open(number)
-        self._number = number
-
-    def kill(self) -> None:
-        """Kill the process with its group; that it is closed tells one that has said no number."""
-        with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        if self._number and not self._ended(0):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._number, signal.SIGKILL)
-
-    def dismiss(self) -> None:
-        """Tell the process that there is nothing more to do."""
-        with suppress(OSError):
-            worker.put(self._connection, worker.END, b"")
-
-    def end(self) -> None:
-        """Wait until the process has ended, and forget it."""
-        if not self._ended(_GRACE):
-            self.kill()
-            self._ended(_GRACE)
-        self._connection.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _ended(self, seconds: float) -> bool:
-        if self._descriptor < 0:
-            return False
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
 
 
 class Others(Remote):
@@ -353,9 +257,12 @@ def is_local(executor: Executor) -> bool:
 def _dask(address: str) -> Executor:
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise MissingExtra("distributed", "dask") from None
     try:
+        # A client of an address that is none hangs when it is collected, and writes a traceback.
+        get_address_host_port(address, strict=True)
         client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InvalidValue(
