@@ -16,6 +16,7 @@ import pytest
 
 from plxnix import Build, DRef, autostage, instantiate, match_latest, selfref
 from plxnix.errors import BuildFailed, InvalidValue
+from plxnix.realize import executors
 from plxnix.realize.parcels import Task
 from plxnix.realize.realizing import realize
 from plxnix.store import verify
@@ -170,7 +171,7 @@ class TestCluster:
             # As on a machine that has no such folders.
             return Task(**{**fields, "proof": "/nonexistent/proof", "store": "/nonexistent"})
 
-        monkeypatch.setattr("plxnix.realize.executors.Task", hidden)
+        monkeypatch.setattr(executors, "Task", hidden)
         top, *some = realize(
             instantiate(graph, registry=lab.registry), executor=client.get_executor(), jobs=4
         )
