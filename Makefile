@@ -45,6 +45,10 @@ optimized: $(VENV)/.dev ## Run the unit tests under python -O
 test-faults: tools $(VENV)/.dev ## Inject faults into everything, in full, and count
 	@$(RUN) tests/faults/run.py $(FAULTS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev $(VENV)/.fuzz ## Fuzz all readers of foreign input, guided by coverage
+	@$(RUN) tests/faults/fuzz.py $(FUZZ)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure speed
 	@$(RUN) tests/bench/run.py

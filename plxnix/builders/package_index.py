@@ -27,6 +27,16 @@ _ACCEPT: Final = (
 #: A project's page is read into memory: the largest known ones have some 40 MB.
 _LARGEST: Final = 256 << 20
 
+#: What reading anything else raises; AssertionError is how html.parser refuses a declaration.
+_NO_PAGE: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+    AssertionError,
+)
+
 _SDIST: Final = re.compile(r"(.+)-([^-]+)\.(?:tar\.gz|tar\.bz2|tar\.xz|tgz|zip)")
 _WHEEL: Final = re.compile(r"([^-]+)-([^-]+)(?:-\d[^-]*)?-([^-]+-[^-]+-[^-]+)\.whl")
 
@@ -152,19 +162,27 @@ def files(index: str, project: str) -> tuple[IndexFile, ...]:
 
     Raises `DownloadFailed` if it cannot be read, `FetchError` if it has no such project.
     """
+    url = f"{index.rstrip('/')}/{normalized(project)}/"
+    return parse_page(*_get(url, index, project))
+
+
+def parse_page(body: bytes, kind: str, url: str) -> tuple[IndexFile, ...]:
+    """Return the files that a project's page of the media type `kind` has, in its order.
+
+    `url` is where it came from, and what URLs in it are relative to. Raises `DownloadFailed` if it
+    is no page of the simple API.
+    """
     from plxnix.builders.sources import redact
 
-    url = f"{index.rstrip('/')}/{normalized(project)}/"
-    body, kind, base = _get(url, index, project)
     try:
         found = _json(body) if "json" in kind else _html(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return tuple(_complete(one, url) for one in found)
+    except _NO_PAGE as error:
         raise DownloadFailed(
             f"what '{redact(url)}' has is no page of the simple API: {type(error).__name__}",
             "the index's URL usually ends with /simple",
             [f"{redact(url)}: no page of the simple API"],
         ) from None
-    return tuple(_complete(one, base) for one in found)
 
 
 def _get(url: str, index: str, project: str) -> tuple[bytes, str, str]:
