@@ -180,12 +180,12 @@ def mkdrv(
     what `Config` raises.
     """
     registry = find_registry()
-    _check_takes(matcher, 2, "matcher", "a matcher is made by a call, as in match_latest()")
-    _check_takes(realizer, 4, "realizer", "build_wrapper(function) makes one of a function")
     checked = config if isinstance(config, Config) else mkconfig(config)
     for dependency in checked.dependencies:
         if dependency not in registry.derivations:
             raise _unknown(dependency, checked.dref, registry.derivations)
+    _check_takes(matcher, 2, "matcher", "a matcher is made by a call, as in match_latest()")
+    _check_takes(realizer, 4, "realizer", "build_wrapper(function) makes one of a function")
     dref = registry.store.know(checked)
     registry.derivations[dref] = Derivation(dref, checked, matcher, realizer, resources or {})
     return dref

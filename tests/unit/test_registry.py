@@ -156,7 +156,7 @@ def test_matchers_and_realizers_that_are_none(
 ) -> None:
     """It is said when the derivation is registered, and what is missing."""
     with pytest.raises(InvalidValue, match=said):
-        mkdrv({"name": "a"}, matcher, realizer, registry=lab.registry)  # type: ignore[call-arg]
+        mkdrv({"name": "a"}, matcher, realizer, lab.registry)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("value", [5, None, ["name"]])
