@@ -131,7 +131,7 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
     else:
         raise InvalidValue(f"there is no {output!r} yet", "give -r FILE, or -p NAME")
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = resolve(inputs, path.parent, old)
+    made = resolve(inputs, path.parent, old, warn=session.console.warn)
     if check:
         _check(session, path, old, made)
         return
@@ -164,7 +164,7 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
     for name in canonical:
         if name not in known:
             raise InvalidValue(f"{path} has no package {name!r}", "plxnix env show tells which")
-    made = resolve(old.inputs, path.parent, old, canonical or None)
+    made = resolve(old.inputs, path.parent, old, canonical or None, session.console.warn)
     write_files({path: made.text})
     _print(session, differences(old, made), as_json)
     _say(session, path, made)

@@ -55,7 +55,7 @@ def folder(
         made = old
     else:
         inputs = inputs_of(place, **given) if asked or old is None else old.inputs
-        made = _resolved(inputs, place, old, upgrade)
+        made = _resolved(session, inputs, place, old, upgrade)
     written = write_folder(place, made, toolchain, force)
     for name in written.kept:
         session.console.warn(f"{place / name} was edited, and is kept: --force writes it anew")
@@ -92,7 +92,7 @@ def gen(session: Session, /, toolchain: str, output: str | None, **given: Any) -
     from plxnix.recipes.toolchain import HOST, NIXPKGS
 
     here = Path()
-    made = _resolved(inputs_of(here, **given), here, None, False)
+    made = _resolved(session, inputs_of(here, **given), here, None, False)
     targets = made.inputs.targets
     if len(targets) > 1:
         raise click.UsageError("an expression is for one platform: `plxnix env` is for several")
@@ -113,7 +113,7 @@ def gen(session: Session, /, toolchain: str, output: str | None, **given: Any) -
 
 
 def _resolved(
-    inputs: Inputs, place: Path, old: EnvironmentLock | None, upgrade: bool
+    session: Session, inputs: Inputs, place: Path, old: EnvironmentLock | None, upgrade: bool
 ) -> EnvironmentLock:
     from plxnix.pyenv.resolving import resolve
 
@@ -121,7 +121,7 @@ def _resolved(
     new = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
     try:
-        return resolve(inputs, place, old, None if upgrade else ())
+        return resolve(inputs, place, old, None if upgrade else (), session.console.warn)
     except BaseException:
         if new:
             place.rmdir()

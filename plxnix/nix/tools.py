@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
@@ -80,16 +80,18 @@ def run(
     input: bytes | BinaryIO | Iterable[bytes] | None = None,  # noqa: A002  # as subprocess has it
     timeout: float | None = None,
     env: Mapping[str, str] | None = None,
+    said: Callable[[str], object] | None = None,
 ) -> str:
     """Run a program and return what it printed, as text (UTF-8, other bytes by surrogateescape).
 
     `input` is fed to it in pieces, so it may be larger than memory; without it, it reads nothing.
-    `env` is added to the environment. `timeout` is in seconds, `TIMEOUT` if not given.
+    `env` is added to the environment. `timeout` is in seconds, `TIMEOUT` if not given. `said` gets
+    the stderr of a program that succeeds.
 
     Raises `ToolMissing`; `ToolFailed` with the last lines that it printed, its status and all of
     stderr, where the status of a program that was stopped at the timeout is 124.
     """
-    printed = run_bytes(program, *args, input=input, timeout=timeout, env=env)
+    printed = run_bytes(program, *args, input=input, timeout=timeout, env=env, said=said)
     return printed.decode("utf-8", "surrogateescape")
 
 
@@ -99,6 +101,7 @@ def run_bytes(
     input: bytes | BinaryIO | Iterable[bytes] | None = None,  # noqa: A002
     timeout: float | None = None,
     env: Mapping[str, str] | None = None,
+    said: Callable[[str], object] | None = None,
 ) -> bytes:
     """Run a program and return what it printed, as bytes; the rest is as for `run`."""
     import subprocess
@@ -134,9 +137,11 @@ def run_bytes(
         finally:
             clock.cancel()
             _stop(process)
-        said = _contents(stderr).decode("utf-8", "replace")
+        errors = _contents(stderr).decode("utf-8", "replace")
         if status != 0:
-            raise _failure(program, args, 124 if late else status, said, limit)
+            raise _failure(program, args, 124 if late else status, errors, limit)
+        if said is not None:
+            said(errors)
         return _contents(stdout)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +30,14 @@ def resolve(
     folder: Path,
     old: EnvironmentLock | None = None,
     upgrade: Sequence[str] | None = (),
+    warn: Callable[[str], object] | None = None,
 ) -> EnvironmentLock:
     """Make a lock for `folder`, and write nothing there; the same resolution has the same bytes.
 
     Of `old` all versions are kept that still fit, but for those of the packages in `upgrade`, or,
-    if that is None, of all. Raises `ResolutionFailed` with the words of uv, `NoDistribution` if a
-    target has no wheel of a package, `HashMismatch` for a hash that a requirements file does not
-    allow, `InvalidValue`, `FetchError`, `MissingExtra`.
+    if that is None, of all. `warn` is told of versions that are yanked. Raises `ResolutionFailed`
+    with the words of uv, `NoDistribution` if a target has no wheel of a package, `HashMismatch` for
+    a hash that a requirements file does not allow, `InvalidValue`, `FetchError`, `MissingExtra`.
     """
     known = old if old is not None and upgrade is not None else None
     kept = {} if known is None else known.plxnix
@@ -46,7 +47,7 @@ def resolve(
         installer = None
         if "installer" not in kept or "installer" in fresh:
             installer = pool.submit(_installer, inputs, folder)
-        packages = _packages(inputs, folder, "" if known is None else known.text, upgrade)
+        packages = _packages(inputs, folder, "" if known is None else known.text, upgrade, warn)
         found = kept["installer"] if installer is None else installer.result()
     ours: dict[str, Any] = {
         "version": VERSION,
@@ -73,7 +74,13 @@ def resolve(
     return lock
 
 
-def _packages(inputs: Inputs, folder: Path, old: str, upgrade: Sequence[str] | None) -> str:
+def _packages(
+    inputs: Inputs,
+    folder: Path,
+    old: str,
+    upgrade: Sequence[str] | None,
+    warn: Callable[[str], object] | None,
+) -> str:
     """Return the part of the lock that is uv's."""
     options = inputs.options(folder)
     if inputs.ready:
@@ -89,7 +96,9 @@ def _packages(inputs: Inputs, folder: Path, old: str, upgrade: Sequence[str] | N
         if old:
             place.write_text(_OURS.sub("", old))
         sources, text = inputs.sources(folder)
-        uv.compiled(inputs.base(folder), place, sources, *options, text=text)
+        for one in uv.compiled(inputs.base(folder), place, sources, *options, text=text):
+            if warn is not None:
+                warn(one)
         return uv.clean(place.read_text())
     finally:
         place.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +47,12 @@ def find() -> str:
     return found
 
 
-def run(*arguments: str, folder: Path, text: str | None = None) -> str:
+def run(
+    *arguments: str,
+    folder: Path,
+    text: str | None = None,
+    said: Callable[[str], object] | None = None,
+) -> str:
     """Run uv in `folder`, with `text` as its input, and return what it prints.
 
     Raises `ResolutionFailed` with all that uv says, word for word, and `MissingExtra` without uv.
@@ -63,24 +68,43 @@ def run(*arguments: str, folder: Path, text: str | None = None) -> str:
             input=None if text is None else text.encode(),
             timeout=TIMEOUT,
             env=environment,
+            said=said,
         )
     except ToolFailed as error:
-        said = error.stderr.strip().removeprefix("error: ") or error.message
-        hint = next((hint for words, hint in _HINTS if words in said), "")
-        raise ResolutionFailed(f"uv: {_without_credentials(said)}", hint) from None
+        told = error.stderr.strip().removeprefix("error: ") or error.message
+        hint = next((hint for words, hint in _HINTS if words in told), "")
+        raise ResolutionFailed(f"uv: {_without_credentials(told)}", hint) from None
 
 
-def compiled(folder: Path, output: Path, sources: Sequence[str], *options: str, text: str) -> None:
-    """Resolve `sources` (`-` is `text`) into the lock `output`, whose versions are kept."""
-    printed(folder, sources, *options, "--output-file", os.path.abspath(output), text=text)
+def compiled(
+    folder: Path, output: Path, sources: Sequence[str], *options: str, text: str
+) -> list[str]:
+    """Resolve `sources` (`-` is `text`) into the lock `output`, whose versions are kept.
+
+    Returns what uv says of versions that are yanked: it takes those that are asked for with `==`.
+    """
+    warnings: list[str] = []
+    options = (*options, "--output-file", os.path.abspath(output))
+    _compile(folder, sources, *options, text=text, said=lambda text: warnings.append(text))
+    return re.findall(r"(?m)^warning: (.* is yanked.*)$", "".join(warnings))
 
 
 def printed(folder: Path, sources: Sequence[str], *options: str, text: str) -> str:
     """Resolve `sources` (`-` is `text`) and return the lock."""
-    command = ["pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml"]
+    return clean(_compile(folder, sources, "--quiet", *options, text=text))
+
+
+def _compile(
+    folder: Path,
+    sources: Sequence[str],
+    *options: str,
+    text: str,
+    said: Callable[[str], object] | None = None,
+) -> str:
+    command = ["pip", "compile", "--no-header", "--format", "pylock.toml"]
     # It needs some interpreter, to build sdists for their metadata.
     command += ["--python", sys.executable, *options, "--", *sources]
-    return clean(run(*command, folder=folder, text=text))
+    return run(*command, folder=folder, text=text, said=said)
 
 
 def clean(lock: str) -> str:

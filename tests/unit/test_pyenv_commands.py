@@ -8,7 +8,7 @@ import pytest
 
 from plxnix.pyenv.lock import EnvironmentLock
 from tests.command_line import CommandLine
-from tests.wheels import Index
+from tests.wheels import Index, make_wheel
 
 
 @pytest.fixture
@@ -102,3 +102,11 @@ def test_wrong_arguments(index: Index, plxnix: CommandLine) -> None:
     assert "no requirements" in plxnix.fails("env", "lock", "--universal", status=2)
     assert "'lock'?" in plxnix.fails("env", "lokc", status=2)
     assert not list(plxnix.folder.glob("*.toml"))
+
+
+def test_yanked_versions_are_told(index: Index, plxnix: CommandLine) -> None:
+    """A version that was withdrawn is taken if it is asked for exactly, and a warning says why."""
+    index.add(make_wheel(index.folder, "gamma", "1.0"), yanked="it eats files")
+    found = plxnix.ok("env", "lock", "-p", "gamma==1.0")
+    assert 'gamma==1.0` is yanked (reason: "it eats files")' in found.err
+    assert "yanked" in plxnix.fails("env", "lock", "-p", "gamma", "-o", "pylock.other.toml")
