@@ -188,14 +188,13 @@ def _import(store: Store, wanted: Sequence[Wanted]) -> list[Handed]:
         for one in wanted
         for path, place in _places(store, one).items()
     ]
+    for rref in dict.fromkeys(one.rref for one in handed if one.fresh or one.other):
+        place, expected = store.path(rref), store.record(rref).nar_hash
+        found = nar_hash(place)[0].sri
+        if found != expected:
+            raise changed(place, found, expected)
     if len(there) == len(set(paths)):
         return handed
-    for one in wanted:
-        if not there.issuperset(one.outputs.values()):
-            place, expected = store.path(one.rref), store.record(one.rref).nar_hash
-            found = nar_hash(place)[0].sri
-            if found != expected:
-                raise changed(place, found, expected)
     with _trust():
         tools.import_paths(export_stream(_trees(store, wanted, there)))
     missing = set(paths) - tools.valid(paths)

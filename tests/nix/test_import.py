@@ -196,16 +196,19 @@ class TestRefusals:
                 import_realizations(lab.store, [rref])
             assert f"plxnix nix add {rref.rhash[:12]}" in caught.value.hint
 
-    def test_a_changed_one(self, lab: Lab, run: Run) -> None:
-        """What was changed since is refused."""
+    @pytest.mark.parametrize("there", [False, True])
+    def test_a_changed_one(self, lab: Lab, run: Run, there: bool) -> None:
+        """What was changed since is refused, also if Nix has what it was."""
         dref = run('mkdir "$out"; echo > "$out/x"')
         rref = lab.realize(dref)
+        if there:
+            import_graph(ExportGraph(lab.closure(dref)))
         file = Path(lab.store.path(rref), "x")
         file.chmod(0o644)
         file.write_text("changed")
         with pytest.raises(ExportError, match="was changed after it was realized"):
             import_graph(ExportGraph(lab.closure(dref)))
-        assert not tools.valid([path_of(lab, dref)])
+        assert bool(tools.valid([path_of(lab, dref)])) is there
 
     def test_a_daemon_that_does_not_trust(
         self, lab: Lab, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nix_env: NixEnv
