@@ -9,16 +9,16 @@ import click
 
 from plxnix.checking import NIX_CHOICES, Built, Check, Checked
 from plxnix.cli.console import Cell
+from plxnix.cli.failures import report_failure
 from plxnix.cli.progress import Progress, talking
-from plxnix.cli.realize import (
+from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.targets import (
     arguments_option,
     command_line,
     joined,
     load_targets,
-    report_failure,
     targets_argument,
 )
-from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, duration_text, size_text
 from plxnix.errors import PlxnixError
 

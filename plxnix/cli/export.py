@@ -12,8 +12,8 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.progress import Progress, talking
-from plxnix.cli.realize import arguments_option, joined, load_targets, targets_argument
 from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.targets import arguments_option, joined, load_targets, targets_argument
 from plxnix.cli.units import counted
 from plxnix.export.forms import FORMS, Request, is_folder, place, render
 from plxnix.export.graph import ExportGraph

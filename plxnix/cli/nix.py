@@ -8,8 +8,9 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.export import load_closure
-from plxnix.cli.realize import arguments_option, check_link, targets_argument
+from plxnix.cli.realize import check_link
 from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.targets import arguments_option, targets_argument
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
 from plxnix.export.graph import ExportGraph

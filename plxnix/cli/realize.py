@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import shlex
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from plxnix.cli.console import Cell
+from plxnix.cli.failures import report_failure
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.targets import (
+    arguments_option,
+    command_line,
+    joined,
+    load_targets,
+    targets_argument,
+)
 from plxnix.cli.units import counted, duration_text
 from plxnix.cli.values import duration, pairs
-from plxnix.errors import PlxnixError, StagesFailed, StoreError
-from plxnix.model import DRef, RRef
+from plxnix.errors import PlxnixError, StoreError
+from plxnix.model import RRef
 from plxnix.realize.events import EventLog
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
-from plxnix.realize.registry import Closure, Registry
-from plxnix.store import Store
 from plxnix.store.roots import add_root
-from plxnix.targets import load, user_frames
-
-#: How many lines of a failed realizer's output are shown.
-LAST_LINES = 20
 
 
 def _amounts(
@@ -38,27 +36,6 @@ def _amounts(
         if not isinstance(amount, (int, float)) or isinstance(amount, bool) or amount < 0:
             raise click.BadParameter(f"{name}={amount} is no amount", context, parameter)
     return found
-
-
-def _target_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    del context, parameter
-    return [CompletionItem(begun, type="file")]
-
-
-targets_argument = click.argument(
-    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_target_files
-)
-arguments_option = click.option(
-    "-a",
-    "--arg",
-    "arguments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=pairs,
-    help="Pass a value to the stage: JSON, or else a string. May be repeated.",
-)
 
 
 @command(
@@ -264,33 +241,6 @@ def realize(
     session.console.say(_summary(progress))
 
 
-def load_targets(
-    session: Session, store: Store, targets: Sequence[str], arguments: dict[str, Any]
-) -> list[Closure]:
-    """Import the targets and instantiate their stages, in one registry over `store`."""
-    from plxnix.store import current_storage, current_store
-
-    registry = Registry(store)
-    closures = [load(target, registry, arguments) for target in targets]
-    with current_storage(None):
-        try:
-            other = current_store().root
-        except PlxnixError:
-            other = store.root
-    if other != store.root and session.place is not None:
-        session.console.detail(f"the store is {store.root}; fsinit in the file is not followed")
-    return closures
-
-
-def joined(closures: Sequence[Closure]) -> Closure:
-    """Join closures; the result maps each target to itself, so that it shows what was selected."""
-    targets = tuple(dict.fromkeys(dref for closure in closures for dref in closure.targets))
-    derivations = {
-        dref: derivation for closure in closures for dref, derivation in closure.derivations.items()
-    }
-    return Closure({dref: dref for dref in targets}, targets, derivations, closures[0].store)
-
-
 def _list(found: RRef | list[RRef]) -> list[RRef]:
     return found if isinstance(found, list) else [found]
 
@@ -344,58 +294,3 @@ def check_link(link: str | None) -> None:
             f"{link} is there already and is no symbolic link",
             "choose another place for the link, or move what is there",
         )
-
-
-def command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
-    """Return the command that realizes the targets and keeps the folder of a stage that fails."""
-    given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
-    pairs = [word for pair in given for word in ("-a", pair)]
-    return shlex.join(["plxnix", "realize", *targets, *pairs, "--keep-failed"])
-
-
-# -- failures --------------------------------------------------------------------------------------
-
-
-def report_failure(
-    session: Session, store: Store, progress: Progress, error: Exception, again: str
-) -> None:
-    """Print what failed: where in the user's code, the last of what it printed, what to do."""
-    if isinstance(error, StagesFailed):
-        for one, failure in error.failures.items():
-            _report_one(session, store, DRef(one), failure, again)
-        count = len(error.failures)
-        left = f", {len(error.skipped)} left out" if error.skipped else ""
-        session.console.error(f"{counted(count, 'stage')} failed{left}", "the others are realized")
-        return
-    dref = getattr(error, "dref", "")
-    _report_one(session, store, DRef(dref) if dref else progress.broken, error, again)
-
-
-def _report_one(
-    session: Session, store: Store, dref: DRef | None, error: Exception, again: str
-) -> None:
-    details = user_frames(error.__cause__) if error.__cause__ is not None else []
-    hint = error.hint if isinstance(error, PlxnixError) else ""
-    if dref is not None:
-        log = f"`plxnix log {dref.dhash[:12]}`"
-        lines = last_lines(store.layout.failed_log(dref))
-        told = {line.strip() for line in str(error).splitlines()}
-        if lines and lines[-1].strip() not in told:
-            details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
-            details += [f"| {line}" for line in lines]
-            details += [f"in {store.layout.failed_log(dref)}"]
-        hint = hint.replace("`plxnix log`", log)
-        if again:
-            hint = f"{hint}; `{again}` keeps its folder"
-    session.report(error, hint.removeprefix("; "), details)
-
-
-def last_lines(path: str, count: int = LAST_LINES) -> list[str]:
-    """Return the last lines of a log; none if there is no log or it cannot be read."""
-    if not os.path.exists(path):
-        return []
-    try:
-        with gzip.open(path, "rb") as file:
-            return file.read().decode(errors="replace").splitlines()[-count:]
-    except (OSError, EOFError):
-        return []

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from plxnix.cli.failures import report_failure
 from plxnix.cli.places import find_place
 from plxnix.cli.progress import Progress, talking
-from plxnix.cli.realize import joined, load_targets, report_failure
 from plxnix.cli.session import Command, Session, command, json_option, pass_session
+from plxnix.cli.targets import joined, load_targets
 from plxnix.cli.units import counted, duration_text, size_text
 from plxnix.errors import InvalidValue, PlxnixError, UnknownStage
 from plxnix.model import RRef, isdref, isrref

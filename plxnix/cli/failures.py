@@ -1,0 +1,62 @@
+"""What is printed of stages that failed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+
+from plxnix.cli.progress import Progress
+from plxnix.cli.session import Session
+from plxnix.cli.units import counted
+from plxnix.errors import PlxnixError, StagesFailed
+from plxnix.model import DRef
+from plxnix.store import Store
+from plxnix.targets import user_frames
+
+#: How many lines of a failed realizer's output are shown.
+LAST_LINES = 20
+
+
+def report_failure(
+    session: Session, store: Store, progress: Progress, error: Exception, again: str
+) -> None:
+    """Print what failed: where in the user's code, the last of what it printed, what to do."""
+    if isinstance(error, StagesFailed):
+        for one, failure in error.failures.items():
+            _report_one(session, store, DRef(one), failure, again)
+        count = len(error.failures)
+        left = f", {len(error.skipped)} left out" if error.skipped else ""
+        session.console.error(f"{counted(count, 'stage')} failed{left}", "the others are realized")
+        return
+    dref = getattr(error, "dref", "")
+    _report_one(session, store, DRef(dref) if dref else progress.broken, error, again)
+
+
+def _report_one(
+    session: Session, store: Store, dref: DRef | None, error: Exception, again: str
+) -> None:
+    details = user_frames(error.__cause__) if error.__cause__ is not None else []
+    hint = error.hint if isinstance(error, PlxnixError) else ""
+    if dref is not None:
+        log = f"`plxnix log {dref.dhash[:12]}`"
+        lines = last_lines(store.layout.failed_log(dref))
+        told = {line.strip() for line in str(error).splitlines()}
+        if lines and lines[-1].strip() not in told:
+            details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
+            details += [f"| {line}" for line in lines]
+            details += [f"in {store.layout.failed_log(dref)}"]
+        hint = hint.replace("`plxnix log`", log)
+        if again:
+            hint = f"{hint}; `{again}` keeps its folder"
+    session.report(error, hint.removeprefix("; "), details)
+
+
+def last_lines(path: str, count: int = LAST_LINES) -> list[str]:
+    """Return the last lines of a log; none if there is no log or it cannot be read."""
+    if not os.path.exists(path):
+        return []
+    try:
+        with gzip.open(path, "rb") as file:
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except (OSError, EOFError):
+        return []

@@ -1,0 +1,72 @@
+"""Targets on the command line: the arguments that name stages, and the closures of these."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from plxnix.cli.session import Session
+from plxnix.cli.values import pairs
+from plxnix.errors import PlxnixError
+from plxnix.realize.registry import Closure, Registry
+from plxnix.store import Store
+from plxnix.targets import load
+
+
+def _target_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    del context, parameter
+    return [CompletionItem(begun, type="file")]
+
+
+targets_argument = click.argument(
+    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_target_files
+)
+arguments_option = click.option(
+    "-a",
+    "--arg",
+    "arguments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=pairs,
+    help="Pass a value to the stage: JSON, or else a string. May be repeated.",
+)
+
+
+def load_targets(
+    session: Session, store: Store, targets: Sequence[str], arguments: dict[str, Any]
+) -> list[Closure]:
+    """Import the targets and instantiate their stages, in one registry over `store`."""
+    from plxnix.store import current_storage, current_store
+
+    registry = Registry(store)
+    closures = [load(target, registry, arguments) for target in targets]
+    with current_storage(None):
+        try:
+            other = current_store().root
+        except PlxnixError:
+            other = store.root
+    if other != store.root and session.place is not None:
+        session.console.detail(f"the store is {store.root}; fsinit in the file is not followed")
+    return closures
+
+
+def joined(closures: Sequence[Closure]) -> Closure:
+    """Join closures; the result maps each target to itself, so that it shows what was selected."""
+    targets = tuple(dict.fromkeys(dref for closure in closures for dref in closure.targets))
+    derivations = {
+        dref: derivation for closure in closures for dref, derivation in closure.derivations.items()
+    }
+    return Closure({dref: dref for dref in targets}, targets, derivations, closures[0].store)
+
+
+def command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
+    """Return the command that realizes the targets and keeps the folder of a stage that fails."""
+    given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
+    pairs = [word for pair in given for word in ("-a", pair)]
+    return shlex.join(["plxnix", "realize", *targets, *pairs, "--keep-failed"])
