@@ -54,6 +54,11 @@ def unpack_forerunner(
     try:
         unpack(archive, Path(top), limits=limits)
         return _Import(archive, top, store, progress).run()
+    except RecursionError:
+        raise ArchiveError(
+            f"archive '{archive}' has a config or context that is nested too deeply",
+            "do not trust it; Pylightnix writes none like that",
+        ) from None
     finally:
         tree.remove(top)
 
@@ -138,8 +143,10 @@ class _Import:
         context = {}
         for old, rrefs in found.items():
             dref = self._drefs.get(old)
-            if dref is None or not isinstance(rrefs, list):
+            if dref is None:
                 raise self._wrong(f"a context has {old}, which is not in it")
+            if not isinstance(rrefs, list) or not all(isinstance(one, str) for one in rrefs):
+                raise self._wrong(f"a context has no references for {old}")
             if dref in config.dependencies:
                 missing = [one for one in rrefs if one not in self._rrefs]
                 if missing:

@@ -161,7 +161,7 @@ class _Arriving:
                 )
             self._roots = [RRef.parse(one) for one in head["roots"]]
             self._total = int(head["realizations"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ArchiveError(
                 f"archive '{self._archive}' has a head that cannot be read: {error!r:.200}",
                 "fetch it again, or pack it again where it comes from",

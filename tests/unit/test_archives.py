@@ -306,6 +306,15 @@ def test_artifacts_have_to_be_a_folder(source: Store, target: Store, tmp_path: P
     assert left(target) == []
 
 
+def test_heads_that_count_to_infinity(target: Store, tmp_path: Path) -> None:
+    """A number that is none is refused as any other damage is."""
+    head = b'{"format": 1, "realizations": 1e999, "roots": []}'
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("plxnix-closure.json", head)
+    with pytest.raises(ArchiveError, match="head that cannot be read"):
+        sunpack(tmp_path / "c.zip", target)
+
+
 # -- archives of Pylightnix ----------------------------------------------------------------------
 
 
@@ -367,6 +376,16 @@ def test_archives_of_pylightnix(target: Store, tmp_path: Path) -> None:
             f"{'2' * 32}-above/{'c' * 32}/context.json",
             {f"dref:{'1' * 32}-below": ["rref:x"]},
             "has rref:x",
+        ),
+        (
+            f"{'2' * 32}-above/{'c' * 32}/context.json",
+            {f"dref:{'1' * 32}-below": [["rref:x"]]},
+            "no references",
+        ),
+        (
+            f"{'1' * 32}-below/config.json",
+            b'{"x":' + b"[" * 700 + b"]" * 700 + b"}",
+            "nested too deeply|cannot be read|cannot be taken over",
         ),
     ],
 )
