@@ -248,11 +248,11 @@ def test_tree_marks_what_was_drawn_before(plxnix: CommandLine) -> None:
 def test_deep_trees_are_drawn(plxnix: CommandLine) -> None:
     """A chain deeper than what Python recurses is no trouble."""
     plxnix.file(
-        "from plxnix import match_only, mkdrv\n"
+        "from plxnix import build_wrapper, match_only, mkdrv\n"
         "def chain(r):\n"
-        "    dref = mkdrv({'name': 'end'}, match_only(), None)\n"
+        "    dref = mkdrv({'name': 'end'}, match_only(), build_wrapper(print))\n"
         "    for number in range(1200):\n"
-        "        dref = mkdrv({'name': 'link', 'below': dref}, match_only(), None)\n"
+        "        dref = mkdrv({'name': 'link', 'below': dref}, match_only(), build_wrapper(print))\n"
         "    return dref\n",
         "deep.py",
     )

@@ -117,7 +117,7 @@ class TestHowStagesAreCalled:
         """functools.partial of a stage is a stage."""
 
         def stage(r: Registry, name: str, rate: int) -> DRef:
-            return mkdrv(r, {"name": name, "rate": rate}, match_only(), REALIZER)  # type: ignore[arg-type, call-arg]
+            return mkdrv(r, {"name": name, "rate": rate}, match_only(), REALIZER)  # type: ignore[arg-type]
 
         closure = instantiate(partial(stage, name="partial", rate=3))
         assert closure.derivations[closure.dref].config["rate"] == 3
@@ -155,8 +155,8 @@ def test_matchers_and_realizers_that_are_none(
     lab: Lab, matcher: Any, realizer: Any, said: str
 ) -> None:
     """It is said when the derivation is registered, and what is missing."""
-    with pytest.raises(InvalidValue, match=said):
-        mkdrv({"name": "a"}, matcher, realizer, lab.registry)  # type: ignore[call-arg]
+    with current_registry(lab.registry), pytest.raises(InvalidValue, match=said):
+        mkdrv({"name": "a"}, matcher, realizer)
 
 
 @pytest.mark.parametrize("value", [5, None, ["name"]])
@@ -379,9 +379,9 @@ class TestConfigsAndDerivations:
     def test_registry_of_mkdrv(self, keyword: str, tmp_path: Path) -> None:
         """A derivation goes into the registry it is given, by keyword, first or last."""
         registry = Registry(Store.init(tmp_path / keyword))
-        named = mkdrv({"name": "x"}, match_only(), REALIZER, **{keyword: registry})
-        first = mkdrv(registry, mkconfig({"name": "y"}), match_only(), REALIZER)  # type: ignore[arg-type, call-arg]
-        last = mkdrv({"name": "z"}, match_only(), REALIZER, registry)  # type: ignore[call-arg]
+        named = mkdrv({"name": "x"}, match_only(), REALIZER, **{keyword: registry})  # type: ignore[arg-type]
+        first = mkdrv(registry, mkconfig({"name": "y"}), match_only(), REALIZER)  # type: ignore[arg-type]
+        last = mkdrv({"name": "z"}, match_only(), REALIZER, registry)  # type: ignore[arg-type]
         assert list(registry.derivations) == [named, first, last]
         assert registry.store.config(named)["name"] == "x"
 
