@@ -38,10 +38,12 @@ let
     && has set.${builtins.head path} (builtins.tail path);
   there = builtins.filter (has called) candidates;
   path = builtins.head (if there == [ ] then candidates else there);
+  # Of nixpkgs there would be too many.
+  names = all: if builtins.length all > 20 then "" else "; there are: ${toString all}";
   found = builtins.foldl' (
     set: name:
     if builtins.isAttrs set && !(set ? ${name}) then
-      throw "there is no attribute '${name}'; there are: ${toString (builtins.attrNames set)}"
+      throw "there is no attribute '${name}'${names (builtins.attrNames set)}"
     else
       set.${name}
   ) called path;

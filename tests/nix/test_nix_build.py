@@ -225,6 +225,7 @@ class TestErrors:
             ({"expression": "{ a }: a"}, "without required argument 'a'"),
             ({"expression": "throw ''my words''"}, "my words"),
             ({"expression": "{ a.b = 1; }", "attribute": "a.c"}, "no attribute 'c'; there are: b"),
+            ({"expression": "{ a = builtins; }", "attribute": "a.c"}, "no attribute 'c'\n"),
             ({"expression": "{ a = 1; }", "attribute": "a.c"}, "is an integer while a set"),
         ],
     )
