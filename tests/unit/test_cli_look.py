@@ -251,8 +251,8 @@ def test_deep_trees_are_drawn(plxnix: CommandLine) -> None:
         "from plxnix import build_wrapper, match_only, mkdrv\n"
         "def chain(r):\n"
         "    dref = mkdrv({'name': 'end'}, match_only(), build_wrapper(print))\n"
-        "    for number in range(1200):\n"
-        "        dref = mkdrv({'name': 'link', 'below': dref}, match_only(), build_wrapper(print))\n"
+        "    for n in range(1200):\n"
+        "        dref = mkdrv({'name': 'link', 'of': dref}, match_only(), build_wrapper(print))\n"
         "    return dref\n",
         "deep.py",
     )
