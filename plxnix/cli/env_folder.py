@@ -64,6 +64,13 @@ def folder(
         + (f"wrote {counted(len(written.changed), 'file')}" if written.changed else "as it was")
     )
     _note(session, made)
+    chosen = [one for target in made.inputs.targets for one in made.choose(target)]
+    trees = sorted({one.name for one in chosen if one.kind in ("directory", "vcs")})
+    if trees:
+        session.console.warn(
+            f"Nix cannot build what is a folder or a commit here: {', '.join(trees)}; "
+            "plxnix can: for both, build a wheel and ask for its URL"
+        )
 
 
 @command(

@@ -13,7 +13,7 @@ from plxnix.export.graph import ExportGraph
 from plxnix.pyenv.stage import Interpreter
 from tests.command_line import CommandLine
 from tests.nix_environment import NixEnv
-from tests.wheels import Index, make_sdist
+from tests.wheels import BACKEND, Index, make_sdist
 
 BASH = {"NIX_BUILD_SHELL": "/bin/bash"}
 
@@ -145,3 +145,17 @@ def test_gen_prints_the_expression(cli: CommandLine, index: Index, host_python: 
     assert b"plxnix gen -r requirements.txt --python" in shown.out
     assert b"below-2.0-py3-none-any.whl" in shown.out
     assert b"pkgs" in cli.ok("gen", "-p", "below", "--toolchain", "nixpkgs").out
+
+
+def test_what_nix_cannot_build_is_told(cli: CommandLine, index: Index) -> None:
+    """A project in a folder is locked, with a warning that Nix will not build it."""
+    del index
+    project = cli.folder / "project"
+    project.mkdir()
+    (project / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: mine\nVersion: 1.0\n")
+    (project / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+        '[project]\nname = "mine"\nversion = "1.0"\n'
+    )
+    said = cli.ok("env", "./env", "-p", "./project").err
+    assert "warning: Nix cannot build what is a folder or a commit here: mine;" in said
