@@ -112,7 +112,7 @@ def test_the_dependencies_are_those_of_the_wheel(
         )
     )
     assert sorted(found["dependencies"]) == distributions(declared["dependencies"])
-    for_users = declared["optional-dependencies"].keys() - {"all", "demo", "dev", "docs"}
+    for_users = declared["optional-dependencies"].keys() - {"all", "demo", "dev", "docs", "fuzz"}
     assert {extra: sorted(values) for extra, values in found["extras"].items()} == {
         extra: distributions(declared["optional-dependencies"][extra]) for extra in for_users
     }
