@@ -1,16 +1,15 @@
-"""`env`: environments of Python packages: their folders, and their locks."""
+"""`env lock|update|show|diff|tree`: the locks of environments of Python packages."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from plxnix.cli.env_group import command, env
 from plxnix.cli.env_inputs import (
     input_options,
     inputs_of,
@@ -19,7 +18,7 @@ from plxnix.cli.env_inputs import (
     target_of,
     target_options,
 )
-from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.session import Session, json_option, pass_session
 from plxnix.cli.units import counted
 from plxnix.errors import InvalidLock, InvalidValue
 from plxnix.export.output import write_files
@@ -28,77 +27,10 @@ from plxnix.pyenv.inputs import is_lock
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.target import Target
 
-#: Commands below `env` that are in modules of their own, and what is called for `env FOLDER`.
-ELSEWHERE: Final = {
-    "activate": ("run", "activate"),
-    "check": ("run", "check"),
-    "docker": ("run", "docker"),
-}
-FOLDER: Final = ("env_folder", "folder")
-
 LOCK: Final = "pylock.toml"
 
 
-class Group(click.Group):
-    """A group whose first word is a command, or else the folder of an environment."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the help."""
-        elsewhere = [name for name in ELSEWHERE if self.get_command(ctx, name) is not None]
-        return [*self.commands, *elsewhere]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported if it is elsewhere; None if there is none."""
-        if cmd_name in ELSEWHERE:
-            return _imported(*ELSEWHERE[cmd_name])
-        return super().get_command(ctx, cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find what the first word is; a slip of a command's name is none of a folder."""
-        name = args[0]
-        if self.get_command(ctx, name) is not None:
-            return super().resolve_command(ctx, args)
-        close = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.75)
-        folder = _imported(*FOLDER)
-        if folder is None or (close and not os.path.isdir(name)):
-            ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
-        return folder.name, folder, args
-
-
-def _imported(module: str, name: str) -> click.Command | None:
-    full = f"plxnix.cli.{module}"
-    try:
-        found = getattr(importlib.import_module(full), name, None)
-    except ModuleNotFoundError as error:
-        if error.name != full:
-            raise
-        return None
-    return found if isinstance(found, click.Command) else None
-
-
-@click.group(
-    "env",
-    cls=Group,
-    short_help="Make environments of Python packages.",
-    subcommand_metavar="FOLDER | COMMAND [ARGS]...",
-)
-def env() -> None:
-    """Make environments of Python packages, locked, the same here and in Nix.
-
-    `plxnix env FOLDER -r requirements.txt` makes a folder that plxnix and Nix know how to use. The
-    commands maintain its lock, pylock.toml (PEP 751).
-    """
-
-
-def _command(
-    name: str, short: str, examples: Sequence[str]
-) -> Callable[[Callable[..., Any]], click.Command]:
-    return env.command(name, cls=Command, short_help=short, examples=examples)
-
-
-@_command(
+@command(
     "lock",
     "Resolve requirements and write a lock.",
     examples=(
@@ -139,7 +71,7 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
     _say(session, path, made)
 
 
-@_command(
+@command(
     "update",
     "Take newer versions into a lock.",
     examples=(
@@ -170,7 +102,7 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
     _say(session, path, made)
 
 
-@_command(
+@command(
     "show",
     "List the packages of a lock.",
     examples=("plxnix env show", "plxnix env show env/pylock.toml --platform aarch64-linux"),
@@ -217,7 +149,7 @@ def show(
     session.console.say(f"{counted(len(chosen), 'package')} for {target}")
 
 
-@_command(
+@command(
     "diff",
     "Show how two locks differ.",
     examples=("plxnix env diff pylock.toml new/pylock.toml", "plxnix env diff a b --json"),
@@ -236,7 +168,7 @@ def diff(session: Session, before: str, after: str, as_json: bool) -> None:
     _print(session, differences(one, two), as_json)
 
 
-@_command(
+@command(
     "tree",
     "Draw which package needs which.",
     examples=("plxnix env tree", "plxnix env tree env/pylock.toml"),
@@ -337,3 +269,6 @@ def _say(session: Session, path: Path, made: EnvironmentLock) -> None:
     session.console.say(f"{path}: {counted(len(made.pylock.packages), 'package')}")
     if note := note_sources(list(chosen.values())):
         session.console.say(note)
+
+
+__all__ = ["env"]
