@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from enum import Enum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from plxnix.builders.callfilter import call_filter
 from plxnix.builders.namespaces import FOLDER, HOST_PATHS, apart, machine
 from plxnix.builders.outputs import check_output
 from plxnix.builders.process import builder_environment, run_process
-from plxnix.errors import BuildFailed, InvalidSetting
+from plxnix.errors import BuildFailed
 from plxnix.nix import base32
 from plxnix.nix.derivation import Derivation, placeholder
 from plxnix.nix.paths import STORE
@@ -32,24 +31,6 @@ _PERL = (
     'my $p = shift; exec {$p} @ARGV; die "cannot start $p: $!\\n"',
     "--",
 )
-
-
-class Sandboxing(Enum):
-    """Whether builders run in the sandbox: where it works, always, or never."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-    @classmethod
-    def parse(cls, text: str | None) -> Sandboxing:
-        """Read a setting: `text`, else `$PLXNIX_SANDBOX`, else `auto`; raise `InvalidSetting`."""
-        source = "sandbox" if text else "PLXNIX_SANDBOX"
-        value = text or os.environ.get("PLXNIX_SANDBOX") or cls.AUTO.value
-        try:
-            return cls(value)
-        except ValueError:
-            raise InvalidSetting(f"{source} is {value!r}", "set it to auto, on or off") from None
 
 
 def available() -> str | None:

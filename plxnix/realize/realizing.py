@@ -11,7 +11,7 @@ from plxnix.realize.plan import Plan, make_plan
 from plxnix.realize.registry import Closure, RealizeArguments, instantiate
 from plxnix.realize.resources import Resources
 from plxnix.realize.run import Observer
-from plxnix.realize.scheduling import Schedule
+from plxnix.realize.schedule import Schedule
 from plxnix.realize.work import named, prepare, require_closure
 
 

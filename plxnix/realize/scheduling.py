@@ -28,7 +28,7 @@ from plxnix.realize.observer import Relay, Stopped
 from plxnix.realize.queues import Queues
 from plxnix.realize.registry import Derivation, runs_here
 from plxnix.realize.resources import Demand, Supply
-from plxnix.realize.schedule import Schedule as Schedule
+from plxnix.realize.schedule import Schedule
 from plxnix.stopping import Stop
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from plxnix.builders.sandbox import Sandboxing
+from plxnix.builders.sandboxing import Sandboxing
 from plxnix.errors import InvalidValue, MatcherUnsatisfied, NotRealized, PlxnixError
 from plxnix.model import DRef, RRef
 from plxnix.realize.attempt import Attempt, clean, keep_output
 from plxnix.realize.plan import Reasons
 from plxnix.realize.registry import Closure, Derivation, RealizeArguments
 from plxnix.realize.run import Artifact, Observer, Run
-from plxnix.realize.scheduling import Schedule, Scheduler
+from plxnix.realize.schedule import Schedule
 from plxnix.store import Store, tree
 
 Context = Mapping[DRef, list[RRef]]
@@ -106,6 +106,8 @@ class Work:
     def select(self) -> dict[DRef, list[RRef]]:
         """Realize all derivations of the closure and return what was selected for each."""
         if not self.schedule.plain:
+            from plxnix.realize.scheduling import Scheduler
+
             return Scheduler(self, self.schedule).select()
         steps = self.steps()
         try:

@@ -17,7 +17,8 @@ from plxnix.builders.outputs import (
     find_references,
 )
 from plxnix.builders.process import builder_environment, run_process
-from plxnix.builders.sandbox import Sandboxing, available, is_exact, run_sandboxed, why_not
+from plxnix.builders.sandbox import available, is_exact, run_sandboxed, why_not
+from plxnix.builders.sandboxing import Sandboxing
 from plxnix.config import Config
 from plxnix.errors import ToolMissing
 from plxnix.model import RRef

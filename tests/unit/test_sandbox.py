@@ -11,7 +11,8 @@ from plxnix import DRef, Registry, Store, current_registry, execute, instantiate
 from plxnix.builders import sandbox
 from plxnix.builders.namespaces import shown_paths
 from plxnix.builders.outputs import find_references
-from plxnix.builders.sandbox import Sandboxing, run_sandboxed
+from plxnix.builders.sandbox import run_sandboxed
+from plxnix.builders.sandboxing import Sandboxing
 from plxnix.errors import BuildFailed, InvalidSetting, ToolMissing
 from plxnix.nix.derivation import Derivation, Output, placeholder
 from plxnix.realize.run import Observer

@@ -30,7 +30,7 @@ from plxnix.errors import (
 from plxnix.model import selfref
 from plxnix.realize.realizing import realize
 from plxnix.realize.run import Observer
-from plxnix.realize.scheduling import Schedule
+from plxnix.realize.schedule import Schedule
 from plxnix.realize.work import prepare
 from plxnix.stopping import Stop, interrupted_by
 from tests.stage_samples import Lab
