@@ -15,16 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from plxnix.cli.console import Console, visible
-from plxnix.cli.units import counted, duration_text, size_text
+from plxnix.cli.drawing import Display
+from plxnix.cli.units import counted, duration_text
 from plxnix.model import DRef, RRef
 from plxnix.realize.run import Observer
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
 #: How long something takes before it is worth a line or a drawing, in seconds.
 PATIENCE = 1.0
@@ -40,7 +37,7 @@ class Progress(Observer):
         self._console = console
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
-        self._display: _Display | None = None
+        self._display: Display | None = None
         self._total = 0
         #: The stages that run, and those that wait for other processes, with when that began.
         self._running: dict[DRef, float] = {}
@@ -176,7 +173,7 @@ class Progress(Observer):
                 self.say(f"realizing {dref.name} ...")
 
     def _draw(self) -> None:
-        display = _Display(self._console)
+        display = Display(self._console)
         with self._lock:
             # It may have been closed while rich was being imported.
             if self._timer is not None and not self._timer.finished.is_set():
@@ -208,76 +205,6 @@ def _after(seconds: float, then: Any, *arguments: Any) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-class _Display:
-    """The drawing itself, by rich: a line for the stages and one for a download."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
-
-        self._rich: RichProgress = RichProgress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}", markup=False),
-            TimeElapsedColumn(),
-            console=console.rich(sys.__stderr__ or sys.stderr),
-            transient=True,
-            # What is printed comes through `above`, since plxnix records it on its way.
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._stages: TaskID = self._rich.add_task("", count="", total=None)
-        self._download: TaskID | None = None
-        self._lines: dict[tuple[DRef, str], TaskID] = {}
-        self._partial = ""
-
-    def open(self) -> None:
-        self._rich.start()
-
-    def close(self) -> None:
-        if self._partial:
-            self.above("")
-        self._rich.stop()
-
-    def update(self, done: int, total: int, name: str, since: float, count: str) -> None:
-        # What is shown is how long the stage has been running, not the drawing.
-        self._rich.tasks[0].start_time = since
-        self._rich.update(self._stages, description=name, completed=done, total=total, count=count)
-        if self._download is not None:
-            self._rich.remove_task(self._download)
-            self._download = None
-
-    def show(self, lines: dict[tuple[DRef, str], float]) -> None:
-        """Show a line for each stage, with what stands before its name, and since when."""
-        for line in [line for line in self._lines if line not in lines]:
-            self._rich.remove_task(self._lines.pop(line))
-        for line, since in lines.items():
-            if line not in self._lines:
-                text = visible(f"{line[1]}{line[0].name}")
-                self._lines[line] = self._rich.add_task(text, count="", total=None)
-                self._rich.tasks[-1].start_time = since
-
-    def download(self, label: str, done: int, total: int | None) -> None:
-        if self._download is None:
-            self._download = self._rich.add_task(label, count="", total=total)
-        of = f" of {size_text(total)}" if total is not None else ""
-        self._rich.update(
-            self._download,
-            description=visible(label),
-            completed=done,
-            total=total,
-            count=f"{size_text(done)}{of}",
-        )
-
-    def above(self, text: str, end: str = "\n") -> None:
-        from rich.text import Text
-
-        *whole, self._partial = (self._partial + text + end).split("\n")
-        for line in whole:
-            self._rich.console.print(Text(visible(line)), soft_wrap=True)
 
 
 class _Talk(io.TextIOBase):
