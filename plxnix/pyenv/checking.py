@@ -10,34 +10,22 @@ import base64
 import hashlib
 import json
 import os
-import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plxnix.errors import InvalidValue, MissingExtra
-from plxnix.pyenv import import_worker
 from plxnix.pyenv.elf import System, scan
+from plxnix.pyenv.importing import DRIVERS, TIMEOUT, Module, import_modules
 from plxnix.pyenv.installed import (
     Installed,
     canonical,
     installed,
     interpreter,
     site_packages,
-    top_modules,
 )
-
-#: Libraries that come with the driver of a device and not with a system.
-DRIVERS = ("libcuda.so", "libnvidia-", "libnvcuvid.so", "libcudadebugger.so", "libhsa-")
-
-#: The name in a requirement; empty if it is none.
-_NAME = re.compile(r"[\w.-]*")
-
-#: How long the modules of one distribution may take to import, in seconds.
-TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -52,21 +40,6 @@ class Problem:
     distribution: str
     text: str
     fatal: bool = True
-
-
-@dataclass(frozen=True)
-class Module:
-    """What came of importing a module: `imported`, `skipped`, `lacking` or `failed`, and why.
-
-    `lacking` is what needs a module that no package of the environment has, and is needed itself by
-    another package: that one may do without, and is imported on its own.
-    """
-
-    name: str
-    distribution: str
-    status: str
-    reason: str = ""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +72,7 @@ def check_environment(
     found = installed(place, site)
     problems = [*_records(place, site, found), *_consistency(found, facts["markers"])]
     problems += _libraries(place, found, os.path.realpath(python))
-    modules = _import(place, site, python, found, jobs) if imports else []
+    modules = import_modules(place, site, python, found, jobs) if imports else []
     problems += [
         Problem(
             "import",
@@ -253,75 +226,3 @@ def _libraries(tree: str, found: Sequence[Installed], python: str) -> list[Probl
         # Whether it matters shows when the modules are imported.
         problems.append(Problem("library", owner, text, fatal=False))
     return problems
-
-
-# -- imports ---------------------------------------------------------------------------------------
-
-
-def _import(
-    tree: str, site: str, python: str, found: Sequence[Installed], jobs: int | None
-) -> list[Module]:
-    below = os.path.relpath(site, tree)
-    modules = {one.name: top_modules(one.files, below) for one in found}
-    there = {name.split(".")[0] for names in modules.values() for name in names}
-    task = {"modules": modules, "jobs": jobs or os.cpu_count() or 1, "timeout": TIMEOUT}
-    with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
-        done = subprocess.run(
-            [python, "-I", "-B", import_worker.__file__],
-            input=json.dumps(task).encode(),
-            capture_output=True,
-            check=False,
-            cwd=home,
-            env=_surroundings(home),
-        )
-        try:
-            answers = json.loads(done.stdout)
-        except ValueError:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise InvalidValue(
-                f"the interpreter {python!r} cannot import: {said[-1] if said else 'it ended'}",
-                "make the environment again",
-            ) from None
-    needed = {canonical("".join(_NAME.findall(line)[:1])) for one in found for line in one.requires}
-    results = []
-    for name in modules:
-        imported = any(answer["error"] == "" for answer in answers[name])
-        for answer in answers[name]:
-            status, reason = _judged(answer, imported, canonical(name) in needed, there)
-            seconds = round(answer["seconds"], 3)
-            results.append(Module(answer["module"], name, status, reason, seconds))
-    return results
-
-
-def _surroundings(home: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    kept.update(HOME=home, TMPDIR=home, LC_ALL="C.UTF-8", MPLBACKEND="agg", MPLCONFIGDIR=home)
-    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
-        kept[f"XDG_{name}_HOME"] = home
-    return kept
-
-
-def _judged(
-    answer: dict[str, Any], imported: bool, needed: bool, there: set[str]
-) -> tuple[str, str]:
-    """Return what an answer means.
-
-    `imported`: another module of the distribution could be; `needed`: another distribution asks for
-    this one.
-    """
-    error = answer["error"]
-    if not error:
-        return "imported", ""
-    lacking = answer["lacking"].split(".")[0]
-    if lacking and lacking not in there and imported:
-        return "skipped", f"it is for {lacking}, which is not installed"
-    if lacking and lacking not in there and needed:
-        return "lacking", f"it needs {lacking}, which no package has"
-    lowered = error.lower()
-    if not os.environ.get("DISPLAY") and ("display" in lowered or "x connection" in lowered):
-        return "skipped", f"it needs a display: {error}"
-    if error.startswith("NotImplementedError") and ("linux" in lowered or "platform" in lowered):
-        return "skipped", f"it is not for this platform: {error}"
-    if any(driver in error for driver in DRIVERS):
-        return "skipped", f"it needs a device's driver: {error}"
-    return "failed", error
