@@ -7,6 +7,7 @@ with outputs can be evaluated again, in place: old outputs are replaced.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -71,6 +72,8 @@ class Document:
         fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
         inside = {line for token in fences for line in range(*_place(token))}
         self.sections: list[Section] = []
+        #: The lines that end outputs, by what stands before each line.
+        self._ends: dict[str, list[int]] = {}
         for token in fences:
             language = LANGUAGES.get(_language(token.info))
             start, end = _place(token)
@@ -141,10 +144,16 @@ class Document:
             first += 1
         if first == len(self.lines) or self._bare(first, prefix) != BEGIN:
             return 0
-        for line in range(first + 1, len(self.lines)):
-            if line not in inside and self._bare(line, prefix) == END:
-                return line + 1 - end
-        return 0
+        if prefix not in self._ends:  # Each section looking by itself would be quadratic.
+            self._ends[prefix] = [
+                line
+                for line in range(len(self.lines))
+                if line not in inside and self._bare(line, prefix) == END
+            ]
+        following = bisect(self._ends[prefix], first)
+        if following == len(self._ends[prefix]):
+            return 0
+        return self._ends[prefix][following] + 1 - end
 
     def _bare(self, line: int, prefix: str) -> str:
         return self.lines[line].removeprefix(prefix.rstrip()).strip()

@@ -110,3 +110,9 @@ def test_rendering_what_was_rendered_gives_the_same(pieces: list[str], output: s
     again = Document(rendered)
     assert [one.code for one in again.sections] == [one.code for one in document.sections]
     assert again.render(outcomes) == rendered
+
+
+@pytest.mark.timeout(10)  # seconds: it takes a third of one, and twice this if it is quadratic
+def test_outputs_without_ends_are_read_in_linear_time() -> None:
+    """Many sections whose old output never ends are no more work than others."""
+    assert len(Document(f"```sh\nls\n```\n{BEGIN}\n" * 8000).sections) == 8000
