@@ -155,7 +155,7 @@ class AutoStage:
             fields["__source__"] = self.source
             if self.pure:
                 return self._pure(fields)
-            return mkdrv(Config(fields), self.matcher, self._realizer, self.resources)
+            return mkdrv(Config(fields), self.matcher, self._realizer, resources=self.resources)
 
     def _pure(self, fields: dict[str, Any]) -> DRef:
         from plxnix.recipes.pure import pure_stage

@@ -98,7 +98,7 @@ def redefined(stage: Any, change: Callable[[Derivation], Derivation]) -> Callabl
                         dref,
                     )
                 new = change(registry.derivations[dref])
-                return mkdrv(new.config, new.matcher, new.realizer, new.resources)
+                return mkdrv(new.config, new.matcher, new.realizer, resources=new.resources)
 
             return _each(result, register)
 

@@ -53,7 +53,7 @@ class Lab:
 
         config = {"name": name, **({"below": [*below]} if below else {}), **fields}
         realizer = build_wrapper(make, len(contents))
-        return mkdrv(config, matcher or match_latest(len(contents)), realizer, self.registry)  # type: ignore[call-arg]
+        return mkdrv(config, matcher or match_latest(len(contents)), realizer, self.registry)
 
     def closure(self, target: Any) -> Closure:
         """Return the closure of references that are in the registry."""

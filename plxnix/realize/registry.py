@@ -169,6 +169,8 @@ def mkdrv(
     config: Config | Mapping[str, Any],
     matcher: Matcher,
     realizer: Realizer,
+    registry: Registry | None = None,
+    *,
     resources: Mapping[str, float] | None = None,
 ) -> DRef:
     """Register a derivation and return its reference; its config is written when it is realized.
@@ -179,7 +181,7 @@ def mkdrv(
     called as one, `MissingRealizer` if the config refers to what the registry does not know, and
     what `Config` raises.
     """
-    registry = find_registry()
+    registry = find_registry()  # `takes_registry` has made the given one the current one
     checked = config if isinstance(config, Config) else mkconfig(config)
     for dependency in checked.dependencies:
         if dependency not in registry.derivations:

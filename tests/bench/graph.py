@@ -88,7 +88,7 @@ def plxnix(operation: str, n: int, folder: Path) -> None:
                 "parameter": parameter(number, operation, n),
                 "below": [drefs[index] for index in below(number)],
             }
-            drefs.append(mkdrv(config, matcher, realizer, registry=registry))  # type: ignore[call-arg]
+            drefs.append(mkdrv(config, matcher, realizer, registry=registry))
         return drefs
 
     closure = instantiate(graph, store=Store.init(folder / "plxnix"))

@@ -102,7 +102,7 @@ def overhead(folder: str, n: int) -> None:
         for number in range(n):
             some = [drefs[one] for one in below(number)]
             config = {"name": f"stage-{number}", "number": number, "below": some}
-            drefs.append(mkdrv(config, matcher, realizer, registry=registry))  # type: ignore[call-arg]
+            drefs.append(mkdrv(config, matcher, realizer, registry=registry))
         return drefs
 
     print(f"\nn = {n}, milliseconds of CPU time a stage\n")
@@ -120,7 +120,7 @@ def overhead(folder: str, n: int) -> None:
             row = []
             for _ in range(2):
                 started = time.process_time()
-                realize(closure, **options)  # type: ignore[call-overload]
+                realize(closure, **options)
                 row.append(1000 * (time.process_time() - started) / n)
         costs.append(row)
         print(f"| {title} | {row[0]:.3f} | {row[1]:.3f} |")

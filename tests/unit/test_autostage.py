@@ -320,7 +320,7 @@ class TestDependencies:
         """Stages made by mkdrv are dependencies as any."""
 
         def plain(r: Registry) -> DRef:
-            return mkdrv({"name": "plain", "x": 7}, match_only(), build_wrapper(lambda _: None), r)  # type: ignore[call-arg]
+            return mkdrv({"name": "plain", "x": 7}, match_only(), build_wrapper(lambda _: None), r)
 
         @autostage(source=plain)
         def train(source: Attrs) -> None:

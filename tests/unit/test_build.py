@@ -43,7 +43,7 @@ def run(
 ) -> tuple[DRef, Any]:
     """Realize a stage in which `look` is called; return its reference and what it selects."""
     config = {"name": "looked", **fields}
-    dref = mkdrv(config, match_all(), build_wrapper(look, nouts), registry=lab.registry)  # type: ignore[call-arg]
+    dref = mkdrv(config, match_all(), build_wrapper(look, nouts), registry=lab.registry)
     return dref, lab.realize(dref)
 
 
@@ -292,7 +292,7 @@ class TestOwnBuilds:
             assert build.steps == 1
 
         realizer = build_wrapper(look, constructor=Counting)
-        dref = mkdrv({"name": "own"}, match_all(), realizer, registry=lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv({"name": "own"}, match_all(), realizer, registry=lab.registry)
         lab.realize(dref)
         lab.realize(dref, force_rebuild=True)
 

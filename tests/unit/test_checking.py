@@ -151,7 +151,7 @@ class TestNatively:
         own.mkdir()
         (own / "file").write_text("x")
         (own / "file").chmod(0o640)
-        dref = mkdrv({"name": "own"}, match_latest(), lambda *_: [own], lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv({"name": "own"}, match_latest(), lambda *_: [own], lab.registry)
         (found,) = check(lab.closure(dref), pause=False)
         assert found.same
         assert (own / "file").stat().st_mode & 0o777 == 0o640

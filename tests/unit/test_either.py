@@ -201,7 +201,7 @@ def test_realizer_says_so_itself(lab: Lab, tmp_path: Path) -> None:
     for name, realizer in (("a", left), ("b", right)):
         config = {"name": name, **({"out": [selfref, "out"]} if name == "a" else {})}
         matcher = either_matcher(match_latest())
-        dref = mkdrv(config, matcher, either_realizer(realizer), lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv(config, matcher, either_realizer(realizer), lab.registry)
         found.append(realizeE(lab.closure(dref)))
     assert [either_status(one) for one in found] == ["diverged", None]
     assert Path(lab.store.path(found[0].items[0]), "curve").read_text() == "1 2 3"
@@ -242,7 +242,7 @@ def test_stages_of_all_kinds(lab: Lab) -> None:
         def fail(build: Build) -> None:
             raise ValueError(build.config["message"])
 
-        return mkdrv(r, {"name": "plain", "message": message}, match_only(), build_wrapper(fail))  # type: ignore[arg-type, call-arg]
+        return mkdrv(r, {"name": "plain", "message": message}, match_only(), build_wrapper(fail))  # type: ignore[arg-type]
 
     closure = instantiate(either_stage(plain), message="out of luck", registry=lab.registry)
     assert "out of luck" in str(either_status(realizeE(closure)))

@@ -176,7 +176,7 @@ class TestBuilds:
             seen.append(build)
 
         config = {"name": "made", "of": parent, "rate": 5, "out": [selfref, "dir", "f"]}
-        dref = mkdrv(config, match_only(), build_wrapper(make), registry=lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv(config, match_only(), build_wrapper(make), registry=lab.registry)
         rref = lab.realize(dref)
         assert seen
         assert look(lab, rref).out.contents == "made"
@@ -194,7 +194,7 @@ class TestBuilds:
                 lens.out.syspath.write_text(str(index))
 
         config = {"name": "two", "out": [selfref, "f"]}
-        dref = mkdrv(config, match_all(), build_wrapper(make, 2), registry=lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv(config, match_all(), build_wrapper(make, 2), registry=lab.registry)
         rrefs = lab.realize(dref)
         assert sorted(look(lab, rref).out.contents for rref in rrefs) == ["0", "1"]
 
@@ -268,7 +268,7 @@ class TestFiles:
             (build_outpath(build) / "bytes").write_bytes(b"\xff")
 
         config = {"name": "a", "bytes": [selfref, "bytes"], "all": [selfref]}
-        dref = mkdrv(config, match_only(), build_wrapper(make), registry=lab.registry)  # type: ignore[call-arg]
+        dref = mkdrv(config, match_only(), build_wrapper(make), registry=lab.registry)
         lens = look(lab, lab.realize(dref))
         with pytest.raises(LensError, match="cannot be read"):
             _ = lens.bytes.contents
@@ -433,7 +433,7 @@ class TestResolve:
             (build_outpath(build) / "out").touch()
 
         config = {"name": "x", "out": [selfref, "out"]}
-        lab.realize(mkdrv(config, match_only(), build_wrapper(make), lab.registry))  # type: ignore[call-arg]
+        lab.realize(mkdrv(config, match_only(), build_wrapper(make), lab.registry))
         assert found[1] == found[0] / "out"
 
     def test_closure(self, lab: Lab) -> None:

@@ -292,7 +292,7 @@ class TestArguments:
             got.extend([store, dref, {k: list(v) for k, v in context.items()}, arguments])
             return [store.session().folder("mine")]
 
-        b = mkdrv({"name": "b", "a": a}, match_only(), realizer, lab.registry)  # type: ignore[call-arg]
+        b = mkdrv({"name": "b", "a": a}, match_only(), realizer, lab.registry)
         lab.realize(b, realize_args={b: {"x": 1}})
         assert got == [lab.store, b, {a: [lab.realize(a)]}, {"x": 1}]
 

@@ -33,12 +33,12 @@ from tests.stage_samples import Lab
 def stage(lab: Lab, make: Callable[[Any], object], nouts: int | None = 1, **fields: Any) -> DRef:
     """Register a stage of a function that takes a build."""
     config = {"name": "made", **fields}
-    return mkdrv(config, match_only(), build_wrapper(make, nouts), registry=lab.registry)  # type: ignore[call-arg]
+    return mkdrv(config, match_only(), build_wrapper(make, nouts), registry=lab.registry)
 
 
 def raw(lab: Lab, realizer: Callable[..., Any], name: str = "raw") -> DRef:
     """Register a stage of a bare realizer."""
-    return mkdrv({"name": name}, match_only(), realizer, registry=lab.registry)  # type: ignore[call-arg]
+    return mkdrv({"name": name}, match_only(), realizer, registry=lab.registry)
 
 
 def check_clean(lab: Lab, dref: DRef) -> None:
@@ -217,7 +217,7 @@ class TestReturning:
             {"name": "two"},
             lambda _, rrefs: rrefs or None,
             lambda *_: [str(tmp_path / "x"), tmp_path / "y"],
-            registry=lab.registry,  # type: ignore[call-arg]
+            registry=lab.registry,
         )
         rrefs: list[RRef] = lab.realize(dref)
         assert sorted(map(lab.text, rrefs)) == ["x", "y"]

@@ -144,7 +144,7 @@ def test_realized(lab: Lab) -> None:
         def make(build: Build) -> None:
             lab.runs.append(build.dref.name)
 
-        return mkdrv(r, {"name": "top", "below": below}, match_latest(), build_wrapper(make))  # type: ignore[arg-type, call-arg]
+        return mkdrv(r, {"name": "top", "below": below}, match_latest(), build_wrapper(make))  # type: ignore[arg-type]
 
     with pytest.raises(NotRealized, match="never realized"):
         realize1(instantiate(realized(top), registry=lab.registry))

@@ -381,7 +381,7 @@ class TestConfigsAndDerivations:
         registry = Registry(Store.init(tmp_path / keyword))
         named = mkdrv({"name": "x"}, match_only(), REALIZER, **{keyword: registry})  # type: ignore[arg-type]
         first = mkdrv(registry, mkconfig({"name": "y"}), match_only(), REALIZER)  # type: ignore[arg-type]
-        last = mkdrv({"name": "z"}, match_only(), REALIZER, registry)  # type: ignore[arg-type]
+        last = mkdrv({"name": "z"}, match_only(), REALIZER, registry)
         assert list(registry.derivations) == [named, first, last]
         assert registry.store.config(named)["name"] == "x"
 

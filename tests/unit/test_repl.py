@@ -315,7 +315,7 @@ def failing(lab: Lab) -> DRef:
         (build.outpaths[0] / "out").write_text("2")
 
     config = {"name": "failing", "out": [selfref, "out"]}
-    return mkdrv(config, match_latest(), build_wrapper(make), lab.registry)  # type: ignore[call-arg]
+    return mkdrv(config, match_latest(), build_wrapper(make), lab.registry)
 
 
 def test_failure_ends_it(lab: Lab) -> None:

@@ -176,7 +176,7 @@ def test_find(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def staged(registry: Registry, name: str, **fields: object) -> DRef:
     """Register a stage that has a name and fields."""
-    return mkdrv({"name": name, **fields}, match_latest(), lambda *_: [], registry)  # type: ignore[call-arg]
+    return mkdrv({"name": name, **fields}, match_latest(), lambda *_: [], registry)
 
 
 def test_find_by_stage_and_field(store: Store) -> None:
