@@ -30,6 +30,9 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
 #: What one input may cost: seconds, and the whole process in megabytes.
 BOUNDS = ("-timeout=10", "-rss_limit_mb=1024", "-max_len=32768")
 
+#: The longest word of a dictionary, in bytes; long pieces to start from would slow all down.
+SHORT = 40
+
 #: What is watched: the package, and what it reads with.
 WATCHED = ["plxnix", "html", "markdown_it", "packaging", "tarfile", "tomllib", "zipfile"]
 
@@ -68,9 +71,10 @@ def run(name: str, samples: Iterable[bytes], seconds: int) -> bool:
     try:
         corpus = Path(folder, "corpus")
         corpus.mkdir()
-        for number, data in enumerate([*samples, *PIECES]):
+        seeds = [*samples, *(piece for piece in PIECES if len(piece) <= SHORT)]
+        for number, data in enumerate(seeds):
             (corpus / f"{number}").write_bytes(data)
-        Path(folder, "words").write_text("".join(words([*samples, *PIECES])))
+        Path(folder, "words").write_text("".join(words(seeds)))
         child = subprocess.run(
             [sys.executable, __file__, "--inside", name, folder, str(seconds)],
             env=_environment(folder),
@@ -108,9 +112,10 @@ def _number(said: str, key: str) -> int:
 
 def _tell(name: str, folder: Path, said: str) -> None:
     """Print why a reader failed, and where the input is."""
-    start = max(said.find("=== Uncaught Python exception"), 0)
-    lines = said[start:].splitlines() if start else said.splitlines()[-40:]
-    print("".join(f"      {line:.300}\n" for line in lines[:40]), end="")
+    start = max(said.find("Uncaught Python exception"), 0)
+    lines = [line for line in said[start:].splitlines() if "INFO: Instrumenting" not in line]
+    lines = lines[:40] if start else lines[-40:]
+    print("".join(f"      {line:.300}\n" for line in lines), end="")
     for found in folder.glob("wrong-*"):
         KEPT.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(found, KEPT / f"{name}-{found.name[6:]}")
@@ -121,7 +126,7 @@ def words(samples: Iterable[bytes]) -> Iterator[str]:
     """Yield the lines of a dictionary for libFuzzer: words of the samples, and all short ones."""
     found: dict[bytes, None] = {}
     for data in samples:
-        if len(data) <= 16:
+        if len(data) <= SHORT:
             found[data] = None
         found.update(dict.fromkeys(re.findall(rb"[A-Za-z0-9_:./=+-]{2,40}", data)[:200]))
     for word in found:
