@@ -19,20 +19,25 @@ from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.table import VERSION, checked_table
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
+from plxnix.pyenv.wheel_tags import told_wheels
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, Pylock
 
-__all__ = ["PROVIDERS", "VERSION", "Distribution", "EnvironmentLock", "Providers"]
+__all__ = [
+    "PROVIDERS",
+    "VERSION",
+    "Distribution",
+    "EnvironmentLock",
+    "Providers",
+    "provider_orders",
+]
 
 #: What a package may come from; `nixpkgs` is for Nix only and is skipped here.
 PROVIDERS: Final = ("wheel", "sdist", "nixpkgs")
 
 #: For a package, or for `_default`: what to take it from, in order; or the same with commas.
 Providers = Mapping[str, "str | Sequence[str]"]
-
-#: How many wheels an error lists.
-_SHOWN: Final = 8
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class EnvironmentLock:
         pylock = extra("packaging.pylock")
         self._check_names("extra", extras, self.pylock.extras or ())
         self._check_names("group", groups or (), self.pylock.dependency_groups or ())
-        orders = _orders(providers, {str(one.name) for one in self.pylock.packages})
+        orders = provider_orders(providers, {str(one.name) for one in self.pylock.packages})
         default = orders.get("_default")
 
         def sdist_first(name: str) -> bool:
@@ -256,7 +261,7 @@ class EnvironmentLock:
         )
 
 
-def _orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+def provider_orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Return for each name of `providers` its order, without what only Nix has."""
     canonical = extra("packaging.utils").canonicalize_name
     found = {}
@@ -275,15 +280,7 @@ def _orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str
 
 
 def _wheels(package: Package, target: Target) -> str:
-    """Return what a message says of the wheels of a package: their tags, those of use first."""
-    names = [wheel.filename.removesuffix(".whl") for wheel in package.wheels or ()]
-    if not names:
-        return ""
-    python = "cp{}{}".format(*target.version)
-    tags = sorted({"-".join(name.split("-")[-3:]) for name in names})
-    tags.sort(key=lambda tag: (not tag.startswith(python), target.machine not in tag))
-    more = f" and {len(tags) - _SHOWN} more" if len(tags) > _SHOWN else ""
-    return f"; there are wheels with the tags {', '.join(tags[:_SHOWN])}{more}"
+    return told_wheels([wheel.filename for wheel in package.wheels or ()], target)
 
 
 def _named(content: Mapping[str, Any], said: str) -> str:

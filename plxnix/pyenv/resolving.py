@@ -6,19 +6,22 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
+from plxnix.errors import HashMismatch, InvalidLock, InvalidValue, NoDistribution
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv import uv
 from plxnix.pyenv.building import build_tables, package_tables
 from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs
-from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.lock import EnvironmentLock, provider_orders
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.table import VERSION
+from plxnix.pyenv.target import Target
 from plxnix.pyenv.toml import rows, table
+from plxnix.pyenv.wheel_tags import released_wheels, told_wheels
 
 __all__ = ["resolve"]
 
@@ -35,9 +38,10 @@ def resolve(
     """Make a lock for `folder`, and write nothing there; the same resolution has the same bytes.
 
     Of `old` all versions are kept that still fit, but for those of the packages in `upgrade`, or,
-    if that is None, of all. `warn` is told of versions that are yanked. Raises `ResolutionFailed`
-    with the words of uv, `NoDistribution` if a target has no wheel of a package, `HashMismatch` for
-    a hash that a requirements file does not allow, `InvalidValue`, `FetchError`, `MissingExtra`.
+    if that is None, of all. `warn` is told of versions that are yanked, and of sdists that are
+    taken as no wheel of the release fits. Raises `ResolutionFailed` with the words of uv,
+    `NoDistribution` if a target has no wheel of a package, `HashMismatch` for a hash that a
+    requirements file does not allow, `InvalidValue`, `FetchError`, `MissingExtra`.
     """
     known = old if old is not None and upgrade is not None else None
     kept = {} if known is None else known.plxnix
@@ -63,7 +67,12 @@ def resolve(
     if sources:
         ours["sources"] = sources
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
-    chosen = {one.name: one for target in inputs.targets for one in lock.choose(target)}
+    try:
+        chosen = {one.name: one for target in inputs.targets for one in lock.choose(target)}
+    except NoDistribution as error:
+        raise _with_wheels(error, lock, inputs) from None
+    if warn is not None:
+        _warn_of_sdists(lock, inputs, warn)
     _check_hashes(inputs.hashes(folder), lock, inputs)
     built = [one for _, one in sorted(chosen.items()) if one.kind != "wheel"]
     if built:
@@ -123,7 +132,9 @@ def _taken(inputs: Inputs, folder: Path) -> str:
 
 def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
     """Return the wheel that environments are built with."""
-    printed = uv.printed(folder, ["-"], *inputs.surroundings(), text="installer\n")
+    # It makes environments, and is in none: a limit of time is not meant for it.
+    options = replace(inputs, exclude_newer="").surroundings()
+    printed = uv.printed(folder, ["-"], *options, text="installer\n")
     (package,) = package_tables(printed, "installer")
     wheel = package["wheels"][0]
     return {
@@ -221,6 +232,42 @@ def _check_hashes(allowed: Mapping[str, set[str]], lock: EnvironmentLock, inputs
                     expected=" ".join(sorted(hashes)),
                     found=one.sha256.hex,
                 )
+
+
+def _warn_of_sdists(lock: EnvironmentLock, inputs: Inputs, warn: Callable[[str], object]) -> None:
+    """Tell of sdists that nobody asked for, where the release has wheels for other targets."""
+    orders = provider_orders(inputs.providers, {str(one.name) for one in lock.pylock.packages})
+    if "_default" in orders:
+        return
+    for target in inputs.targets:
+        for one in lock.choose(target):
+            if one.kind != "sdist" or one.direct or one.name in orders:
+                continue
+            if wheels := _released(lock, one.name, target):
+                warn(
+                    f"{one.name} {one.version} has no wheel for {target}, so its sdist is built"
+                    f"{told_wheels(wheels, target)}; --provider {one.name}=sdist takes it without "
+                    f"this warning, --provider {one.name}=wheel refuses it"
+                )
+
+
+def _with_wheels(error: NoDistribution, lock: EnvironmentLock, inputs: Inputs) -> NoDistribution:
+    """Return the error with the wheels that uv leaves out of a lock for one platform."""
+    named = {str(one.name): one for one in lock.pylock.packages}
+    target = inputs.targets[0]
+    if len(inputs.targets) > 1 or error.package not in named or named[error.package].wheels:
+        return error
+    told = told_wheels(_released(lock, error.package, target), target)
+    return NoDistribution(f"{error.message}{told}", error.hint, error.package)
+
+
+def _released(lock: EnvironmentLock, name: str, target: Target) -> list[str]:
+    """Return the wheels of a package of the lock as its index tells of them, if none fits."""
+    for package in lock.pylock.packages:
+        if package.name == name and package.sdist and package.version and not package.wheels:
+            digest = package.sdist.hashes.get("sha256", "")
+            return released_wheels(name, str(package.version), digest, target)
+    return []
 
 
 def _written(packages: str, ours: Mapping[str, Any]) -> str:

@@ -110,6 +110,47 @@ def test_sdist_is_not_taken_silently(index: Index, folder: Path) -> None:
     assert delta.kind == "sdist"
 
 
+def test_wheels_that_do_not_fit_are_told(index: Index, folder: Path) -> None:
+    """An sdist for lack of a fitting wheel is told of with the wheels; providers settle it."""
+    for tag in ("cp311-cp311-macosx_11_0_arm64", "cp311-cp311-win_amd64"):
+        index.wheel("delta", tag=tag)
+    index.wheel("delta", "0.5", tag="cp39-cp39-manylinux_2_17_x86_64")
+    index.add(make_sdist(index.folder, "delta"), make_sdist(index.folder, "plain"))
+    told: list[str] = []
+    resolve(_inputs("delta", "plain"), folder, warn=told.append)
+    (said,) = told
+    for part in (
+        f"delta 1.0 has no wheel for {Target()}",
+        "tags cp311-cp311-macosx_11_0_arm64, cp311-cp311-win_amd64;",
+        "--provider delta=sdist",
+        "--provider delta=wheel",
+    ):
+        assert part in said
+    asked = Inputs(requirements=("delta",), providers={"delta": "sdist"})
+    resolve(asked, folder, warn=told.append)
+    assert len(told) == 1
+    refused = Inputs(requirements=("delta",), providers={"delta": "wheel"})
+    with pytest.raises(NoDistribution, match=r"cp311-cp311-macosx_11_0_arm64"):
+        resolve(refused, folder)
+
+
+def test_index_without_an_answer_makes_no_warning(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wheels that cannot be asked for are not told of, and nothing fails."""
+    index.wheel("delta", tag="cp311-cp311-win_amd64")
+    index.add(make_sdist(index.folder, "delta"))
+    with Server() as server:
+        port = server.port
+    monkeypatch.setenv("UV_INDEX", index.url)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{port}/simple")
+    monkeypatch.setenv("PLXNIX_DOWNLOAD_TRIES", "1")
+    told: list[str] = []
+    lock = resolve(_inputs("delta"), folder, warn=told.append)
+    assert lock.select(Target())[0].kind == "sdist"
+    assert told == []
+
+
 def test_local_project_is_pinned(index: Index, folder: Path) -> None:
     """A folder is locked by the hash of its sources, relative to the lock; bytecode is none."""
     index.wheel("beta", "1.5")
@@ -247,6 +288,17 @@ def test_time_pins_a_resolution(index: Index, folder: Path) -> None:
     lock = resolve(pinned, folder)
     assert lock.select(Target())[0].version == "1.0"
     assert lock.inputs.exclude_newer == "2022-01-01"
+
+
+def test_installer_has_no_limit_of_time(index: Index, folder: Path) -> None:
+    """`exclude_newer` before the first release of the installer leaves the installer alone."""
+    index.add(make_wheel(index.folder, "alpha", "1.0"), uploaded="2014-01-01T00:00:00Z")
+    lock = resolve(Inputs(requirements=("alpha",), exclude_newer="2015-01-01"), folder)
+    assert lock.installer is not None
+    index.wheel("late")
+    with pytest.raises(ResolutionFailed, match="late") as raised:
+        resolve(Inputs(requirements=("late",), exclude_newer="2015-01-01"), folder)
+    assert "installer" not in str(raised.value)
 
 
 def test_project_with_extras_and_groups(index: Index, folder: Path) -> None:

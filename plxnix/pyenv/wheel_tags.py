@@ -1,0 +1,59 @@
+"""The wheels of a release that do not fit: which there are, and what messages say of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from plxnix.errors import PlxnixError
+from plxnix.pyenv.target import Target, extra
+
+__all__ = ["released_wheels", "told_wheels"]
+
+#: How many tags a message lists.
+_SHOWN: Final = 8
+
+_TAGS: Final = re.compile(r"\w[\w.]*-\w[\w.]*-\w[\w.]*", re.ASCII)
+
+
+def told_wheels(filenames: Iterable[str], target: Target) -> str:
+    """Return what a message says of wheels: their tags, those of use first; "" of none."""
+    names = [name.removesuffix(".whl") for name in filenames]
+    if not names:
+        return ""
+    python = "cp{}{}".format(*target.version)
+    tags = sorted({"-".join(name.split("-")[-3:]) for name in names})
+    tags.sort(key=lambda tag: (not tag.startswith(python), target.machine not in tag))
+    more = f" and {len(tags) - _SHOWN} more" if len(tags) > _SHOWN else ""
+    return f"; there are wheels with the tags {', '.join(tags[:_SHOWN])}{more}"
+
+
+def released_wheels(name: str, version: str, sha256: str, target: Target) -> list[str]:
+    """Return the wheels of a release if none fits `target`; else, or if nobody answers, nothing.
+
+    The user's index is asked, once in a process for each package; `sha256` in hex, that of the
+    release's sdist, tells whether it is the index that the sdist is from.
+    """
+    from plxnix.builders.package_index import configured_index, files, same_version
+
+    if os.environ.get("UV_OFFLINE", "") not in ("", "0", "false"):
+        return []
+    try:
+        found = files(configured_index(), name)
+    except (PlxnixError, OSError):
+        return []
+    if all(one.hashes.get("sha256") != sha256 for one in found):
+        return []
+    wheels = [
+        one
+        for one in found
+        if one.tags and _TAGS.fullmatch(one.tags) and same_version(one.version, version)
+    ]
+    fitting = set(target.tags())
+    parse = extra("packaging.tags").parse_tag
+    # One may fit all the same, where settings of uv keep it out.
+    if any(fitting & parse(one.tags) for one in wheels):
+        return []
+    return [one.filename for one in wheels]
