@@ -11,6 +11,7 @@ import click
 from plxnix.cli.env_inputs import input_options, inputs_of, note_sources
 from plxnix.cli.session import Session, command, pass_session
 from plxnix.cli.units import counted
+from plxnix.pyenv.copies import projects
 from plxnix.pyenv.folder import LOCK, TOOLCHAINS, write_folder
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
@@ -65,10 +66,11 @@ def folder(
     )
     _note(session, made)
     chosen = [one for target in made.inputs.targets for one in made.choose(target)]
-    trees = sorted({one.name for one in chosen if one.kind in ("directory", "vcs")})
+    local = projects(made)
+    trees = {one.name for one in chosen if one.kind in ("directory", "vcs")} - local.keys()
     if trees:
         session.console.warn(
-            f"Nix cannot build what is a folder or a commit here: {', '.join(trees)}; "
+            f"Nix cannot build what is a commit here: {', '.join(sorted(trees))}; "
             "plxnix can: for both, build a wheel and ask for its URL"
         )
 

@@ -1,7 +1,7 @@
 """A folder that is a Python environment for Nix: a lock, three Nix files, and what these need.
 
-It can be copied to another machine: the functions of Nix that read the lock, and the builder, are
-in its folder `plxnix`, and nothing leads out of it.
+It can be copied to another machine: the functions of Nix that read the lock, the builder, and
+copies of local projects are in its folder `plxnix`, and nothing leads out of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from plxnix.errors import InvalidValue
 from plxnix.export.environment import NIXPKGS
 from plxnix.export.output import write_files
 from plxnix.nix.text import string
+from plxnix.pyenv.copies import COPIES, has, projects, write_copy
 from plxnix.pyenv.lock import EnvironmentLock
 
 __all__ = ["LIBRARY", "LOCK", "TOOLCHAINS", "Written", "render", "write_folder"]
@@ -83,10 +85,12 @@ def write_folder(
     toolchain: str = "host",
     force: bool = False,
 ) -> Written:
-    """Write a folder for a lock, all of its files or none.
+    """Write a folder for a lock, all of its files or none, behind copies of local projects.
 
-    A file that was edited since it was written is kept, unless `force`. Raises `InvalidValue` if a
-    file is in the way that was never written by this, `ExportError` if it cannot be written.
+    A file that was edited since it was written is kept, unless `force`. A copy that has the hash of
+    the lock stays; then its project need not be there. Raises `InvalidValue` if a file is in the
+    way that was never written by this, or a project cannot be read, `HashMismatch` if one is not as
+    it was locked, `ExportError` if something cannot be written.
     """
     place = Path(folder)
     files = render(lock, toolchain)
@@ -102,17 +106,28 @@ def write_folder(
             kept.append(name)
         else:
             foreign.append(name)
+    local = {f"{COPIES}/{name}": (name, *found) for name, found in projects(lock).items()}
+    stale = [name for name, (_, _, digest) in local.items() if not has(place / name, digest.sri)]
+    for name in stale:
+        ours = force or has(place / name, written.get(name, ""))
+        foreign += [name] if os.path.lexists(place / name) and not ours else []
     if foreign:
         raise InvalidValue(
             f"{os.fspath(folder)!r} has {', '.join(foreign)}, which plxnix did not write",
             "take another folder, or --force to write over it",
         )
+    for name in stale:
+        write_copy(*local[name], place / name)
     hashes = {name: _hash(text.encode()) for name, text in files.items() if name != LOCK}
     hashes.update({name: written[name] for name in kept})
+    hashes.update({name: digest.sri for name, (_, _, digest) in local.items()})
     ready = {place / name: text for name, text in files.items() if name not in kept}
     known = json.dumps(hashes, indent=1, sort_keys=True) + "\n"
     write_files({**ready, place / _WRITTEN: known})
-    return Written(tuple(changed), tuple(kept))
+    for name, digest in written.items():
+        if name.startswith(f"{COPIES}/") and name not in local and has(place / name, digest):
+            shutil.rmtree(place / name)
+    return Written((*changed, *stale), tuple(kept))
 
 
 def _system(platform: str) -> str:

@@ -19,6 +19,7 @@ from plxnix.config import Config
 from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
 from plxnix.model import DRef, isdref
 from plxnix.nix.nar import nar_hash
+from plxnix.pyenv.copies import COPIES
 from plxnix.pyenv.linking import LinkedEnvironment
 from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
 from plxnix.pyenv.snapshot import copy_sources
@@ -130,7 +131,7 @@ def python_env(
     groups: Collection[str] | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     providers: Providers | None = None,
-    collisions: Sequence[str] = (),
+    collisions: Sequence[str] | None = None,
     name: str = "python-env",
     python_version: str | None = None,
     platform: str | None = None,
@@ -153,7 +154,7 @@ def python_env(
     `build`, further stages that are wheels to build it with; `environment`, variables; `patches`,
     files or stages; `settings`, the configuration settings of its build backend; `tools`,
     attributes of nixpkgs. `collisions` are patterns of paths (`"lib/*/site-packages/tests/*"`) that
-    several packages may own: the first by name has its way.
+    several packages may own: the first by name has its way; None for those of the lock.
 
     Raises `InvalidLock`, `NoDistribution` if a package has nothing for this Python and platform,
     `InvalidValue`; while realizing `HashMismatch`, and `BuildFailed` for wheels that lie.
@@ -163,6 +164,8 @@ def python_env(
     interpreter = Interpreter.of(python, python_version)
     target = Target(interpreter.version, platform or Target.here().platform)
     chosen = read.select(target, extras, groups, providers)
+    if collisions is None:
+        collisions = read.inputs.collisions if "inputs" in read.plxnix else ()
     return environment(
         chosen, read, interpreter, name=name, overrides=overrides or {}, collisions=collisions
     )
@@ -230,14 +233,18 @@ def source_stage(one: Distribution, lock: EnvironmentLock) -> DRef:
     if one.kind == "vcs":
         return fetchgit(one.url, one.commit, one.sha256.sri)
     if one.kind == "directory":
-        return _directory(one, lock.folder / Path(one.path))
+        return _directory(one, lock.folder)
     if one.url:
         return fetchurl(one.url, one.sha256.hex, mode="", filename=one.filename)
     return fetchlocal(one.sha256.hex, lock.folder / Path(one.path), mode="", filename=one.filename)
 
 
-def _directory(one: Distribution, folder: Path) -> DRef:
+def _directory(one: Distribution, home: Path) -> DRef:
     """Register a local project: Nix is handed what was copied, by its hash."""
+    folder = home / one.path
+    # On another machine there is only what was copied beside the lock.
+    if not folder.is_dir() and (home / COPIES / one.name).is_dir():
+        folder = home / COPIES / one.name
 
     def copy(build: Build) -> None:
         (place,) = build.outpaths

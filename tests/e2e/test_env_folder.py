@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, Registry, fsinit, instantiate, python_env
+from plxnix import DRef, Registry, fsinit, instantiate, python_env, realize1
 from plxnix.export.graph import ExportGraph
+from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.stage import Interpreter
 from tests.command_line import CommandLine
-from tests.nix_environment import NixEnv
-from tests.wheels import BACKEND, Index, make_sdist
+from tests.nix_environment import NixCommandFailed, NixEnv
+from tests.wheels import BACKEND, Index, make_sdist, make_wheel
 
 BASH = {"NIX_BUILD_SHELL": "/bin/bash"}
 
@@ -97,6 +98,30 @@ def test_folder_expression_and_stage_have_one_path(
     assert (built / "lib" / f"python{host_python}" / "site-packages" / "built.py").exists()
 
 
+def test_collisions_that_the_lock_allows(
+    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
+) -> None:
+    """`--collisions` holds for the folder in Nix, and for commands that read its lock."""
+    for name in ("one", "two"):
+        files = {f"{name}.py": "", "shared.py": f"FROM = {name!r}\n"}
+        index.add(make_wheel(index.folder, name, files=files))
+    asked = ("-p", "one", "-p", "two", "--python", host_python)
+    program = ("python", "-c", "import shared; print(shared.FROM)")
+    cli.ok("env", "env", *asked)
+    assert "shared.py is in" in cli.fails("run", "--env", "env", *program)
+    pattern = "lib/*/site-packages/shared.py"
+    cli.ok("env", "env", *asked, "--collisions", pattern)
+    cli.ok("env", "update", "env")
+    assert cli.ok("run", "--env", "env", *program).out == b"one\n"
+    built = nix_env.build(cli.folder / "env")
+    shared = built / "lib" / f"python{host_python}" / "site-packages" / "shared.py"
+    assert shared.read_text() == "FROM = 'one'\n"
+    cli.ok("gen", *asked, "--collisions", pattern, "-o", "env.nix")
+    assert out_path(nix_env, f"import {cli.folder}/env.nix {{ }}") == str(built)
+    packages = ("run", "-p", "one", "-p", "two", "--collisions", pattern)
+    assert cli.ok(*packages, *program).out == b"one\n"
+
+
 def test_making_it_again_changes_nothing(cli: CommandLine, index: Index, host_python: str) -> None:
     """Locked versions stay, and so do bytes; newer ones are taken when that is asked for."""
     cli.ok("env", "env", "-r", "requirements.txt", "--python", host_python)
@@ -147,15 +172,88 @@ def test_gen_prints_the_expression(cli: CommandLine, index: Index, host_python: 
     assert b"pkgs" in cli.ok("gen", "-p", "below", "--toolchain", "nixpkgs").out
 
 
-def test_what_nix_cannot_build_is_told(cli: CommandLine, index: Index) -> None:
-    """A project in a folder is locked, with a warning that Nix will not build it."""
+def write_project(place: Path) -> Path:
+    """Write a local project, with what is no source of it, and return its folder."""
+    for name, text in (
+        ("PKG-INFO", "Metadata-Version: 2.2\nName: mine\nVersion: 1.0\n"),
+        (
+            "pyproject.toml",
+            f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+            '[project]\nname = "mine"\nversion = "1.0"\n',
+        ),
+        ("mine.py", "VALUE = 1\n"),
+        ("__pycache__/mine.pyc", "x"),
+    ):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    (place / "run.sh").touch(0o755)
+    (place / "link").symlink_to("mine.py")
+    return place
+
+
+def test_a_local_project_has_the_same_bytes(
+    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
+) -> None:
+    """A folder has a copy of it: Nix makes what plxnix makes, also where the project is gone."""
+    assert index.url
+    project = write_project(cli.folder / "project")
+    said = cli.ok("env", "env", "-p", "./project", "-p", "top", "--python", host_python).err
+    assert "warning" not in said
+    copy = cli.folder / "env/plxnix/sources/mine"
+    assert sorted(one.name for one in copy.iterdir()) == [
+        *("PKG-INFO", "link", "mine.py", "pyproject.toml", "run.sh")
+    ]
+    shutil.rmtree(project)
+    place = cli.folder / "elsewhere" / "env"
+    shutil.move(cli.folder / "env", place)
+    store = fsinit(cli.folder / "store")
+    registry = Registry(store)
+
+    def stage() -> DRef:
+        return python_env(place / "pylock.toml", host_python, registry=registry)
+
+    closure = instantiate(stage, registry=registry)
+    built = nix_env.build(place)
+    assert nar_hash(built) == nar_hash(store.path(realize1(closure)))
+    program = "import mine, top; print(mine.VALUE)"
+    assert nix_env.run(built / "bin/python", "-B", "-c", program).stdout == "1\n"
+
+
+def test_copies_follow_the_lock(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
+    """They are renewed and removed with it; one that was edited is in the way, and not for Nix."""
     del index
-    project = cli.folder / "project"
-    project.mkdir()
-    (project / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: mine\nVersion: 1.0\n")
-    (project / "pyproject.toml").write_text(
-        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
-        '[project]\nname = "mine"\nversion = "1.0"\n'
-    )
-    said = cli.ok("env", "./env", "-p", "./project").err
-    assert "warning: Nix cannot build what is a folder or a commit here: mine;" in said
+    project = write_project(cli.folder / "project")
+    cli.ok("env", "env", "-p", "./project")
+    copy = cli.folder / "env/plxnix/sources/mine"
+    (project / "mine.py").write_text("VALUE = 2\n")
+    assert "the sources of mine" not in cli.ok("env", "env").err
+    cli.ok("env", "env", "-p", "./project")
+    assert (copy / "mine.py").read_text() == "VALUE = 2\n"
+    (copy / "mine.py").write_text("VALUE = 3\n")
+    with pytest.raises(NixCommandFailed, match="store path mismatch"):
+        nix_env.evaluate(f"(import {cli.folder}/env {{ }}).outPath")
+    failed = cli.fails("env", "env")
+    assert "has plxnix/sources/mine, which plxnix did not write" in failed
+    (project / "mine.py").write_text("VALUE = 4\n")
+    assert "the sources of mine" in cli.fails("env", "env", "--force")
+    assert (copy / "mine.py").read_text() == "VALUE = 3\n"
+    cli.ok("env", "env", "-p", "./project", "--force")
+    assert (copy / "mine.py").read_text() == "VALUE = 4\n"
+    cli.ok("env", "env", "-p", "top")
+    assert not copy.exists()
+
+
+def test_what_nix_cannot_build_is_told(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
+    """A commit of git is locked, with a warning that Nix will not build it; and so says Nix."""
+    del index
+    write_project(cli.folder / "project")
+    cli.ok("env", "env", "-p", "./project")
+    lock = cli.folder / "env/pylock.toml"
+    source = f'vcs = {{ type = "git", url = "https://x.invalid", commit-id = "{"0" * 40}" }}'
+    text = lock.read_text()
+    lock.write_text(text.replace('directory = { path = "../project" }', source))
+    assert lock.read_text() != text
+    said = cli.ok("env", "env").err
+    assert "warning: Nix cannot build what is a commit here: mine;" in said
+    with pytest.raises(NixCommandFailed, match="mine is a vcs, which cannot be built here yet"):
+        nix_env.evaluate(f"(import {cli.folder}/env {{ }}).outPath")

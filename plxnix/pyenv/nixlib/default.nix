@@ -51,7 +51,7 @@ let
       # Let nixpkgs' autoPatchelfHook correct the programs and libraries in wheels.
       autoPatchelf ? pkgs != null,
       # Patterns of paths that several packages may own.
-      collisions ? [ ],
+      collisions ? content.tool.plxnix.inputs.collisions or [ ],
       name ? "python-env",
       # "tree": one folder by plxnix's builder. "packages": each package by buildPythonPackage.
       form ? null,
@@ -167,9 +167,14 @@ let
         if one.direct then
           {
             direct_url = {
-              archive_info.hashes.sha256 = one.sha256;
               url = if one.url != "" then one.url else "file:///${one.filename}";
             }
+            // (
+              if one.kind == "directory" then
+                { dir_info = { }; }
+              else
+                { archive_info.hashes.sha256 = one.sha256; }
+            )
             // (if one.subdirectory == "" then { } else { inherit (one) subdirectory; });
           }
         else

@@ -36,6 +36,8 @@ let
 
   isNative = one: match ".*-any\\.whl" (one.filename or "") == null;
 
+  isFile = one: one.kind == "wheel" || one.kind == "sdist";
+
   # What manylinux wheels may take for granted, for autoPatchelfHook to find.
   patching = s: {
     nativeBuildInputs = [ s.pkgs.autoPatchelfHook ];
@@ -50,7 +52,7 @@ let
       {
         pname = one.name;
         inherit (one) version;
-        src = tree.fetch s.folder one;
+        src = if isFile one then tree.fetch s.folder one else tree.sources s.folder one;
         dependencies = [ ];
         # Those are versions of the lock.
         dontCheckRuntimeDeps = true;
@@ -63,14 +65,18 @@ let
             dontStrip = true;
           }
           // (if s.autoPatchelf && isNative one then patching s else { })
-        else if one.kind == "sdist" then
+        else
           {
             pyproject = true;
             build-system = map (define s final) one.build;
             doCheck = s.tests;
           }
-        else
-          fail "${one.name} is a ${one.kind}, which cannot be built here yet: build a wheel of it, and lock that"
+          // (
+            if isFile one || one.subdirectory == "" then
+              { }
+            else
+              { sourceRoot = "${one.name}-source/${one.subdirectory}"; }
+          )
       )
     );
 

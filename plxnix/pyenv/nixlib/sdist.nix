@@ -11,7 +11,7 @@ let
     if one.kind == "sdist" then
       tree.fetch s.folder one
     else
-      throw "plxnix python: ${one.name} is a ${one.kind}, which cannot be built here yet: build a wheel of it, and lock that";
+      tree.sources s.folder one;
   environment = {
     LC_ALL = "C.UTF-8";
     PYTHONHASHSEED = "0";

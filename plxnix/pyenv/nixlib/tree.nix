@@ -54,6 +54,24 @@ rec {
         inherit (one) sha256;
       };
 
+  # The sources of a local project, at the path at which plxnix has them: what `plxnix env` copied
+  # beside the lock, checked against the lock's hash.
+  sources =
+    folder: one:
+    let
+      place = folder + "/plxnix/sources/${one.name}";
+    in
+    if one.kind != "directory" then
+      throw "plxnix python: ${one.name} is a ${one.kind}, which cannot be built here yet: build a wheel of it, and lock that"
+    else if !builtins.pathExists place then
+      throw "plxnix python: ${one.name} is a folder, of which ${toString place} would be a copy: `plxnix env FOLDER` writes it beside the lock"
+    else
+      builtins.path {
+        path = place;
+        name = "${one.name}-source";
+        inherit (one) sha256;
+      };
+
   # What the builder is told of the wheels, as the text of its spec.
   specOf =
     {
