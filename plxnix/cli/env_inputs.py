@@ -14,7 +14,21 @@ from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs, is_lock
 from plxnix.pyenv.target import Target
 
-__all__ = ["input_options", "inputs_of", "note_sources", "target_of", "target_options"]
+__all__ = [
+    "collisions_option",
+    "input_options",
+    "inputs_of",
+    "note_sources",
+    "target_of",
+    "target_options",
+]
+
+collisions_option = click.option(
+    "--collisions",
+    metavar="PATTERN",
+    multiple=True,
+    help="Paths that several packages may own, such as 'lib/*/site-packages/tests/*'.",
+)
 
 _OPTIONS = (
     click.option(
@@ -57,6 +71,7 @@ _OPTIONS = (
         multiple=True,
         help="What to take a package from, in order: wheel, sdist, nixpkgs; _default for all.",
     ),
+    collisions_option,
 )
 
 
@@ -90,6 +105,7 @@ def inputs_of(
     universal: bool = False,
     exclude_newer: str = "",
     providers: Sequence[str] = (),
+    collisions: Sequence[str] = (),
 ) -> Inputs:
     """Return the inputs of a lock that will be in `folder`, from paths as they were typed here.
 
@@ -112,6 +128,7 @@ def inputs_of(
         universal=universal,
         exclude_newer=exclude_newer,
         providers=_providers(providers),
+        collisions=tuple(collisions),
     )
 
 

@@ -30,7 +30,11 @@ python_option = click.option(
 
 @contextmanager
 def of_packages(
-    session: Session, packages: Sequence[str], python: str | None, refresh: bool
+    session: Session,
+    packages: Sequence[str],
+    python: str | None,
+    refresh: bool,
+    collisions: Sequence[str] = (),
 ) -> Iterator[str]:
     """Make an environment of packages and keep it from garbage collection in the block."""
     from plxnix.cli.env_inputs import inputs_of
@@ -38,7 +42,7 @@ def of_packages(
 
     version = Interpreter.of(python).version if python is not None else None
     folder = running.cache_folder() / "requests" / "new"
-    inputs = inputs_of(folder, requirements=packages, python=version)
+    inputs = inputs_of(folder, requirements=packages, python=version, collisions=collisions)
     lock = running.lock_request(inputs, refresh)
     store = session.store(create=True)
     closure = running.environment_closure(lock, store, python)

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from plxnix.cli.env_inputs import collisions_option
 from plxnix.cli.environments import of_packages, of_place, python_option
 from plxnix.cli.places import find_place
 from plxnix.cli.session import Command, Session, command, pass_session
@@ -45,6 +46,7 @@ class _Before(Command):
     "-p", "--package", "packages", metavar="NAME", multiple=True, help="A package; no ENV is used."
 )
 @python_option
+@collisions_option
 @_refresh_option
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_session
@@ -53,6 +55,7 @@ def run(
     where: str | None,
     packages: tuple[str, ...],
     python: str | None,
+    collisions: tuple[str, ...],
     refresh: bool,
     words: tuple[str, ...],
 ) -> int:
@@ -64,7 +67,9 @@ def run(
     if packages and where is not None:
         raise click.UsageError("--env and -p exclude each other")
     if packages:
-        found = of_packages(session, packages, python, refresh)
+        found = of_packages(session, packages, python, refresh, collisions)
+    elif collisions:
+        raise click.UsageError("--collisions is for packages with -p: a lock has its own")
     else:
         found = of_place(session, where or ".", python)
     with found as tree:
@@ -88,6 +93,7 @@ run.context_settings["allow_interspersed_args"] = False
 @click.option("-p", "--package", "packages", metavar="NAME...", multiple=True, help="Packages.")
 @click.option("--latest", is_flag=True, help="Of several realizations take the latest.")
 @python_option
+@collisions_option
 @_refresh_option
 @pass_session
 def shell(
@@ -96,6 +102,7 @@ def shell(
     packages: tuple[str, ...],
     latest: bool,
     python: str | None,
+    collisions: tuple[str, ...],
     refresh: bool,
 ) -> int:
     """Run $SHELL, or COMMAND: in the folder of a realization, or where Python packages are there.
@@ -106,7 +113,8 @@ def shell(
     after: list[str] = click.get_current_context().meta["after"]
     program = after or [os.environ.get("SHELL") or "/bin/sh"]
     if packages:
-        with of_packages(session, (*packages, *words), python, refresh) as tree:
+        asked = (*packages, *words)
+        with of_packages(session, asked, python, refresh, collisions) as tree:
             return running.run(program, running.variables(tree, os.environ))
     if len(words) != 1:
         raise click.UsageError("name one realization, or packages with -p")

@@ -32,7 +32,8 @@ class Inputs:
     their names. Paths in requirements are relative to the folder of the first file, where uv runs;
     those of `requirements`, which begin with `./` or `../`, to that of the lock. `platforms` are
     those that the lock is proven for; with more than one, or with `universal`, it is good for all
-    that the packages are good for. `providers` are those of `select`.
+    that the packages are good for. `providers` are those of `select`, `collisions` those of
+    `python_env`.
     """
 
     requirements: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Inputs:
     universal: bool = False
     exclude_newer: str = ""
     providers: Mapping[str, str] = field(default_factory=dict)
+    collisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.requirements and not self.files and not self.groups:
@@ -64,6 +66,12 @@ class Inputs:
                 f"{self.files[0]!r} is a lock already, so it takes nothing beside it",
                 "make an environment of it alone, or of requirements",
             )
+        for one in self.collisions:
+            if not one or one.startswith("/") or not one.isprintable():
+                raise InvalidValue(
+                    f"not a pattern of paths in an environment: {one!r:.80}",
+                    "such as 'lib/*/site-packages/tests/*'",
+                )
         _ = self.targets
 
     @classmethod

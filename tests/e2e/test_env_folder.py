@@ -14,7 +14,7 @@ from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.stage import Interpreter
 from tests.command_line import CommandLine
 from tests.nix_environment import NixCommandFailed, NixEnv
-from tests.wheels import BACKEND, Index, make_sdist, make_wheel
+from tests.wheels import BACKEND, Index, make_sdist
 
 BASH = {"NIX_BUILD_SHELL": "/bin/bash"}
 
@@ -98,30 +98,6 @@ def test_folder_expression_and_stage_have_one_path(
     assert (built / "lib" / f"python{host_python}" / "site-packages" / "built.py").exists()
 
 
-def test_collisions_that_the_lock_allows(
-    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
-) -> None:
-    """`--collisions` holds for the folder in Nix, and for commands that read its lock."""
-    for name in ("one", "two"):
-        files = {f"{name}.py": "", "shared.py": f"FROM = {name!r}\n"}
-        index.add(make_wheel(index.folder, name, files=files))
-    asked = ("-p", "one", "-p", "two", "--python", host_python)
-    program = ("python", "-c", "import shared; print(shared.FROM)")
-    cli.ok("env", "env", *asked)
-    assert "shared.py is in" in cli.fails("run", "--env", "env", *program)
-    pattern = "lib/*/site-packages/shared.py"
-    cli.ok("env", "env", *asked, "--collisions", pattern)
-    cli.ok("env", "update", "env")
-    assert cli.ok("run", "--env", "env", *program).out == b"one\n"
-    built = nix_env.build(cli.folder / "env")
-    shared = built / "lib" / f"python{host_python}" / "site-packages" / "shared.py"
-    assert shared.read_text() == "FROM = 'one'\n"
-    cli.ok("gen", *asked, "--collisions", pattern, "-o", "env.nix")
-    assert out_path(nix_env, f"import {cli.folder}/env.nix {{ }}") == str(built)
-    packages = ("run", "-p", "one", "-p", "two", "--collisions", pattern)
-    assert cli.ok(*packages, *program).out == b"one\n"
-
-
 def test_making_it_again_changes_nothing(cli: CommandLine, index: Index, host_python: str) -> None:
     """Locked versions stay, and so do bytes; newer ones are taken when that is asked for."""
     cli.ok("env", "env", "-r", "requirements.txt", "--python", host_python)
@@ -191,10 +167,10 @@ def write_project(place: Path) -> Path:
     return place
 
 
-def test_a_local_project_has_the_same_bytes(
+def test_a_local_project_has_one_path(
     cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
 ) -> None:
-    """A folder has a copy of it: Nix makes what plxnix makes, also where the project is gone."""
+    """A folder has a copy of it: Nix has the path of plxnix, also where the project is gone."""
     assert index.url
     project = write_project(cli.folder / "project")
     said = cli.ok("env", "env", "-p", "./project", "-p", "top", "--python", host_python).err
@@ -215,6 +191,8 @@ def test_a_local_project_has_the_same_bytes(
     closure = instantiate(stage, registry=registry)
     built = nix_env.build(place)
     assert nar_hash(built) == nar_hash(store.path(realize1(closure)))
+    graph = ExportGraph(closure)
+    assert str(built) == graph.instantiation.path(graph.roots[0].node)
     program = "import mine, top; print(mine.VALUE)"
     assert nix_env.run(built / "bin/python", "-B", "-c", program).stdout == "1\n"
 

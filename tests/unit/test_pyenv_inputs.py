@@ -44,6 +44,7 @@ def test_inputs_are_kept_as_they_are() -> None:
         universal=True,
         exclude_newer="2024-01-01",
         providers={"_default": "wheel"},
+        collisions=("lib/*/tests/*",),
     )
     above = {"python": inputs.python, "platforms": list(inputs.platforms)}
     assert Inputs.from_table({**inputs.table(), **above}, "x") == inputs
@@ -67,6 +68,9 @@ def test_inputs_are_kept_as_they_are() -> None:
         {"requirements": ["a"], "platforms": ["vax"]},
         {"requirements": ["a"], "platforms": []},
         {"requirements": ["a"], "providers": {"a": 1}},
+        {"requirements": ["a"], "collisions": "*"},
+        {"requirements": ["a"], "collisions": ["/etc/*"]},
+        {"requirements": ["a"], "collisions": ["a\nb"]},
         {"requirements": ["a"], "files": ["pylock.toml"]},
     ],
 )
