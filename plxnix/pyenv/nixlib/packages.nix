@@ -75,7 +75,7 @@ let
             if isFile one || one.subdirectory == "" then
               { }
             else
-              { sourceRoot = "${one.name}-source/${one.subdirectory}"; }
+              { sourceRoot = "source/${one.subdirectory}"; }
           )
       )
     );

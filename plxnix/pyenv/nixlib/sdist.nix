@@ -10,8 +10,22 @@ let
   source =
     if one.kind == "sdist" then
       tree.fetch s.folder one
+    else if s.pkgs != null then
+      tree.sources s.folder one
     else
-      tree.sources s.folder one;
+      # A fixed output, as they are in plxnix: what is built of a path of the store instead would be
+      # at another path.
+      tree.hostCommand {
+        name = "${one.name}-source";
+        inherit (s) shell system;
+        script = ''cp -r "$src" "$out"'';
+        environment = {
+          src = "${tree.sources s.folder one}";
+          outputHash = one.sha256;
+          outputHashAlgo = "";
+          outputHashMode = "recursive";
+        };
+      };
   environment = {
     LC_ALL = "C.UTF-8";
     PYTHONHASHSEED = "0";

@@ -54,8 +54,8 @@ rec {
         inherit (one) sha256;
       };
 
-  # The sources of a local project, at the path at which plxnix has them: what `plxnix env` copied
-  # beside the lock, checked against the lock's hash.
+  # The sources of a local project: what `plxnix env` copied beside the lock, checked against the
+  # lock's hash.
   sources =
     folder: one:
     let
@@ -68,7 +68,7 @@ rec {
     else
       builtins.path {
         path = place;
-        name = "${one.name}-source";
+        name = "source";
         inherit (one) sha256;
       };
 
