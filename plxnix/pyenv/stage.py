@@ -22,12 +22,12 @@ from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.copies import COPIES
 from plxnix.pyenv.linking import LinkedEnvironment
 from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
+from plxnix.pyenv.locked_file import file_stage
 from plxnix.pyenv.snapshot import copy_sources
 from plxnix.pyenv.target import Target
 from plxnix.realize.build import Build, build_wrapper
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
-from plxnix.recipes.fetch import fetchlocal, fetchurl
 from plxnix.recipes.git import fetchgit
 from plxnix.recipes.pyenv import environment_stage
 from plxnix.recipes.toolchain import Host
@@ -234,9 +234,7 @@ def source_stage(one: Distribution, lock: EnvironmentLock) -> DRef:
         return fetchgit(one.url, one.commit, one.sha256.sri)
     if one.kind == "directory":
         return _directory(one, lock.folder)
-    if one.url:
-        return fetchurl(one.url, one.sha256.hex, mode="", filename=one.filename)
-    return fetchlocal(one.sha256.hex, lock.folder / Path(one.path), mode="", filename=one.filename)
+    return file_stage(one, lock.folder)
 
 
 def _directory(one: Distribution, home: Path) -> DRef:

@@ -21,9 +21,13 @@ from plxnix.errors import (
     InvalidValue,
     NoDistribution,
 )
+from plxnix.nix.hashes import Hash
+from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.locked_file import file_stage
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.realize.realizing import realize
+from plxnix.recipes.fetch import fetchlocal, fetchurl
 from tests.stage_samples import Lab
 from tests.unit.test_pyenv_builder import wheel
 
@@ -180,8 +184,21 @@ def test_a_damaged_wheel(lab: Lab, tmp_path: Path, one: Path) -> None:
     path = lock(tmp_path / "lock", one)
     with open(path.parent / one.name, "ab") as file:
         file.write(b"x")
-    with pytest.raises(Exception, match="specified"):
+    found = hashlib.sha256((path.parent / one.name).read_bytes()).hexdigest()
+    with pytest.raises(HashMismatch, match="specified") as raised:
         lab.realize(stage(lab, path))
+    assert "plxnix env update" in raised.value.hint
+    assert f"sha256 = '{found}'" in raised.value.hint
+
+
+def test_files_of_a_lock_are_fetches(lab: Lab, one: Path) -> None:
+    """What a lock fetches is the stage that `fetchurl` and `fetchlocal` are, so it is shared."""
+    digest, url = Hash.of_file(one), f"http://127.0.0.1:9/{one.name}"
+    there = Distribution("one", "1.0", "wheel", one.name, url, digest)
+    here = Distribution("one", "1.0", "wheel", one.name, "", digest, one.name)
+    with current_registry(lab.registry):
+        assert file_stage(there, one.parent) == fetchurl(url, digest.hex, mode="")
+        assert file_stage(here, one.parent) == fetchlocal(digest.hex, one, mode="")
 
 
 def test_the_default_store(tmp_path: Path, one: Path) -> None:
