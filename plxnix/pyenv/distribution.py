@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -142,6 +143,14 @@ class Reader:
         self, name: str, url: str | None, path: str | None, more: Sequence[str] = ()
     ) -> tuple[str, str]:
         if url:
+            if url.lower().startswith("file:"):
+                path = unquote(url[len("file:") :]).removeprefix("//")
+                raise InvalidLock(
+                    f"{self.where}: {name} cannot be fetched from {url!r:.300} elsewhere",
+                    "uv takes such files from folders (UV_FIND_LINKS, --find-links): leave these "
+                    f"out, and ask for the file itself: -p {shlex.quote(path)}",
+                    name,
+                )
             try:
                 check_url(url, ("http", "https", *more))
             except InvalidValue as error:

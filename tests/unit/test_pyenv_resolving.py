@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from plxnix.errors import HashMismatch, NoDistribution, ResolutionFailed
+from plxnix.errors import HashMismatch, InvalidLock, NoDistribution, ResolutionFailed
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv.differences import differences
 from plxnix.pyenv.inputs import Inputs
@@ -299,6 +300,24 @@ def test_installer_has_no_limit_of_time(index: Index, folder: Path) -> None:
     with pytest.raises(ResolutionFailed, match="late") as raised:
         resolve(Inputs(requirements=("late",), exclude_newer="2015-01-01"), folder)
     assert "installer" not in str(raised.value)
+
+
+def test_folder_of_wheels_is_no_place_for_a_lock(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel by UV_FIND_LINKS is refused, and what the hint says to do instead works."""
+    assert index.url
+    links = folder.parent / "some links"
+    made = make_wheel(links, "alpha")
+    monkeypatch.setenv("UV_FIND_LINKS", str(links))
+    with pytest.raises(InvalidLock, match="alpha cannot be fetched from 'file:///") as raised:
+        resolve(_inputs("alpha"), folder)
+    before, _, asked = raised.value.hint.rpartition(" -p ")
+    assert "UV_FIND_LINKS" in before
+    assert shlex.split(asked) == [str(made)]
+    monkeypatch.delenv("UV_FIND_LINKS")
+    (alpha,) = resolve(_inputs(f"../{links.name}/{made.name}"), folder).select(Target())
+    assert (alpha.path, alpha.direct) == (f"../{links.name}/{made.name}", True)
 
 
 def test_project_with_extras_and_groups(index: Index, folder: Path) -> None:
