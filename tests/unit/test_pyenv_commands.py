@@ -8,7 +8,7 @@ import pytest
 
 from plxnix.pyenv.lock import EnvironmentLock
 from tests.command_line import CommandLine
-from tests.wheels import Index, make_wheel
+from tests.wheels import Index, make_sdist, make_wheel
 
 
 @pytest.fixture
@@ -110,3 +110,23 @@ def test_yanked_versions_are_told(index: Index, plxnix: CommandLine) -> None:
     found = plxnix.ok("env", "lock", "-p", "gamma==1.0")
     assert 'gamma==1.0` is yanked (reason: "it eats files")' in found.err
     assert "yanked" in plxnix.fails("env", "lock", "-p", "gamma", "-o", "pylock.other.toml")
+
+
+def test_wheels_that_do_not_fit_are_told(index: Index, plxnix: CommandLine) -> None:
+    """Commands that lock warn of an sdist that stands in for wheels; a provider ends that."""
+    index.wheel("delta", tag="cp311-cp311-win_amd64")
+    index.add(make_sdist(index.folder, "delta"))
+    asked = ("-p", "delta", "--python", "3.11")
+    for command in (
+        ("env", "lock", *asked),
+        ("env", "update", "delta"),
+        ("env", "env", *asked),
+        ("gen", *asked, "-o", "env.nix"),
+    ):
+        said = plxnix.ok(*command).err
+        assert "delta 1.0 has no wheel for Python 3.11" in said
+        assert "cp311-cp311-win_amd64" in said
+    assert "no wheel" not in plxnix.ok("env", "lock", *asked, "--provider", "delta=sdist").err
+    refused = plxnix.fails("env", "lock", *asked, "--provider", "delta=wheel")
+    assert "cp311-cp311-win_amd64" in refused
+    assert "add 'sdist' to its providers" in refused
