@@ -12,9 +12,13 @@ from plxnix import DRef, Registry, fsinit, instantiate, python_env, realize1
 from plxnix.export.graph import ExportGraph
 from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.stage import Interpreter
+from plxnix.pyenv.target import Target
 from tests.command_line import CommandLine
+from tests.nix.conftest import stub_nixpkgs
 from tests.nix_environment import NixCommandFailed, NixEnv
 from tests.wheels import BACKEND, Index, make_sdist
+
+__all__ = ["stub_nixpkgs"]
 
 BASH = {"NIX_BUILD_SHELL": "/bin/bash"}
 
@@ -195,6 +199,35 @@ def test_a_local_project_has_one_path(
     assert str(built) == graph.instantiation.path(graph.roots[0].node)
     program = "import mine, top; print(mine.VALUE)"
     assert nix_env.run(built / "bin/python", "-B", "-c", program).stdout == "1\n"
+
+
+def test_a_local_project_with_a_package_set(
+    cli: CommandLine, index: Index, nix_env: NixEnv, stub_nixpkgs: Path
+) -> None:
+    """The copy is what nixpkgs builds, too, in either form, and in a folder of it if so locked."""
+    del index
+    python = Target.here().python
+    write_project(cli.folder / "project")
+    cli.ok("env", "env", "-p", "./project", "--python", python)
+    folder = cli.folder / "env"
+    pkgs = f"import {stub_nixpkgs} {{ }}"
+    built = nix_env.run(
+        "nix-build", "--no-out-link", "-E", f"import {folder} {{ pkgs = {pkgs}; }}"
+    ).stdout.strip()
+    assert (Path(built) / "lib" / f"python{python}" / "site-packages" / "mine.py").exists()
+    lock = folder / "pylock.toml"
+    there = 'directory = { path = "../project"'
+    assert there in lock.read_text()
+    lock.write_text(lock.read_text().replace(there, f'{there}, subdirectory = "inner"'))
+    found = json.loads(
+        nix_env.evaluate(
+            f"let p = (import {folder}/plxnix/nixlib).forPkgs ({pkgs}); made = "
+            f"p.mkPythonOverrides {{ lock = {lock}; }} {{ buildPythonPackage = one: one; }} {{ }}; "
+            'in with made.mine; [ "${src}" sourceRoot pyproject ]'
+        )
+    )
+    assert nar_hash(found[0]) == nar_hash(folder / "plxnix/sources/mine")
+    assert found[1:] == [f"{found[0].partition('-')[2]}/inner", True]
 
 
 def test_copies_follow_the_lock(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
