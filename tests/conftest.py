@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,7 +35,12 @@ LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers."""
+    """Declare the markers; let interrupts reach the processes that tests start.
+
+    Shells start what runs in the background with interrupts ignored, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for fixture, marker in TOOL_MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: uses the fixture {fixture}")
 

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         console.error("interrupted")
+        _leave_threads(130)
         return 130
     except (PlxnixError, OSError) as error:
         session.report(error)
@@ -46,3 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session.report(error, "this is a defect of plxnix: with --debug it shows where")
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _leave_threads(status: int) -> None:
+    """End the process if stages still run in threads: Python would wait for them.
+
+    That is so after a second Ctrl-C only. What they were at is swept by the next process.
+    """
+    import os
+    import sys
+    import threading
+
+    if any(thread.name.startswith("plxnix_") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -13,8 +13,9 @@ from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import age_text, counted, parse_size, size_text
 from plxnix.cli.values import duration, read_by
+from plxnix.errors import PlxnixError
 from plxnix.model import RRef, isrref
-from plxnix.realize.matchers import latest, match, number
+from plxnix.realize.matchers import Key, latest, match, number
 from plxnix.references import resolve_reference
 from plxnix.store import Store
 from plxnix.store.gc import Choice, GcPlan, collect, plan_gc
@@ -45,9 +46,33 @@ def _choices(keep_latest: int | None, keep_best: Iterable[tuple[str, int]]) -> I
         yield Choice(reason, match(latest(), lambda rrefs: rrefs[:keep_latest]))
     for file, count in keep_best:
         what = f"smallest by {file}" if count < 0 else f"best by {file}"
-        key = number(file, minimize=count < 0)
+        readable_key, unreadable = _numbers(file, count < 0)
         trim = partial(_first, abs(count))
-        yield Choice(f"among the {abs(count)} {what} of its stage", match(key, trim))
+        yield Choice(f"among the {abs(count)} {what} of its stage", match(readable_key, trim))
+        yield Choice(f"{file} holds no number", match(unreadable, lambda rrefs: rrefs))
+
+
+def _numbers(file: str, minimize: bool) -> tuple[Key, Key]:
+    """Return a key of those realizations whose file holds a number, and one of those without.
+
+    A file of that name may be something else in another stage: it is kept, and stops nothing.
+    """
+    found = number(file, minimize=minimize)
+
+    def key(store: Store, rref: RRef) -> Any:
+        try:
+            return found(store, rref)
+        except PlxnixError:
+            return None
+
+    def others(store: Store, rref: RRef) -> Any:
+        try:
+            found(store, rref)
+        except PlxnixError:
+            return rref.rhash
+        return None
+
+    return key, others
 
 
 def _first(count: int, rrefs: list[RRef]) -> list[RRef]:

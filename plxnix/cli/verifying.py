@@ -10,6 +10,7 @@ from plxnix.cli.session import Session, command, json_option, pass_session, refe
 from plxnix.cli.units import counted
 from plxnix.cli.upkeep import rrefs_of
 from plxnix.cli.watching import Watch
+from plxnix.realize.resources import cpus
 from plxnix.store import Store
 from plxnix.store.quarantine import quarantined
 from plxnix.store.verify import Damage
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(1),
+    type=click.IntRange(0),
     default=1,
-    help="How many threads read and hash; one by default.",
+    help="How many threads read and hash; one by default, 0 is one for each CPU.",
 )
 @json_option
 @pass_session
@@ -72,7 +73,7 @@ def verify(
     if references:
         rrefs = list(dict.fromkeys(rref for text in references for rref in rrefs_of(store, text)))
     with store.building(session.console.say), Watch(session, "verifying") as watch:
-        damages = list(find_damage(store, rrefs, watch, jobs))
+        damages = list(find_damage(store, rrefs, watch, jobs or cpus()))
     repairs: list[Repair] = []
     if damages and (repair or refetch or others):
         from plxnix.repairing import repair_store
@@ -87,10 +88,12 @@ def verify(
         session.console.lines(_told(damage, repaired.get(damage)) for damage in damages)
     serious = [damage for damage in damages if not damage.harmless]
     left = [one for one in serious if one not in repaired or not repaired[one].how]
+    found = len({one.rref or one.path for one in serious})
+    mended = found - len({one.rref or one.path for one in left})
     session.console.say(
         f"checked {counted(watch.total, 'realization')}: "
-        + (f"{len(serious)} damaged" if serious else "no damage")
-        + (f", {len(serious) - len(left)} repaired" if serious and repairs else "")
+        + (f"{found} damaged" if serious else "no damage")
+        + (f", {mended} repaired" if serious and repairs else "")
     )
     aside = quarantined(store.layout)
     if aside:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from plxnix.realize.work import Work
 
 
+#: Seconds after which it is said what is waited for.
+_PATIENCE = 1.0
+
+
 @dataclass
 class _Running:
     """A stage that runs: its lock, and how it is stopped."""
@@ -87,6 +91,8 @@ class Scheduler:
         self._done: SimpleQueue[tuple[_Running, list[RRef] | BaseException]] = SimpleQueue()
         self._failures = Failures(self._stages, self._above)
         self._threads: ThreadPoolExecutor | None = None
+        #: What runs cannot be stopped, and the user does not want to wait for it.
+        self._abandoned = False
 
     def _supply(self) -> Supply:
         asked = []
@@ -118,7 +124,7 @@ class Scheduler:
                     raise
         finally:
             if self._threads is not None:
-                self._threads.shutdown()
+                self._threads.shutdown(wait=not self._abandoned)
             if self._executor is not None:
                 self._executor.close()
         if self._failures:
@@ -212,8 +218,8 @@ class Scheduler:
 
             count = self._jobs + self._local_jobs if self._elsewhere else self._jobs
             self._threads = ThreadPoolExecutor(count, thread_name_prefix="plxnix")
+        running.begun = True  # from now on it is waited for, whenever the user interrupts
         self._threads.submit(copy_context().run, self._attempt, running, make)
-        running.begun = True
 
     def _maker(self, running: _Running) -> Callable[[], list[RRef]]:
         attempt = self._work.attempt(running.derivation, running.context)
@@ -245,8 +251,7 @@ class Scheduler:
         until = min(until, self._queues.next_look())
         left = max(0.0, until - time.monotonic()) + 0.001
         try:
-            # Not for ever: the thread that waits has to see signals.
-            self._finish(*self._done.get(timeout=min(left, 3600)))
+            self._finish(*self._done.get(timeout=min(left, _PATIENCE)))
         except Empty:
             now = time.monotonic()
             for one in self._running.values():
@@ -308,11 +313,28 @@ class Scheduler:
         self._failures.add(place, error, self._observer)
 
     def _cancel(self) -> None:
-        """Stop what runs, and wait until it has."""
+        """Stop what runs, and wait until it has, or until the user does not want to wait."""
+        try:
+            self._stop()
+        except KeyboardInterrupt:
+            self._abandoned = True
+            raise
+
+    def _stop(self) -> None:
         for running in list(self._running.values()):
             dref = running.derivation.dref
             running.stop.set(Stopped(f"{dref} was stopped", "realize it again", dref))
             if not running.begun:
                 self._release(running)
+        told = False
         while self._running:
-            self._release(self._done.get()[0])
+            try:
+                self._release(self._done.get(timeout=_PATIENCE)[0])
+            except Empty:
+                waiting = [] if told else self._running.values()
+                told = True
+                for running in waiting:
+                    dref = running.derivation.dref
+                    self._observer.said(
+                        dref, f"{dref.name} cannot be stopped: waiting for its end (or for Ctrl-C)"
+                    )

@@ -221,6 +221,23 @@ def test_interrupted(command: Command, number: signal.Signals) -> None:
     command.clean(killed=number == signal.SIGKILL)
 
 
+def test_interrupted_in_threads(command: Command) -> None:
+    """Threads cannot be stopped: that is said, and a second Ctrl-C does not wait for them."""
+    process = command.begin(
+        "realize", "stages.py:sleepers", "-j", "2", "--executor", "threads", "-a", "seconds=60"
+    )
+    wait_for_lines(process, 2, "asleep")
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    wait_for_lines(process, 1, "cannot be stopped")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 30
+    command.run("realize", "stages.py:sleepers", "-j", "2", "-a", "seconds=0")
+    command.clean(killed=True)
+
+
 def test_a_failure_kills_the_others(command: Command) -> None:
     """The first failure ends what sleeps beside it."""
     started = time.monotonic()

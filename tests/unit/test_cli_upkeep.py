@@ -189,6 +189,13 @@ def test_gc_keeps_the_latest_and_the_best(plxnix: CommandLine) -> None:
         assert wrong in plxnix.fails("gc", "-n", "--keep-best", wrong, status=2)
 
 
+def test_gc_keeps_what_holds_no_number(plxnix: CommandLine) -> None:
+    """A file that holds no number in one stage does not stop gc, and its result is kept."""
+    plan = plxnix.ok("gc", "-n", "--keep-best", "report.txt:1", "--json").json
+    (kept,) = (one for one, why in plan["kept"].items() if why == "report.txt holds no number")
+    assert kept.endswith("-report")
+
+
 def test_gc_sweeps_what_failures_left(plxnix: CommandLine) -> None:
     """Logs of stages that are gone go along, and are counted."""
     plxnix.ok("realize", "stages.py:report", "-o", "result")
