@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -52,6 +51,8 @@ def write_copy(name: str, folder: Path, digest: Hash, place: Path) -> None:
     Nothing is replaced before all is copied and has the hash. Raises `InvalidValue` if the project
     cannot be read, `HashMismatch` if it is not as it was locked, `ExportError`.
     """
+    import tempfile
+
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place.parent))
