@@ -157,6 +157,13 @@ class Reader:
                 raise self._wrong(name, f"cannot be fetched: {error.message}") from None
             return url, ""
         parts = (path or "").split("/")
+        if path and path.endswith("/") and {".", ".."}.issuperset(parts[:-1]):
+            raise InvalidLock(
+                f"{self.where}: {name} is the project at {path!r}, which holds the lock's own "
+                "folder: its hash would be part of itself",
+                "put the folder of the environment elsewhere, outside of the project",
+                name,
+            )
         if not path or path.startswith(("/", "~")) or "\\" in path or "\0" in path or "" in parts:
             raise self._wrong(name, f"has {path!r:.80} as a path: it is relative, with slashes")
         return "", path

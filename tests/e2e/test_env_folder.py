@@ -254,6 +254,16 @@ def test_copies_follow_the_lock(cli: CommandLine, index: Index, nix_env: NixEnv)
     assert not copy.exists()
 
 
+def test_a_folder_within_its_project_is_refused(cli: CommandLine, index: Index) -> None:
+    """A project cannot hold the environment that has its hash: where to put it is told."""
+    assert index.url
+    write_project(cli.folder)
+    failed = cli.fails("env", "./env", "-p", ".")
+    assert "mine is the project at '../', which holds the lock's own folder" in failed
+    assert "put the folder of the environment elsewhere" in failed
+    assert not (cli.folder / "env/pylock.toml").exists()
+
+
 def test_what_nix_cannot_build_is_told(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
     """A commit of git is locked, with a warning that Nix will not build it; and so says Nix."""
     del index
