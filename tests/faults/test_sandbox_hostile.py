@@ -19,7 +19,7 @@ import pytest
 from plxnix import DRef
 from plxnix.errors import BuildFailed
 from plxnix.nix.hashes import Hash
-from plxnix.realize.run import Observer
+from plxnix.realize.run import Log, Observer
 from plxnix.store.verify import verify
 from tests.stage_samples import Lab
 
@@ -145,7 +145,7 @@ def test_background_processes(lab: Lab, run: Run) -> None:
 
 def test_a_long_log(lab: Lab, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a log without end the head and the tail are kept, and memory does not grow with it."""
-    monkeypatch.setattr(sys.modules[Observer.__module__], "LOG_LIMIT", 1 << 20)
+    monkeypatch.setattr(sys.modules[Log.__module__], "LOG_LIMIT", 1 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dref = run(f'echo begin; head -c {200 << 20} /dev/zero; echo the end; echo > "$out"')
     rref = lab.realize(dref, sandbox="on")

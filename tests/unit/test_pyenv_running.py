@@ -14,6 +14,7 @@ import pytest
 from plxnix.errors import InvalidValue
 from plxnix.pyenv import running
 from plxnix.store.roots import roots
+from tests.conftest import missing
 from tests.environment_trees import PYTHON, make_tree
 from tests.stage_samples import Lab
 
@@ -34,9 +35,9 @@ def shown(shell: str, code: str, **variables: str) -> list[str]:
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
 def test_activation_and_back(shell: str, tmp_path: Path) -> None:
     """The environment's programs are found first until `deactivate`, which leaves no trace."""
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell} here")
+    program = shutil.which(shell) or ""
+    if not program:
+        missing(f"there is no {shell} here")
     tree = str(make_tree(tmp_path / "it's an $env"))
     code = running.activation(tree, shell, "a 'name'")
     inside = 'echo "$VIRTUAL_ENV_PROMPT"; python -c "import sys; print(sys.prefix)"'

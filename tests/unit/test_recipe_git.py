@@ -347,7 +347,7 @@ def test_the_config(lab: Lab) -> None:
 def test_large_files(lab: Lab, repository: Repository) -> None:
     """Pointers of git-lfs stay what they are, unless the files are asked for."""
     if shutil.which("git-lfs") is None:
-        pytest.skip("git-lfs is not installed")
+        missing("git-lfs is not installed")
     repository.git("lfs", "install", "--local")
     repository.git("lfs", "track", "*.bin")
     (repository.folder / "x.bin").write_bytes(b"large\n")
