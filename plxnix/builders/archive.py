@@ -85,7 +85,7 @@ def unpack(
         budget = Budget(limits, size)
         with opened(archive, head, limits, budget) as members:
             _write(archive, members, destination, strip, limits, budget)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing half unpacked stays; it is raised again
         import shutil
 
         shutil.rmtree(destination)

@@ -40,7 +40,7 @@ def writing(file: str | os.PathLike[str]) -> Iterator[Add]:
         with open(temporary, "xb") as stream, write(stream) as add:
             yield add
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no half archive stays; it is raised again
         if os.path.lexists(temporary):
             os.unlink(temporary)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,10 @@ def _resolved(
     place.mkdir(parents=True, exist_ok=True)
     try:
         return resolve(inputs, place, old, None if upgrade else (), session.console.warn)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no empty folder stays; it is raised again
         if new:
-            place.rmdir()
+            with suppress(OSError):  # The failure itself is what the user has to see.
+                place.rmdir()
         raise
 
 

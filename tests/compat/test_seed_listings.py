@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needed
 from tests.http_server import Answer, Server
 from tests.scripts import run_twice
 
@@ -228,7 +229,7 @@ def test_hello(listing: str, tmp_path: Path) -> None:
 
 def test_annealing(tmp_path: Path) -> None:
     """Stages with a manager, run in place and as one nested stage: both are one realization."""
-    pytest.importorskip("scipy")
+    needed("scipy")
     first, second, result = run_twice(ANNEALING_OF_2021, tmp_path)
     assert first == second
     assert first.endswith("-plot")

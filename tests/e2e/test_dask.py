@@ -20,9 +20,10 @@ from plxnix.realize import executors
 from plxnix.realize.parcels import Task
 from plxnix.realize.realizing import realize
 from plxnix.store import verify
+from tests.conftest import needed
 from tests.stage_samples import Lab
 
-distributed = pytest.importorskip("distributed")
+distributed = needed("distributed")
 
 #: What of a command line starts a part of Dask, without its dashboards.
 DASK = [sys.executable, "-W", "ignore", "-m", "distributed.cli."]

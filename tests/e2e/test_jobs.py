@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from plxnix.store import Store, verify
+from tests.conftest import needed
 
-pytest.importorskip("cloudpickle")
+needed("cloudpickle")
 
 #: Stages in a file, with a helper module beside it.
 STAGES = """

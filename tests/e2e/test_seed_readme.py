@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needed
 from tests.scripts import run_twice
 
 LISTING = """
@@ -42,7 +43,7 @@ print("\\n".join(rrefs))
 @pytest.mark.parametrize("flags", [[], ["-O"]], ids=["plain", "optimized"])
 def test_the_listing_runs_as_printed(tmp_path: Path, flags: list[str]) -> None:
     """It runs, gives ten realizations below the current folder, and finds them the second time."""
-    pytest.importorskip("numpy")
+    needed("numpy")
     assert len(run_twice(LISTING + AFTERWARDS, tmp_path, *flags)) == 10
     assert sorted(path.name[33:] for path in tmp_path.glob("_plxnix/store-v1/*")) == [
         "stage_dataset",

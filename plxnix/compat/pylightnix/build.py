@@ -103,7 +103,7 @@ def build_wrapper_(
             build_markstart(b, nouts)
         try:
             f(b)
-        except Exception as error:
+        except Exception as error:  # whatever the user's code raises; it stays as the cause
             build_markstop_noexcept(b)
             raise BuildError(S, dref, b.outpaths, error) from error
         outpaths = Output(build_outpaths(b))
