@@ -9,9 +9,9 @@ This is the table of contents; each name is documented where it is defined.
 from typing import TYPE_CHECKING, Any
 
 from plxnix.attributes import Attrs
-from plxnix.autostage import autostage
 from plxnix.config import Config
 from plxnix.errors import PlxnixError
+from plxnix.function_stages import autostage
 from plxnix.lens import Lens, mklens
 from plxnix.model import (
     Context,

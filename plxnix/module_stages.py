@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from plxnix.autostage import AutoStage
 from plxnix.errors import UnknownStage
+from plxnix.function_stages import AutoStage
 from plxnix.model import DRef, isdref
 from plxnix.realize.registry import REGISTRY_ARGUMENTS, Registry
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, NoReturn
 
-from plxnix.autostage import AutoStage
 from plxnix.config import Config
 from plxnix.errors import InvalidValue, MissingRealizer, NoRegistry, NotRealized
+from plxnix.function_stages import AutoStage
 from plxnix.model import Context, DRef, isdref
 from plxnix.realize.plan import Reasons
 from plxnix.realize.registry import (

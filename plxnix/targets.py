@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from plxnix.autostage import AutoStage
 from plxnix.errors import InvalidValue, UnknownStage
+from plxnix.function_stages import AutoStage
 from plxnix.model import isdref
 from plxnix.module_stages import close_to, default_stage, named_stage, stages, takes_registry
 from plxnix.realize.registry import Closure, Registry, current_registry, instantiate

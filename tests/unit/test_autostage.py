@@ -34,8 +34,8 @@ from plxnix import (
     realizeMany,
     selfref,
 )
-from plxnix.autostage import AutoStage
 from plxnix.errors import InvalidConfig, InvalidValue, NoRegistry
+from plxnix.function_stages import AutoStage
 from plxnix.store import Fsync
 
 

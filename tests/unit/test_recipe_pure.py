@@ -32,8 +32,8 @@ from plxnix import (
     rref2path,
     selfref,
 )
-from plxnix.autostage import AutoStage
 from plxnix.errors import BuildFailed, CodeHashError, InvalidValue
+from plxnix.function_stages import AutoStage
 from plxnix.nix.hashes import Hash
 from plxnix.store import Fsync
 
