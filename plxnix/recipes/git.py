@@ -8,6 +8,7 @@ nixpkgs' `fetchgit` `name = "source"`, or give its name here).
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -33,7 +34,6 @@ from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
 from plxnix.recipes import nix_fetch
-from plxnix.recipes.git_script import SCRIPT
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.obtaining import added, note
 from plxnix.recipes.recipe import FIELD, Job, Recipe
@@ -73,7 +73,7 @@ class Git(Recipe):
             name=config.name,
             system=toolchain.system,
             builder=toolchain.shell(),
-            args=(text("-c"), text(SCRIPT)),
+            args=(text("-c"), text(_script())),
             env={"PATH": toolchain.path(tools), "impureEnvVars": text(_IMPURE), **environment},
             fixed=FixedOutput(Hash.parse(config["hash"]), recursive=True),
             comment=str(config.dref),
@@ -97,6 +97,18 @@ class Git(Recipe):
                 root = added(job, tree, config.name, digest, recursive=True)
         nix = job.nix(lowered)
         return Artifact(tree, nix={**nix, **root, "fixed": fixed.said(digest, recursive=True)})
+
+
+@functools.cache
+def _script() -> str:
+    """Return the script that fetches one commit: here, and as the builder of a derivation in Nix.
+
+    Its variables are `url`, `rev`, `wanted` (what to ask for, in this order), `protocols` (that may
+    be used), `submodules` and `lfs` (empty for no), `stall` (seconds, or unset) and `out`. Settings
+    travel in the environment, where they reach the programs that git itself starts. First one
+    commit is asked for; servers that cannot give that (plain files over HTTP) give everything.
+    """
+    return Path(__file__).with_name("git.sh").read_text(encoding="utf-8")
 
 
 def _variables(config: Config) -> dict[str, str]:
@@ -149,7 +161,7 @@ def _by_git(job: Job, node: Node, folder: Path) -> None:
         said.extend(data)
         del said[: -(1 << 14)]
 
-    builder, arguments = "".join(map(str, node.builder)), ["-c", SCRIPT]
+    builder, arguments = "".join(map(str, node.builder)), ["-c", _script()]
     try:
         run_process(job.dref, builder, arguments, environment, os.fspath(work), write)
     except BuildFailed:

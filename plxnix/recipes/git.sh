@@ -1,14 +1,3 @@
-"""The script that fetches one commit by git: here, and as the builder of a derivation in Nix.
-
-Its variables are `url`, `rev`, `wanted` (what to ask for, in this order), `protocols` (that may be
-used), `submodules` and `lfs` (empty for no), `stall` (seconds, or unset) and `out`.
-"""
-
-from typing import Final
-
-# Settings travel in the environment, where they reach the programs that git itself starts. First
-# one commit is asked for; servers that cannot give that (plain files over HTTP) give everything.
-SCRIPT: Final = """\
 set -eu
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYSTEM=1 LC_ALL=C
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="ssh -oBatchMode=yes" GIT_ALLOW_PROTOCOL="$protocols"
@@ -67,7 +56,7 @@ if [ -z "$found" ]; then
   done
 fi
 if [ -z "$found" ]; then
-  printf 'fatal: the repository has no commit, tag or branch %s\\n' "$rev" >&2
+  printf 'fatal: the repository has no commit, tag or branch %s\n' "$rev" >&2
   exit 3
 fi
 git checkout -q --detach "$found^{commit}"
@@ -78,4 +67,3 @@ find . -name .git -prune -exec rm -rf {} +
 cd ..
 mv tree "$out"
 :
-"""
