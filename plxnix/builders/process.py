@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -33,6 +34,10 @@ _FOLDER = ("NIX_BUILD_TOP", "PWD", "TEMP", "TEMPDIR", "TMP", "TMPDIR")
 
 #: How much output is read at once, in bytes.
 _PIECE = 1 << 16
+
+#: For how long a builder may run on that has closed its output, in seconds. Nix kills it at once,
+#: and so at times those of which the last program closes its output just before it exits.
+_GRACE = 0.5
 
 
 def builder_environment(
@@ -71,7 +76,7 @@ def run_process(
     open for it. Whatever is still running in the builder's session when it exits is killed. A
     `keeper` is a program that runs the builder as its child and ends when that does; if it has to
     be stopped, the child is killed first, so that nobody writes to the folder afterwards. Raises
-    `BuildFailed` if it cannot be started or does not exit with 0.
+    `BuildFailed` if it cannot be started, closes its output and runs on, or does not exit with 0.
     """
     import subprocess
 
@@ -103,8 +108,8 @@ def run_process(
 
     try:
         with interrupted_by(kill):
-            _pump(process, write_log)
-            status = process.wait()
+            mute = _pump(process, write_log, keeper)
+            status = 0 if mute else process.wait()
     finally:
         if keeper and process.poll() is None:
             _kill_children(process)
@@ -112,6 +117,12 @@ def run_process(
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+    if mute:
+        raise BuildFailed(
+            f"the builder of {stage} closed its output and ran on: it was killed, as Nix kills it",
+            "let it print to /dev/null instead: exec > /dev/null 2>&1",
+            stage,
+        )
     if status != 0:
         said = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
         raise BuildFailed(
@@ -119,31 +130,96 @@ def run_process(
         )
 
 
-def _pump(process: subprocess.Popen[bytes], write_log: Callable[[bytes], object]) -> None:
-    """Copy the builder's output until it exits; what it left behind is not awaited."""
+def _pump(
+    process: subprocess.Popen[bytes], write_log: Callable[[bytes], object], keeper: bool
+) -> bool:
+    """Copy the builder's output until it exits; what it left behind is not awaited.
+
+    Return whether it runs on, though it and all it has started have closed the pipe; a `keeper`'s
+    own end of the pipe does not count.
+    """
     import selectors
+    import subprocess
 
     if process.stdout is None:
-        return
+        return False
     descriptor = process.stdout.fileno()
+    heard = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while process.poll() is None:
             if selector.select(0.05):
                 data = os.read(descriptor, _PIECE)
                 if not data:
-                    # It has closed its output and may still work.
-                    return
+                    try:
+                        process.wait(_GRACE)
+                    except subprocess.TimeoutExpired:
+                        return True
+                    return False
                 write_log(data)
+            elif keeper and _is_closed(process.pid, os.fstat(descriptor).st_ino):
+                if time.monotonic() - heard > _GRACE:
+                    return True
+                continue
+            heard = time.monotonic()
     # Others may hold the pipe, and fill it for ever: only what is in it now was the builder's.
     _kill_session(process.pid)
     left = _waiting(descriptor)
     while left > 0:
         data = os.read(descriptor, min(left, _PIECE))
         if not data:
-            return
+            break
         left -= len(data)
         write_log(data)
+    return False
+
+
+def _is_closed(keeper: int, pipe: int) -> bool:
+    """Tell whether a keeper's child runs, and neither it nor what it has started holds a pipe."""
+    waiting = children = _children(keeper)
+    if not all(map(_is_running, children)):
+        return False
+    while waiting:
+        if any(_holds(number, pipe) for number in waiting):
+            return False
+        waiting = [child for number in waiting for child in _children(number)]
+    # A process that is exiting holds nothing any more.
+    return bool(children) and all(map(_is_running, children))
+
+
+def _children(number: int) -> list[int]:
+    """Return the children of a process; none if this kernel does not say."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{number}/task"):
+            with suppress(OSError), open(f"/proc/{number}/task/{thread}/children") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def _is_running(number: int) -> bool:
+    """Tell whether a process is there and has not begun to exit."""
+    try:
+        with open(f"/proc/{number}/stat", "rb") as file:
+            state, *others = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    exiting = 0x4  # PF_EXITING, from <linux/sched.h>
+    return state not in b"ZX" and not int(others[5]) & exiting
+
+
+def _holds(number: int, pipe: int) -> bool:
+    """Tell whether a process has a pipe open, or cannot be asked."""
+    try:
+        for descriptor in os.listdir(f"/proc/{number}/fd"):
+            with suppress(FileNotFoundError):
+                if os.readlink(f"/proc/{number}/fd/{descriptor}") == f"pipe:[{pipe}]":
+                    return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _waiting(descriptor: int) -> int:
@@ -159,15 +235,11 @@ def _kill_children(process: subprocess.Popen[bytes]) -> None:
     """Kill the children of a process, and give it time to see that and to end."""
     import subprocess
 
-    try:
-        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-            children = file.read().split()
-    except OSError:
-        return  # This kernel does not say.
+    children = _children(process.pid)
     for child in children:
         # It cannot be another of that number, as its parent has not waited for it yet.
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(5 if children else 0)
 

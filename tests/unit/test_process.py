@@ -121,9 +121,31 @@ class TestOutput:
         )
         assert seen[-1] - seen[0] > 0.2
 
-    def test_output_closed_early(self, tmp_path: Path) -> None:
-        """A builder that closes its output is awaited all the same."""
-        shell("exec >&- 2>&-; sleep 0.3; touch done", tmp_path)
+    @pytest.mark.parametrize("closing", [">&-", "2>&-", "> /dev/null 2>&1"])
+    def test_a_stream_closed(self, tmp_path: Path, closing: str) -> None:
+        """A builder that closes one stream, or has its output go nowhere, is awaited."""
+        script = f"sleep 0.7 & exec {closing}; sleep 0.2; touch done; wait"
+        shell(script, tmp_path)
+        assert (tmp_path / "done").exists()
+
+    def test_all_streams_closed(self, tmp_path: Path) -> None:
+        """A builder that closes its output and runs on is killed, as by Nix."""
+        with pytest.raises(BuildFailed, match="closed its output and ran on") as caught:
+            shell("exec >&- 2>&-; sleep 3; touch done", tmp_path)
+        assert "/dev/null" in caught.value.hint
+        assert not (tmp_path / "done").exists()
+
+    def test_all_streams_closed_at_the_end(self, tmp_path: Path) -> None:
+        """As the programs of the GNU project do it: what counts is how the builder exits."""
+        shell("exec >&- 2>&-; touch done", tmp_path)
+        assert (tmp_path / "done").exists()
+        with pytest.raises(BuildFailed, match="exited with 3"):
+            shell("exec >&- 2>&-; exit 3", tmp_path)
+
+    def test_somebody_else_holds_the_output(self, tmp_path: Path) -> None:
+        """While anybody can still print to the log, the builder may go on, as in Nix."""
+        script = "(sleep 0.9; echo late) & exec >&- 2>&-; sleep 0.7; touch done; wait"
+        assert shell(script, tmp_path) == "late\n"
         assert (tmp_path / "done").exists()
 
 
