@@ -4,7 +4,6 @@ Names, signatures and behaviour are those of the last Pylightnix; the store, the
 realizing are plxnix's. Errors are plxnix's too, and each is an `AssertionError` as well.
 """
 
-# ruff: noqa: F401, F403
 from plxnix.compat.pylightnix.arch import *
 from plxnix.compat.pylightnix.bashlike import *
 from plxnix.compat.pylightnix.build import *

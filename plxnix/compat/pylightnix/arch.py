@@ -26,18 +26,18 @@ def _program(name: str) -> str:
     return str(found)
 
 
-def APACK() -> str:  # noqa: N802
+def APACK() -> str:
     """Return the path of apack, which plxnix does not use."""
     return _program("apack")
 
 
-def AUNPACK() -> str:  # noqa: N802
+def AUNPACK() -> str:
     """Return the path of aunpack, which plxnix does not use."""
     return _program("aunpack")
 
 
 @door()
-def spack(roots: list[RRef], out: Path, S: StorageSettings | None = None) -> None:  # noqa: N803
+def spack(roots: list[RRef], out: Path, S: StorageSettings | None = None) -> None:
     """Write realizations and all that they were made from into an archive.
 
     With each goes its whole derivation: all other realizations of it, selected or not.
@@ -49,12 +49,12 @@ def spack(roots: list[RRef], out: Path, S: StorageSettings | None = None) -> Non
 
 
 @door()
-def sunpack(archive: Path, S: StorageSettings | None = None) -> None:  # noqa: N803
+def sunpack(archive: Path, S: StorageSettings | None = None) -> None:
     """Bring the realizations of an archive into a store."""
     native_sunpack(archive, store_of(S))
 
 
-def deref_(ctxr: RRef, dref: DRef, S: StorageSettings | None) -> list[RRef]:  # noqa: N803
+def deref_(ctxr: RRef, dref: DRef, S: StorageSettings | None) -> list[RRef]:
     """Return what was selected for `dref` where `ctxr` was made; itself for its own derivation."""
     if dref == rref2dref(ctxr):
         return [ctxr]
@@ -63,9 +63,7 @@ def deref_(ctxr: RRef, dref: DRef, S: StorageSettings | None) -> list[RRef]:  # 
 
 @door()
 def copyclosure(
-    rrefs_S: Iterable[RRef],  # noqa: N803
-    S: StorageSettings | None,  # noqa: N803
-    D: StorageSettings | None = None,  # noqa: N803
+    rrefs_S: Iterable[RRef], S: StorageSettings | None, D: StorageSettings | None = None
 ) -> None:
     """Copy realizations and all that they were made from out of the store `S` into `D`."""
     native_copyclosure(list(rrefs_S), store_of(S), store_of(D))

@@ -31,7 +31,7 @@ _START = "__buildstart__.txt"
 _STOP = "__buildstop__.txt"
 
 
-def lsdref_(r: DRef, S: Settings = None) -> Iterator[str]:  # noqa: N803
+def lsdref_(r: DRef, S: Settings = None) -> Iterator[str]:
     """Yield the names in the folder of a derivation: its config's, and hashes of realizations."""
     with door():
         store_of(S).config(r)
@@ -39,7 +39,7 @@ def lsdref_(r: DRef, S: Settings = None) -> Iterator[str]:  # noqa: N803
         yield from native.lsref(r, store=store_of(S))
 
 
-def lsrref_(r: RRef, fn: list[str] = [], S: Settings = None) -> Iterator[str]:  # noqa: B006, N803
+def lsrref_(r: RRef, fn: list[str] = [], S: Settings = None) -> Iterator[str]:
     """Yield the names in a folder of a realization."""
     with door():
         found = native.lsref(r, fn, store_of(S))
@@ -48,12 +48,12 @@ def lsrref_(r: RRef, fn: list[str] = [], S: Settings = None) -> Iterator[str]:  
             yield from sorted(set(_beside(r, S)) - set(found))
 
 
-def lsrref(r: RRef, fn: list[str] = [], S: Settings = None) -> list[str]:  # noqa: B006, N803
+def lsrref(r: RRef, fn: list[str] = [], S: Settings = None) -> list[str]:
     """Return the names in a folder of a realization."""
     return list(lsrref_(r, fn, S))
 
 
-def lsref(r: RRef | DRef, S: Settings = None) -> list[str]:  # noqa: N803
+def lsref(r: RRef | DRef, S: Settings = None) -> list[str]:
     """Return the hashes of the realizations of a derivation, or the names in a realization."""
     if isrref(r):
         return lsrref(RRef(r), S=S)
@@ -62,7 +62,7 @@ def lsref(r: RRef | DRef, S: Settings = None) -> list[str]:  # noqa: N803
     return refuse(f"not a reference: {r!r}", "`alldrefs` lists derivations", InvalidReference)
 
 
-def catrref_(r: RRef, fn: list[str], S: Settings = None) -> Iterator[str]:  # noqa: N803
+def catrref_(r: RRef, fn: list[str], S: Settings = None) -> Iterator[str]:
     """Yield the lines of a file of a realization."""
     with door():
         beside = _beside(r, S)
@@ -74,11 +74,7 @@ def catrref_(r: RRef, fn: list[str], S: Settings = None) -> Iterator[str]:  # no
         yield from native.catref(r, fn, store_of(S))
 
 
-def catref(
-    r: RRef | RefPath | Path,
-    fn: list[str] = [],  # noqa: B006
-    S: Settings = None,  # noqa: N803
-) -> list[str]:
+def catref(r: RRef | RefPath | Path, fn: list[str] = [], S: Settings = None) -> list[str]:
     """Return the lines of a file: of a realization and the way to it, or of a path."""
     if isinstance(r, str) and os.path.isfile(r):
         with open(r) as file:
@@ -89,13 +85,13 @@ def catref(
 
 
 @door()
-def rmref(r: RRef | DRef, S: Settings = None) -> None:  # noqa: N803
+def rmref(r: RRef | DRef, S: Settings = None) -> None:
     """Remove a realization, or a derivation with its realizations, whatever depends on it."""
     native.rmref(r, store_of(S), force=True)
 
 
 @door()
-def shell(r: RRef | DRef | Build | Path | str | None = None, S: Settings = None) -> None:  # noqa: N803
+def shell(r: RRef | DRef | Build | Path | str | None = None, S: Settings = None) -> None:
     """Run `$SHELL` in the folder of a reference, a build or a path, else in the store's."""
     place: Any = r
     if isinstance(r, Build):
@@ -104,13 +100,13 @@ def shell(r: RRef | DRef | Build | Path | str | None = None, S: Settings = None)
     native.shell(place, store_of(S))
 
 
-def shellref(r: RRef | DRef | None = None, S: Settings = None) -> None:  # noqa: N803
+def shellref(r: RRef | DRef | None = None, S: Settings = None) -> None:
     """Run `$SHELL` in the folder of a reference: see `shell`."""
     shell(r, S)
 
 
 @door()
-def du(S: Settings = None) -> dict[DRef, tuple[int, dict[RRef, int]]]:  # noqa: N803
+def du(S: Settings = None) -> dict[DRef, tuple[int, dict[RRef, int]]]:
     """Return the size of each derivation, and those of its realizations, in bytes."""
     return {
         DRef(dref): (total, {RRef(rref): size for rref, size in sizes.items()})
@@ -120,9 +116,7 @@ def du(S: Settings = None) -> dict[DRef, tuple[int, dict[RRef, int]]]:  # noqa: 
 
 @door()
 def find(
-    name: Stage | str | None = None,
-    newer: float | None = None,
-    S: Settings = None,  # noqa: N803
+    name: Stage | str | None = None, newer: float | None = None, S: Settings = None
 ) -> list[RRef]:
     """Return the realizations whose name fits a pattern, or is a stage's, and that are newer.
 
@@ -136,11 +130,7 @@ def find(
 
 
 @door()
-def diff(
-    stageA: RRef | DRef | Stage,  # noqa: N803
-    stageB: RRef | DRef | Stage,  # noqa: N803
-    S: Settings = None,  # noqa: N803
-) -> None:
+def diff(stageA: RRef | DRef | Stage, stageB: RRef | DRef | Stage, S: Settings = None) -> None:
     """Print how the configs of two references or stages differ."""
     first, second = _config(stageA, S), _config(stageB, S)
     for line in unified_diff(first, second, str(stageA), str(stageB), lineterm=""):
@@ -149,10 +139,7 @@ def diff(
 
 @door()
 def linkrref(
-    rref: RRef,
-    destdir: Path | None = None,
-    format: str = "_rref_%(T)s_%(N)s",  # noqa: A002
-    S: Settings = None,  # noqa: N803
+    rref: RRef, destdir: Path | None = None, format: str = "_rref_%(T)s_%(N)s", S: Settings = None
 ) -> Path:
     """Make a link to a realization, and return its path; one that is there is replaced.
 
@@ -166,10 +153,7 @@ def linkrref(
 
 @door()
 def linkdref(
-    dref: DRef,
-    destdir: Path | None = None,
-    format: str = "_rref_%(N)s",  # noqa: A002
-    S: Settings = None,  # noqa: N803
+    dref: DRef, destdir: Path | None = None, format: str = "_rref_%(N)s", S: Settings = None
 ) -> Path:
     """Make a link to a derivation, and return its path; one that is there is replaced."""
     store = store_of(S)
@@ -180,8 +164,8 @@ def linkdref(
 def linkrrefs(
     rrefs: Iterable[RRef],
     destdir: Path | None = None,
-    format: str = "_rref_%(T)s_%(N)s",  # noqa: A002
-    S: Settings = None,  # noqa: N803
+    format: str = "_rref_%(T)s_%(N)s",
+    S: Settings = None,
 ) -> list[Path]:
     """Make a link to each realization: see `linkrref`."""
     return [linkrref(rref, destdir, format, S) for rref in rrefs]
@@ -200,7 +184,7 @@ def _link(target: str, destdir: Path | None, name: str) -> Path:
     return Path(place)
 
 
-def _beside(r: RRef, S: Settings) -> dict[str, str]:  # noqa: N803
+def _beside(r: RRef, S: Settings) -> dict[str, str]:
     """Return what Pylightnix would have among the artifacts: names and texts."""
     record = store_of(S).record(r)
     found = {_CONTEXT: json.dumps(rrefctx(r, S), indent=4)}
@@ -211,7 +195,7 @@ def _beside(r: RRef, S: Settings) -> dict[str, str]:  # noqa: N803
     return found
 
 
-def _config(one: Any, S: Settings) -> list[str]:  # noqa: N803
+def _config(one: Any, S: Settings) -> list[str]:
     if isrref(one):
         dref = RRef.parse(one).dref
     elif isdref(one):

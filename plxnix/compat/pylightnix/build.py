@@ -40,8 +40,6 @@ from plxnix.compat.pylightnix.types import (
 )
 from plxnix.compat.pylightnix.values import isrefpath
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 B = TypeVar("B", bound=Build)
 
 

@@ -11,8 +11,6 @@ from plxnix.compat.pylightnix.questions import rref2path
 from plxnix.compat.pylightnix.types import Context, DRef, Path, RefPath, RRef, StorageSettings
 from plxnix.errors import NotInStore
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 
 def mkcontext() -> Context:
     """Return an empty context."""

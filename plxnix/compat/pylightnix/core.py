@@ -1,6 +1,5 @@
 """The names that Pylightnix's module `core` has."""
 
-# ruff: noqa: F403
 from plxnix.compat.pylightnix.contexts import *
 from plxnix.compat.pylightnix.derivations import *
 from plxnix.compat.pylightnix.functions import PYLIGHTNIX_RESERVED as PYLIGHTNIX_RESERVED

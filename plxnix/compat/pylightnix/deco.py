@@ -30,8 +30,6 @@ from plxnix.compat.pylightnix.types import (
 )
 from plxnix.compat.pylightnix.values import isdref, isrefpath, isselfpath, traverse_dict
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 
 class Attrs:
     """A realization: the fields of its config are attributes, `_rref` is its reference."""
@@ -96,7 +94,7 @@ def _dependency(
     return found[0] if len(found) == 1 and not always_multiref else found
 
 
-def unrollR(  # noqa: N802
+def unrollR(
     sr: StageResult,
     ctx: Context,
     max_depth: int | None = None,
@@ -116,7 +114,7 @@ def unrollR(  # noqa: N802
     return holder[0]
 
 
-def realizeU(  # noqa: N802
+def realizeU(
     arg: Targets,
     *args: Any,
     max_depth: int | None = None,

@@ -38,8 +38,6 @@ from plxnix.realize import registry as native
 from plxnix.store import Record
 from plxnix.store.publication import publish
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 Targets: TypeAlias = "Closure | tuple[Any, Closure]"
 
 
@@ -52,12 +50,7 @@ def mkdrv_(c: Config, S: StorageSettings | None = None) -> DRef:
 
 
 @door()
-def mkrealization(
-    dref: DRef,
-    l: Context,  # noqa: E741
-    o: Path,
-    S: StorageSettings | None = None,
-) -> RRef:
+def mkrealization(dref: DRef, l: Context, o: Path, S: StorageSettings | None = None) -> RRef:
     """Publish a folder as a realization that was made from a (transitive) context."""
     store = store_of(S)
     config = store.config(dref)
@@ -188,8 +181,7 @@ def assert_have_realizers(r: Registry, drefs: list[DRef]) -> None:
     missing = sorted((drefdeps(drefs, r.S) | set(drefs)) - r.builders.keys())
     if missing:
         raise asserting(MissingRealizer)(
-            f"the registry does not know {', '.join(missing)}",
-            "call all stages with one registry",
+            f"the registry does not know {', '.join(missing)}", "call all stages with one registry"
         )
 
 

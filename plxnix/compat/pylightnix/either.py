@@ -29,8 +29,6 @@ from plxnix.compat.pylightnix.types import (
     StorageSettings,
 )
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 _REF = TypeVar("_REF")
 
 ExceptionText = str
@@ -69,12 +67,12 @@ def either_paths(e: Either[_REF]) -> list[_REF]:
     return _left(e)
 
 
-def either_isRight(e: Either[_REF]) -> bool:  # noqa: N802
+def either_isRight(e: Either[_REF]) -> bool:
     """Tell whether this is a success."""
     return e.right is not None
 
 
-def either_isLeft(e: Either[_REF]) -> bool:  # noqa: N802
+def either_isLeft(e: Either[_REF]) -> bool:
     """Tell whether this is a failure."""
     return e.left is not None
 
@@ -85,10 +83,7 @@ def either_status(e: Either[_REF]) -> ExceptionText | None:
 
 
 @door()
-def either_loadR(  # noqa: N802
-    rrefs: list[RRef],
-    S: StorageSettings | None,
-) -> Either[RRef]:
+def either_loadR(rrefs: list[RRef], S: StorageSettings | None) -> Either[RRef]:
     """Return realizations as a success, or as a failure if any of them is one."""
     found = native.either_loadR(rrefs, store_of(S))
     if isinstance(found, native.Left):
@@ -96,11 +91,7 @@ def either_loadR(  # noqa: N802
     return Either(Output(rrefs), None)
 
 
-def either_validate(
-    dref: DRef,
-    e: Either[Path],
-    S: StorageSettings | None = None,
-) -> list[Path]:
+def either_validate(dref: DRef, e: Either[Path], S: StorageSettings | None = None) -> list[Path]:
     """Return the folders; those of a success are checked for what was promised."""
     return output_validate(dref, e.right, S) if e.right is not None else _left(e)
 
@@ -111,10 +102,7 @@ def either_realizer(
     """Return a realizer that turns exceptions and failed direct dependencies into failures."""
 
     def attempt(
-        S: StorageSettings | None,
-        dref: DRef,
-        ctx: Context,
-        ra: RealizeArg,
+        S: StorageSettings | None, dref: DRef, ctx: Context, ra: RealizeArg
     ) -> Either[Path]:
         for below in store_of(S).config(dref).dependencies:
             error = either_status(either_loadR(context_deref(ctx, DRef(below)), S))
@@ -125,12 +113,7 @@ def either_realizer(
         except Exception:  # noqa: BLE001 (whatever it raises is the result)
             return mkleft([_folder(S)], traceback.format_exc())
 
-    def realize(
-        S: StorageSettings | None,
-        dref: DRef,
-        ctx: Context,
-        ra: RealizeArg,
-    ) -> list[Path]:
+    def realize(S: StorageSettings | None, dref: DRef, ctx: Context, ra: RealizeArg) -> list[Path]:
         return either_validate(dref, attempt(S, dref, ctx, ra), S)
 
     return realize
@@ -139,10 +122,7 @@ def either_realizer(
 def either_matcher(m: MatcherO) -> Matcher:
     """Return a matcher that asks `m` about successes; if there is a failure, all are selected."""
 
-    def ask(
-        S: StorageSettings | None,
-        rrefs: list[RRef],
-    ) -> list[RRef] | None:
+    def ask(S: StorageSettings | None, rrefs: list[RRef]) -> list[RRef] | None:
         either = either_loadR(rrefs, S)
         if either.right is None:
             return _left(either)
@@ -152,29 +132,29 @@ def either_matcher(m: MatcherO) -> Matcher:
     return ask
 
 
-def mkdrvE(  # noqa: N802
+def mkdrvE(
     config: Config, matcher: MatcherO, realizer: RealizerO, m: Registry | None = None
 ) -> DRef:
     """Register a derivation whose failure is a result."""
     return mkdrv(config, either_matcher(matcher), either_realizer(realizer), m)
 
 
-def realizeE(  # noqa: N802
+def realizeE(
     closure: Closure,
-    force_rebuild: list[DRef] | bool = [],  # noqa: B006
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_rebuild: list[DRef] | bool = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
 ) -> Either[RRef]:
     """Realize a closure of one target with one realization, as a success or failure."""
     rref = realize1(closure, force_rebuild, assert_realized, realize_args)
     return either_loadR([rref], _settings(closure))
 
 
-def realizeManyE(  # noqa: N802
+def realizeManyE(
     arg: Closure | tuple[Any, Closure],
-    force_rebuild: list[DRef] | bool = [],  # noqa: B006
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_rebuild: list[DRef] | bool = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
 ) -> Either[RRef]:
     """Realize a closure of one target, as a success or failure."""
     rrefs = realizeMany(arg, force_rebuild, assert_realized, realize_args)

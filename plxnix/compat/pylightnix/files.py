@@ -197,10 +197,7 @@ def trywrite(path: str, data: str) -> bool:
 
 
 def try_executable(
-    name: str,
-    envname: str,
-    not_found_message: str | None,
-    not_found_warning: str | None,
+    name: str, envname: str, not_found_message: str | None, not_found_warning: str | None
 ) -> Callable[[], str]:
     """Return a function that returns the path of a program: `$envname`, else the one on PATH."""
     del not_found_warning

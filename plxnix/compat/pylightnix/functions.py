@@ -141,7 +141,7 @@ def from_native(derivation: native.Derivation) -> Derivation:
 def legacy_matcher(matcher: native.Matcher) -> Matcher:
     """Return a matcher of plxnix as one of Pylightnix."""
 
-    def ask(S: StorageSettings | None, rrefs: list[RRef]) -> list[RRef] | None:  # noqa: N803
+    def ask(S: StorageSettings | None, rrefs: list[RRef]) -> list[RRef] | None:
         chosen = matcher(store_of(S), [NativeRRef(rref) for rref in rrefs])
         return None if chosen is None else [RRef(rref) for rref in chosen]
 
@@ -153,10 +153,7 @@ def legacy_realizer(realizer: native.Realizer) -> Realizer:
     """Return a realizer of plxnix as one of Pylightnix."""
 
     def run(
-        S: StorageSettings | None,  # noqa: N803
-        dref: DRef,
-        context: Context,
-        rarg: dict[str, Any],
+        S: StorageSettings | None, dref: DRef, context: Context, rarg: dict[str, Any]
     ) -> list[Path]:
         store = store_of(S)
         direct = {one: context[DRef(one)] or [] for one in store.config(dref).dependencies}

@@ -26,7 +26,7 @@ def diskspace_h(sz: int) -> str:
 
 
 @door()
-def gc_exceptions(keep_paths: list[Path], S: Settings = None) -> tuple[list[DRef], list[RRef]]:  # noqa: N803
+def gc_exceptions(keep_paths: list[Path], S: Settings = None) -> tuple[list[DRef], list[RRef]]:
     """Return what links at or below paths lead to; what is not there is passed over."""
     there = [path for path in keep_paths if os.path.islink(path) or os.path.isdir(path)]
     drefs, rrefs = linked(store_of(S), there)
@@ -35,8 +35,7 @@ def gc_exceptions(keep_paths: list[Path], S: Settings = None) -> tuple[list[DRef
 
 @door()
 def gc_candidates(
-    keep: tuple[list[DRef], list[RRef]],
-    S: Settings = None,  # noqa: N803
+    keep: tuple[list[DRef], list[RRef]], S: Settings = None
 ) -> tuple[set[DRef], set[RRef]]:
     """Return what can be removed if the given references are kept."""
     plan = _plan(keep, S)
@@ -45,10 +44,7 @@ def gc_candidates(
 
 @door()
 def gc(
-    keep_dirs: list[Path],
-    interactive: bool = True,
-    verbose: bool = True,
-    S: Settings = None,  # noqa: N803
+    keep_dirs: list[Path], interactive: bool = True, verbose: bool = True, S: Settings = None
 ) -> None:
     """Remove what no link at or below some paths leads to, and print it; ask first."""
     terminal = sys.__stdin__ is not None and sys.__stdin__.isatty()
@@ -65,7 +61,7 @@ def gc(
     collect(store_of(S), plan)
 
 
-def _plan(keep: tuple[list[DRef], list[RRef]], S: Settings) -> GcPlan:  # noqa: N803
+def _plan(keep: tuple[list[DRef], list[RRef]], S: Settings) -> GcPlan:
     drefs, rrefs = keep
     return plan_gc(store_of(S), rrefs, everything=True, drefs=drefs)
 

@@ -8,7 +8,7 @@ from queue import PriorityQueue
 from typing import Any
 
 
-def concat(l: list[list[Any]]) -> list[Any]:  # noqa: E741
+def concat(l: list[list[Any]]) -> list[Any]:
     """Return the items of lists in one list."""
     return [item for inner in l for item in inner]
 
@@ -47,8 +47,4 @@ def dagroots(sorted_nodes: list[Any], inbounds: Callable[[Any], set[Any]]) -> se
     return roots
 
 
-__all__ = [
-    "concat",
-    "dagroots",
-    "kahntsort",
-]
+__all__ = ["concat", "dagroots", "kahntsort"]

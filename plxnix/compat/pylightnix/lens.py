@@ -27,8 +27,6 @@ from plxnix.model import isdref, isrefpath, isrref
 from plxnix.places import Place
 from plxnix.realize.build import Build as _Build
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 
 class LensContext(NamedTuple):
     """How a lens resolves references: by a context, in a store; and promises, by a folder."""
@@ -150,7 +148,7 @@ def mklens(
     build = b if b is not None else x if isinstance(x, Build) else None
     for holder in (build, closure, x if isinstance(x, Closure) else None, r):
         if S is None and holder is not None:
-            S = holder.S  # noqa: N806
+            S = holder.S
     if ctx is None and build is not None:
         ctx = build.context
     if ctx is None and rref is not None:
@@ -165,12 +163,12 @@ def mklens(
     return Lens(LensContext(S, o, ctx, closure), x, [], own)
 
 
-def lens_repr(l: Lens, accessor: str) -> str:  # noqa: E741
+def lens_repr(l: Lens, accessor: str) -> str:
     """Write a lens as it was made."""
     return f"mklens(x).{'.'.join([*map(str, l._steps), accessor])}"
 
 
-def traverse(l: Lens, hint: str) -> Any:  # noqa: E741
+def traverse(l: Lens, hint: str) -> Any:
     """Return the value at which a lens points."""
     del hint
     if not l._steps:
@@ -184,7 +182,7 @@ def traverse(l: Lens, hint: str) -> Any:  # noqa: E741
 
 
 @door()
-def mutate(l: Lens, v: Any, hint: str) -> None:  # noqa: E741
+def mutate(l: Lens, v: Any, hint: str) -> None:
     """Set the value at which a lens points, if it started from a dict."""
     del hint
     l._native().val = v

@@ -13,7 +13,7 @@ from plxnix.compat.pylightnix.types import Matcher, RRef, StorageSettings
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import matchers as native
 
-# ruff: noqa: N803, ARG001, ARG005 (settings are called S in Pylightnix, and are always passed)
+# ruff: noqa: ARG001, ARG005 (settings are always passed)
 
 Key: TypeAlias = "Callable[[StorageSettings | None, RRef], int | float | str | None]"
 Trim: TypeAlias = "Callable[[list[RRef]], list[RRef] | None]"

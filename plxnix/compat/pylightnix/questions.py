@@ -33,8 +33,6 @@ from plxnix.compat.pylightnix.types import (
 from plxnix.model import RRef as NativeRRef
 from plxnix.store import query
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 
 def reserved(folder: Path, name: str) -> Path:
     """Return the path of a file that Pylightnix reserves."""
@@ -136,9 +134,7 @@ def drefrrefs(dref: DRef, S: StorageSettings | None = None) -> set[RRef]:
 
 
 @door()
-def drefrrefsC(  # noqa: N802
-    dref: DRef, context: Context, S: StorageSettings | None = None
-) -> Iterable[RRef]:
+def drefrrefsC(dref: DRef, context: Context, S: StorageSettings | None = None) -> Iterable[RRef]:
     """Return the realizations of a derivation that were made from a (transitive) context."""
     store = store_of(S)
     below = store.config(dref).dependencies

@@ -64,9 +64,9 @@ def _prepared(
 @door()
 def realize(
     closure: Targets,
-    force_rebuild: list[DRef] | bool = [],  # noqa: B006 (never changed)
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_rebuild: list[DRef] | bool = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
     dry_run: bool = False,
 ) -> tuple[StageResult, Closure, Context]:
     """Realize a closure; return its result, itself, and what was selected for each derivation.
@@ -102,11 +102,11 @@ def _forced(closure: Closure, force: Any, argument: str) -> list[DRef]:
 
 
 @door()
-def realizeSeq(  # noqa: N802
+def realizeSeq(
     closure: Closure,
-    force_interrupt: list[DRef] = [],  # noqa: B006
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_interrupt: list[DRef] = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
     dry_run: bool = False,
 ) -> RealizeSeqGen:
     """Return a generator that realizes a closure and stands still at the named derivations.
@@ -146,11 +146,11 @@ def _sequence(
 
 
 @door()
-def realizeMany(  # noqa: N802
+def realizeMany(
     closure: Targets,
-    force_rebuild: list[DRef] | bool = [],  # noqa: B006
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_rebuild: list[DRef] | bool = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
     dry_run: bool = False,
 ) -> list[RRef]:
     """Realize a closure whose result is one reference; return what was selected for it."""
@@ -163,9 +163,9 @@ def realizeMany(  # noqa: N802
 @door()
 def realize1(
     closure: Targets,
-    force_rebuild: list[DRef] | bool = [],  # noqa: B006
-    assert_realized: list[DRef] = [],  # noqa: B006
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    force_rebuild: list[DRef] | bool = [],
+    assert_realized: list[DRef] = [],
+    realize_args: dict[DRef, RealizeArg] = {},
     dry_run: bool = False,
 ) -> RRef:
     """Realize a closure whose result is one reference; return the one that was selected."""

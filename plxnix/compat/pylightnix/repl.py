@@ -66,7 +66,7 @@ class ReplHelper:
 def repl_realize(
     arg: Closure | tuple[Any, Closure],
     force_interrupt: list[DRef] | bool = True,
-    realize_args: dict[DRef, RealizeArg] = {},  # noqa: B006
+    realize_args: dict[DRef, RealizeArg] = {},
 ) -> ReplHelper:
     """Realize a closure, and stand still before the targets, or the derivations that are named."""
     global PYLIGHTNIX_REPL_HELPER
@@ -109,7 +109,7 @@ def repl_continue(
     return found.result, found.context or {}
 
 
-def repl_continueMany(  # noqa: N802
+def repl_continueMany(
     out_paths: list[Path] | None = None,
     out_rrefs: list[RRef] | None = None,
     rh: ReplHelper | None = None,
@@ -175,9 +175,7 @@ def repl_build(rh: ReplHelper | None = None, nouts: int | None = 1) -> Build:
     return build
 
 
-def repl_continueBuild(  # noqa: N802
-    b: Build, rh: ReplHelper | None = None
-) -> RRef | None:
+def repl_continueBuild(b: Build, rh: ReplHelper | None = None) -> RRef | None:
     """Make realizations of the output folders of a build, and go on."""
     from plxnix.compat.pylightnix.build import build_markstop
 
@@ -185,9 +183,7 @@ def repl_continueBuild(  # noqa: N802
     return repl_continue1(b.outpaths.val if b.outpaths is not None else [], rh=rh)
 
 
-def repl_cancelBuild(  # noqa: N802
-    b: Build, rh: ReplHelper | None = None
-) -> None:
+def repl_cancelBuild(b: Build, rh: ReplHelper | None = None) -> None:
     """Give up, and remove the output folders of a build."""
     repl_cancel(rh)
     for path in b.outpaths.val if b.outpaths is not None else ():

@@ -24,19 +24,19 @@ TL = threading.local()
 _opened: dict[str, tuple[tuple[int, int], Store]] = {}
 
 
-def tlregistry(M: Registry | None) -> Registry | None:  # noqa: N803
+def tlregistry(M: Registry | None) -> Registry | None:
     """Return `M`, else the current registry."""
     return M if M is not None else getattr(TL, "registry", None)
 
 
-def tlstorage(S: StorageSettings | None) -> StorageSettings | None:  # noqa: N803
+def tlstorage(S: StorageSettings | None) -> StorageSettings | None:
     """Return `S`, else the current settings, else those of the current registry."""
     registry = tlregistry(None)
     current: StorageSettings | None = S or getattr(TL, "storage", None)
     return current or (registry.S if registry is not None else None)
 
 
-def setstorage(S: StorageSettings | None) -> StorageSettings | None:  # noqa: N803
+def setstorage(S: StorageSettings | None) -> StorageSettings | None:
     """Make settings current in this thread and return those that were."""
     old = getattr(TL, "storage", None)
     TL.storage = S
@@ -55,13 +55,13 @@ def storagename() -> str:
     return f"store-v{FORMAT}"
 
 
-def fsroot(S: StorageSettings | None = None) -> Path:  # noqa: N803
+def fsroot(S: StorageSettings | None = None) -> Path:
     """Return the root of a store.
 
     It is `S.root`, else the folder that holds `S.storage` (or `S.storage` itself, if that is not
     called `storagename()`), else `$PYLIGHTNIX_ROOT`, else plxnix's current store.
     """
-    S = tlstorage(S)  # noqa: N806
+    S = tlstorage(S)
     if S is not None and S.root is not None:
         return Path(S.root)
     storage = S.storage if S is not None else None
@@ -77,18 +77,18 @@ def fsroot(S: StorageSettings | None = None) -> Path:  # noqa: N803
         return Path(default_root())
 
 
-def fsstorage(S: StorageSettings | None = None) -> Path:  # noqa: N803
+def fsstorage(S: StorageSettings | None = None) -> Path:
     """Return the folder with derivations."""
     return Path(os.path.join(fsroot(S), storagename()))
 
 
 @door()
-def fstmpdir(S: StorageSettings | None = None) -> Path:  # noqa: N803
+def fstmpdir(S: StorageSettings | None = None) -> Path:
     """Return a folder for temporary files: `S.tmpdir`, `$PYLIGHTNIX_TMP`, or one in the store.
 
     That in the store is this process's own, on the file system of the store, and goes with it.
     """
-    S = tlstorage(S)  # noqa: N806
+    S = tlstorage(S)
     given = S.tmpdir if S is not None else None
     given = given or os.environ.get("PYLIGHTNIX_TMP")  # type: ignore[assignment]
     if given:
@@ -99,7 +99,7 @@ def fstmpdir(S: StorageSettings | None = None) -> Path:  # noqa: N803
 
 
 @door()
-def store_of(S: StorageSettings | None = None) -> Store:  # noqa: N803
+def store_of(S: StorageSettings | None = None) -> Store:
     """Return the store that settings stand for, opened; raise `StoreNotFound`.
 
     A store that was removed and made anew under the same path is opened anew.
@@ -165,7 +165,7 @@ def store_layout(root: str) -> Layout:
 
 
 @door()
-def assert_valid_storage(S: StorageSettings | None = None) -> None:  # noqa: N803
+def assert_valid_storage(S: StorageSettings | None = None) -> None:
     """Raise `StoreNotFound` if there is no store, `StoreError` if a folder of it is missing."""
     store_of(S)
     for folder in (fsstorage(S), fstmpdir(S)):
@@ -179,9 +179,7 @@ def assert_valid_storage(S: StorageSettings | None = None) -> None:  # noqa: N80
         )
 
 
-def mkSS(  # noqa: N802
-    root: str, stordir: str | None = None, tmpdir: str | None = None
-) -> StorageSettings:
+def mkSS(root: str, stordir: str | None = None, tmpdir: str | None = None) -> StorageSettings:
     """Return settings."""
     return StorageSettings(
         Path(root), Path(stordir) if stordir else None, Path(tmpdir) if tmpdir else None
@@ -193,7 +191,7 @@ def mksettings(root: str, stordir: str | None = None, tmpdir: str | None = None)
     return mkSS(root, stordir, tmpdir)
 
 
-def mkregistry(S: StorageSettings | None = None) -> Registry:  # noqa: N803
+def mkregistry(S: StorageSettings | None = None) -> Registry:
     """Return an empty registry over the current store, or that of `S`."""
     return Registry(tlstorage(S))
 
@@ -212,9 +210,7 @@ def current_registry(r: Registry) -> Iterator[Registry]:
 
 
 @contextmanager
-def current_storage(
-    S: StorageSettings | None,  # noqa: N803
-) -> Iterator[StorageSettings | None]:
+def current_storage(S: StorageSettings | None) -> Iterator[StorageSettings | None]:
     """Make a store current for the block."""
     old = setstorage(S)
     try:

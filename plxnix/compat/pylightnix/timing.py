@@ -21,8 +21,4 @@ def parsetime(time: str) -> float | None:
         return None
 
 
-__all__ = [
-    "PYLIGHTNIX_TIME",
-    "parsetime",
-    "timestring",
-]
+__all__ = ["PYLIGHTNIX_TIME", "parsetime", "timestring"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# ruff: noqa: N803, UP007, UP035 (names and forms are those of Pylightnix)
+# ruff: noqa: UP007, UP035 (forms are those of Pylightnix)
 from collections import OrderedDict as _OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from copy import deepcopy as _deepcopy

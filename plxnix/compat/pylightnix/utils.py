@@ -1,6 +1,5 @@
 """The names that Pylightnix's module `utils` has."""
 
-# ruff: noqa: F403
 from plxnix.compat.pylightnix.files import *
 from plxnix.compat.pylightnix.graphs import *
 from plxnix.compat.pylightnix.hashing import *

@@ -78,7 +78,7 @@ def traverse_tuple(t: tuple[Any, ...], mut: Mutator) -> None:
         _visit(item, mut)
 
 
-def traverse_list(l: list[Any], mut: Mutator) -> None:  # noqa: E741
+def traverse_list(l: list[Any], mut: Mutator) -> None:
     """Replace each item of a list by what `mut` makes of its index and itself, at any depth."""
     check(isinstance(l, list), f"not a list: {l!r:.80}")
     for index in range(len(l)):
@@ -94,7 +94,7 @@ def traverse_dict(d: dict[Any, Any], mut: Mutator) -> None:
         _visit(d[key], mut)
 
 
-def scanref_list(l: list[Any]) -> tuple[list[DRef], list[RRef]]:  # noqa: E741
+def scanref_list(l: list[Any]) -> tuple[list[DRef], list[RRef]]:
     """Return the references in a list, at any depth."""
     check(isinstance(l, list), f"not a list: {l!r:.80}")
     drefs: list[DRef] = []

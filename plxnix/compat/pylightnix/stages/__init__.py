@@ -1,5 +1,5 @@
 """The stages that come with Pylightnix."""
 
-from plxnix.compat.pylightnix.stages.fetch import *  # noqa: F403
-from plxnix.compat.pylightnix.stages.fetch2 import *  # noqa: F403
-from plxnix.compat.pylightnix.stages.trivial import *  # noqa: F403
+from plxnix.compat.pylightnix.stages.fetch import *
+from plxnix.compat.pylightnix.stages.fetch2 import *
+from plxnix.compat.pylightnix.stages.trivial import *

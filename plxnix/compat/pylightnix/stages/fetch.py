@@ -15,12 +15,12 @@ from plxnix.compat.pylightnix.stages.programs import registered
 from plxnix.compat.pylightnix.types import DRef, Registry
 
 
-def WGET() -> str:  # noqa: N802
+def WGET() -> str:
     """Return the program that downloads, or nothing: then plxnix does."""
     return os.environ.get("PYLIGHTNIX_WGET", "")
 
 
-def AUNPACK() -> str:  # noqa: N802
+def AUNPACK() -> str:
     """Return nothing: plxnix unpacks archives itself."""
     return ""
 

@@ -16,12 +16,12 @@ from plxnix.compat.pylightnix.stages.programs import registered, unpack_into
 from plxnix.compat.pylightnix.types import Build, DRef, RefPath, Registry
 
 
-def CURL() -> str:  # noqa: N802
+def CURL() -> str:
     """Return the program that downloads, or nothing: then plxnix does."""
     return os.environ.get("PYLIGHTNIX_CURL", "")
 
 
-def AUNPACK() -> str:  # noqa: N802
+def AUNPACK() -> str:
     """Return nothing: plxnix unpacks archives itself."""
     return ""
 
@@ -62,7 +62,7 @@ def unpack(
     name: str | None = None,
     sha256: str | None = None,
     sha1: str | None = None,
-    aunpack_args: list[str] = [],  # noqa: B006 (never changed)
+    aunpack_args: list[str] = [],
     r: Registry | None = None,
     **kwargs: Any,
 ) -> DRef:

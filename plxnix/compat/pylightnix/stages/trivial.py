@@ -23,15 +23,10 @@ from plxnix.compat.pylightnix.types import (
 from plxnix.errors import NoRegistry, NotRealized
 from plxnix.recipes import files
 
-# ruff: noqa: N803 (settings are called S in Pylightnix)
-
 
 @door()
 def mknode(
-    r: Registry,
-    cfgdict: dict[str, Any],
-    artifacts: dict[Any, bytes] = {},  # noqa: B006 (never changed)
-    name: str = "mknode",
+    r: Registry, cfgdict: dict[str, Any], artifacts: dict[Any, bytes] = {}, name: str = "mknode"
 ) -> DRef:
     """Register a stage that consists of a config and of small files: `plxnix.mknode`."""
     dref = files.mknode(encode(cfgdict), artifacts, name, r)
