@@ -101,10 +101,10 @@ class Check:
             return Checked(dref, (), asked, without_nix=known, known=True)
         with ExitStack() as stack:
             started = time.time()
-            first, took = self._trial(stack, work, derivation)
+            first, took = self._trial(stack, work, derivation, "natively (1 of 2)")
             if self._pause and (asked or not free):
                 _await_next_second(started)
-            again, took_again = self._trial(stack, work, derivation)
+            again, took_again = self._trial(stack, work, derivation, "again (2 of 2)")
             if len(first) != len(again):
                 raise BuildFailed(
                     f"{dref} gave {len(first)} results, and then {len(again)}",
@@ -128,8 +128,9 @@ class Check:
         return Checked(dref, tuple(builds), asked, free, without, failed)
 
     def _trial(
-        self, stack: ExitStack, work: Work, derivation: Derivation
+        self, stack: ExitStack, work: Work, derivation: Derivation, manner: str
     ) -> tuple[list[Artifact], float]:
+        self._observer.trying(derivation.dref, manner)
         started = time.monotonic()
         artifacts = stack.enter_context(work.trial(derivation))
         took = time.monotonic() - started
@@ -157,6 +158,7 @@ class Check:
     def _with_nix(self, graph: ExportGraph, first: HashedTree, builds: list[Built]) -> str:
         """Build with Nix, and add what came of it; return how that failed, if it did."""
         (dref,) = graph.targets
+        self._observer.trying(dref, "by Nix")
         self._observer.started(dref)
         try:
             found = self._rebuilder.build(graph)

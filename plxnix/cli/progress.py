@@ -43,6 +43,8 @@ class Progress(Observer):
         self._running: dict[DRef, float] = {}
         self._waiting: dict[DRef, float] = {}
         self._announced: set[DRef] = set()
+        #: How stages are built that are built on trial.
+        self._manners: dict[DRef, str] = {}
         self._timers: dict[DRef, threading.Timer] = {}
         self._began = time.monotonic()
         self.realized: list[DRef] = []
@@ -82,13 +84,20 @@ class Progress(Observer):
                 self._timers[dref] = _after(PATIENCE, self._announce, dref)
         self._show()
 
+    def trying(self, dref: DRef, manner: str) -> None:
+        """Remember how a stage is built, to say it with its name."""
+        with self._lock:
+            self._manners[dref] = f" {manner}"
+            self._announced.discard(dref)
+
     def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
         """Count a stage that was realized, or built on trial if there are no realizations."""
         if rrefs:
             self.realized.append(dref)
         else:
             self.trials += 1
-        line = f"{'realized' if rrefs else 'built'} {dref.name} in {duration_text(seconds)}"
+        what = f"realized {dref.name}" if rrefs else f"built {self._named(dref)}"
+        line = f"{what} in {duration_text(seconds)}"
         if len(rrefs) > 1:
             line += f" ({counted(len(rrefs), 'realization')})"
         with self._lock:
@@ -170,7 +179,11 @@ class Progress(Observer):
         with self._lock:
             if dref in self._running:
                 self._announced.add(dref)
-                self.say(f"realizing {dref.name} ...")
+                verb = "building" if dref in self._manners else "realizing"
+                self.say(f"{verb} {self._named(dref)} ...")
+
+    def _named(self, dref: DRef) -> str:
+        return dref.name + self._manners.get(dref, "")
 
     def _draw(self) -> None:
         display = Display(self._console)
@@ -191,7 +204,7 @@ class Progress(Observer):
             running, waiting = self._running, self._waiting
             if len(running) == 1 and not waiting:
                 ((dref, since),) = running.items()
-                self._display.update(done, self._total, dref.name, since, count)
+                self._display.update(done, self._total, self._named(dref), since, count)
                 self._display.show({})
                 return
             self._display.update(done, self._total, "stages", self._began, count)

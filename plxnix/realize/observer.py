@@ -25,8 +25,11 @@ class Observer:
     def started(self, dref: DRef) -> None:
         """A realizer begins."""
 
+    def trying(self, dref: DRef, manner: str) -> None:
+        """A stage is to be built on trial, such as `natively (1 of 2)`; then it is `started`."""
+
     def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
-        """A realizer has given these realizations."""
+        """A realizer has given these realizations; none on trial."""
 
     def failed(self, dref: DRef, error: BaseException) -> None:
         """A realizer has failed."""

@@ -155,7 +155,8 @@ def test_command(
         "from plxnix import execute\n"
         f"def tool(): return execute('echo {tmp_path} $out > $out', name='tool')\n"
     )
-    done = plxnix.ok("check", f"{file}:tool", "--nix", "on")
+    done = plxnix.ok("check", f"{file}:tool", "--nix", "on", "-v")
     assert [row[1] for row in done.fields] == ["native", "native again", "nix"]
     assert len({row[4] for row in done.fields}) == 1
     assert "tool: the same bytes each time" in done.err
+    assert "built tool by Nix in " in done.err

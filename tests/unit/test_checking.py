@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from plxnix import DRef, execute, fetchlocal, match_latest, mkfile
 from plxnix.checking import AGAIN, FIRST, STORE, Check, check
+from plxnix.cli import progress
 from plxnix.errors import BuildFailed, InvalidValue, StoreError
 from plxnix.nix.hashes import Hash
 from tests.command_line import CommandLine
@@ -195,6 +197,21 @@ class TestCommand:
         ]
         assert done.fields[0][4] == done.fields[1][4]
         assert "same: the same bytes each time" in done.err
+
+    def test_which_build_runs(
+        self, plxnix: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What takes long is announced with the build that it is."""
+        monkeypatch.setattr(progress, "PATIENCE", 0.02)
+        plxnix.file(PATTERNS.replace('"$out"; cp "$data/d"', '"$out"; sleep 0.3; cp "$data/d"'))
+        done = plxnix.ok("check", tmp_path / "stages.py:same", "--nix", "off")
+        said = [re.sub(r" in .*", "", line) for line in done.err.splitlines() if "buil" in line]
+        assert said == [
+            "building same natively (1 of 2) ...",
+            "built same natively (1 of 2)",
+            "building same again (2 of 2) ...",
+            "built same again (2 of 2)",
+        ]
 
     def test_another(self, plxnix: CommandLine, tmp_path: Path) -> None:
         """The first path that differs is shown with its diff, and the status is 1."""
