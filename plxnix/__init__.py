@@ -3,395 +3,87 @@
 Stages written in Python are realized in an immutable store of their own; what is deterministic in
 the graph leaves as real Nix derivations, and what is not goes along as pinned results.
 
-This is the table of contents; each name is documented where it is defined.
+This is the table of contents; each name is documented where it is defined, and loaded when it is
+asked for. `__init__.pyi` says the same to type checkers.
 """
 
-from typing import TYPE_CHECKING, Any
+from plxnix import errors as errors
+from plxnix import realize, version
 
-from plxnix.attributes import Attrs
-from plxnix.config import Config
-from plxnix.errors import PlxnixError
-from plxnix.function_stages import autostage
-from plxnix.lens import Lens, mklens
-from plxnix.model import (
-    Context,
-    DRef,
-    Name,
-    RefPath,
-    RRef,
-    claim,
-    isdref,
-    isrefpath,
-    isrref,
-    isselfpath,
-    mkname,
-    mkrefpath,
-    promise,
-    rref2dref,
-    selfref,
-)
-from plxnix.realize.build import (
-    Build,
-    build_cattrs,
-    build_config,
-    build_context,
-    build_deref,
-    build_deref_,
-    build_environ,
-    build_name,
-    build_outpath,
-    build_outpaths,
-    build_path,
-    build_paths,
-    build_setoutpaths,
-    build_wrapper,
-)
-from plxnix.realize.matchers import (
-    at_least,
-    exact,
-    latest,
-    match,
-    match_all,
-    match_best,
-    match_exact,
-    match_latest,
-    match_only,
-    match_some,
-    number,
-    texthash,
-)
-from plxnix.realize.plan import Plan
-from plxnix.realize.realizing import evaluate, realize, realize1, realizeMany
-from plxnix.realize.registry import (
-    Closure,
-    Derivation,
-    Matcher,
-    Realizer,
-    Registry,
-    current_registry,
-    instantiate,
-    mkconfig,
-    mkdrv,
-)
-from plxnix.store import Store, current_storage, current_store, fsinit
-from plxnix.store.query import (
-    alldrefs,
-    allrrefs,
-    dref2path,
-    drefcfg,
-    drefdeps,
-    drefdeps1,
-    drefrrefs,
-    path2rref,
-    rref2path,
-    rrefbdelta,
-    rrefbstart,
-    rrefbstop,
-    rrefctx,
-    rrefdeps,
-    rrefdeps1,
-)
-from plxnix.version import VERSION as __version__
+del realize  # the package: loaded now, it does not take the function's place when it is used
 
-if TYPE_CHECKING:
-    from pathlib import Path as Path
+__version__ = version.VERSION
 
-    from plxnix.archives import spack, sunpack
-    from plxnix.compat.oldest import (
-        Manager,
-        instantiate_inplace,
-        realize_inplace,
-        store_initialize,
-    )
-    from plxnix.either import (
-        Left,
-        Right,
-        either_isLeft,
-        either_isRight,
-        either_loadR,
-        either_matcher,
-        either_paths,
-        either_realizer,
-        either_stage,
-        either_status,
-        mkdrvE,
-        mkleft,
-        mkright,
-        realizeE,
-        realizeManyE,
-    )
-    from plxnix.fetching import fetch
-    from plxnix.folders import dirrw, mklogdir
-    from plxnix.locking.stage import fetchlock
-    from plxnix.pyenv.stage import python_env
-    from plxnix.recipes import (
-        execute,
-        fetchgit,
-        fetchlocal,
-        fetchpypi,
-        fetchtree,
-        fetchurl,
-        mkfile,
-        mknode,
-        unpack,
-    )
-    from plxnix.recipes.nix_build import nix_build
-    from plxnix.redefinition import realized, redefine
-    from plxnix.repl import (
-        ReplHelper,
-        repl_build,
-        repl_cancel,
-        repl_continue,
-        repl_continue1,
-        repl_continueBuild,
-        repl_continueMany,
-        repl_realize,
-        repl_result,
-        repl_rref,
-        repl_rrefs,
-    )
-    from plxnix.shell_functions import (
-        catref,
-        diff,
-        du,
-        find,
-        linkdref,
-        linkrref,
-        linkrrefs,
-        lsref,
-        rmref,
-        shell,
-        shellref,
-    )
-    from plxnix.store.copying import copyclosure
-
-__all__ = [
-    "Attrs",
-    "Build",
-    "Closure",
-    "Config",
-    "Context",
-    "DRef",
-    "Derivation",
-    "Left",
-    "Lens",
-    "Manager",
-    "Matcher",
-    "Name",
-    "Plan",
-    "PlxnixError",
-    "RRef",
-    "Realizer",
-    "RefPath",
-    "Registry",
-    "ReplHelper",
-    "Right",
-    "Store",
-    "__version__",
-    "alldrefs",
-    "allrrefs",
-    "at_least",
-    "autostage",
-    "build_cattrs",
-    "build_config",
-    "build_context",
-    "build_deref",
-    "build_deref_",
-    "build_environ",
-    "build_name",
-    "build_outpath",
-    "build_outpaths",
-    "build_path",
-    "build_paths",
-    "build_setoutpaths",
-    "build_wrapper",
-    "catref",
-    "claim",
-    "copyclosure",
-    "current_registry",
-    "current_storage",
-    "current_store",
-    "diff",
-    "dirrw",
-    "dref2path",
-    "drefcfg",
-    "drefdeps",
-    "drefdeps1",
-    "drefrrefs",
-    "du",
-    "either_isLeft",
-    "either_isRight",
-    "either_loadR",
-    "either_matcher",
-    "either_paths",
-    "either_realizer",
-    "either_stage",
-    "either_status",
-    "evaluate",
-    "exact",
-    "execute",
-    "fetch",
-    "fetchgit",
-    "fetchlocal",
-    "fetchlock",
-    "fetchpypi",
-    "fetchtree",
-    "fetchurl",
-    "find",
-    "fsinit",
-    "instantiate",
-    "instantiate_inplace",
-    "isdref",
-    "isrefpath",
-    "isrref",
-    "isselfpath",
-    "latest",
-    "linkdref",
-    "linkrref",
-    "linkrrefs",
-    "lsref",
-    "match",
-    "match_all",
-    "match_best",
-    "match_exact",
-    "match_latest",
-    "match_only",
-    "match_some",
-    "mkconfig",
-    "mkdrv",
-    "mkdrvE",
-    "mkfile",
-    "mkleft",
-    "mklens",
-    "mklogdir",
-    "mkname",
-    "mknode",
-    "mkrefpath",
-    "mkright",
-    "nix_build",
-    "number",
-    "path2rref",
-    "promise",
-    "python_env",
-    "realize",
-    "realize1",
-    "realizeE",
-    "realizeMany",
-    "realizeManyE",
-    "realize_inplace",
-    "realized",
-    "redefine",
-    "repl_build",
-    "repl_cancel",
-    "repl_continue",
-    "repl_continue1",
-    "repl_continueBuild",
-    "repl_continueMany",
-    "repl_realize",
-    "repl_result",
-    "repl_rref",
-    "repl_rrefs",
-    "rmref",
-    "rref2dref",
-    "rref2path",
-    "rrefbdelta",
-    "rrefbstart",
-    "rrefbstop",
-    "rrefctx",
-    "rrefdeps",
-    "rrefdeps1",
-    "selfref",
-    "shell",
-    "shellref",
-    "spack",
-    "store_initialize",
-    "sunpack",
-    "texthash",
-    "unpack",
-]
-
-#: These are loaded when they are asked for: a script without them starts in half the time.
-_LATER = {
-    "pathlib": ("Path",),  # Pylightnix has a class of this name; not in `__all__`.
-    "plxnix.archives": ("spack", "sunpack"),
-    "plxnix.compat.oldest": (
-        "Manager",
-        "instantiate_inplace",
-        "realize_inplace",
-        "store_initialize",
-    ),
+#: The names that each module defines.
+_CONTENTS = {
+    "plxnix.archives": "spack sunpack",
+    "plxnix.attributes": "Attrs",
+    "plxnix.compat.oldest": "Manager instantiate_inplace realize_inplace store_initialize",
+    "plxnix.config": "Config",
     "plxnix.either": (
-        "Left",
-        "Right",
-        "either_isLeft",
-        "either_isRight",
-        "either_loadR",
-        "either_matcher",
-        "either_paths",
-        "either_realizer",
-        "either_stage",
-        "either_status",
-        "mkdrvE",
-        "mkleft",
-        "mkright",
-        "realizeE",
-        "realizeManyE",
+        "Left Right either_isLeft either_isRight either_loadR either_matcher either_paths "
+        "either_realizer either_stage either_status mkdrvE mkleft mkright realizeE "
+        "realizeManyE"
     ),
-    "plxnix.fetching": ("fetch",),
-    "plxnix.folders": ("dirrw", "mklogdir"),
-    "plxnix.locking.stage": ("fetchlock",),
-    "plxnix.pyenv.stage": ("python_env",),
+    "plxnix.errors": "PlxnixError",
+    "plxnix.fetching": "fetch",
+    "plxnix.folders": "dirrw mklogdir",
+    "plxnix.function_stages": "autostage",
+    "plxnix.lens": "Lens mklens",
+    "plxnix.locking.stage": "fetchlock",
+    "plxnix.model": (
+        "Context DRef Name RRef RefPath claim isdref isrefpath isrref isselfpath mkname "
+        "mkrefpath promise rref2dref selfref"
+    ),
+    "plxnix.pyenv.stage": "python_env",
+    "plxnix.realize.build": (
+        "Build build_cattrs build_config build_context build_deref build_deref_ build_environ "
+        "build_name build_outpath build_outpaths build_path build_paths build_setoutpaths "
+        "build_wrapper"
+    ),
+    "plxnix.realize.matchers": (
+        "at_least exact latest match match_all match_best match_exact match_latest match_only "
+        "match_some number texthash"
+    ),
+    "plxnix.realize.plan": "Plan",
+    "plxnix.realize.realizing": "evaluate realize realize1 realizeMany",
+    "plxnix.realize.registry": (
+        "Closure Derivation Matcher Realizer Registry current_registry instantiate mkconfig mkdrv"
+    ),
     "plxnix.recipes": (
-        "execute",
-        "fetchgit",
-        "fetchlocal",
-        "fetchpypi",
-        "fetchtree",
-        "fetchurl",
-        "mkfile",
-        "mknode",
-        "unpack",
+        "execute fetchgit fetchlocal fetchpypi fetchtree fetchurl mkfile mknode unpack"
     ),
-    "plxnix.recipes.nix_build": ("nix_build",),
-    "plxnix.redefinition": ("realized", "redefine"),
+    "plxnix.recipes.nix_build": "nix_build",
+    "plxnix.redefinition": "realized redefine",
     "plxnix.repl": (
-        "ReplHelper",
-        "repl_build",
-        "repl_cancel",
-        "repl_continue",
-        "repl_continue1",
-        "repl_continueBuild",
-        "repl_continueMany",
-        "repl_realize",
-        "repl_result",
-        "repl_rref",
-        "repl_rrefs",
+        "ReplHelper repl_build repl_cancel repl_continue repl_continue1 repl_continueBuild "
+        "repl_continueMany repl_realize repl_result repl_rref repl_rrefs"
     ),
     "plxnix.shell_functions": (
-        "catref",
-        "diff",
-        "du",
-        "find",
-        "linkdref",
-        "linkrref",
-        "linkrrefs",
-        "lsref",
-        "rmref",
-        "shell",
-        "shellref",
+        "catref diff du find linkdref linkrref linkrrefs lsref rmref shell shellref"
     ),
-    "plxnix.store.copying": ("copyclosure",),
+    "plxnix.store": "Store current_storage current_store fsinit",
+    "plxnix.store.copying": "copyclosure",
+    "plxnix.store.query": (
+        "alldrefs allrrefs dref2path drefcfg drefdeps drefdeps1 drefrrefs path2rref rref2path "
+        "rrefbdelta rrefbstart rrefbstop rrefctx rrefdeps rrefdeps1"
+    ),
 }
+_HOMES = {name: module for module, names in _CONTENTS.items() for name in names.split()}
+
+__all__ = sorted(["__version__", *_HOMES])
+
+_HOMES["Path"] = "pathlib"  # Pylightnix has a class of this name; not in `__all__`
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    for module, names in _LATER.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'plxnix' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'plxnix' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *(name for names in _LATER.values() for name in names)})
+    return sorted({*globals(), *_HOMES})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -45,6 +46,9 @@ HEAVY = {
     "zipfile",
 }
 
+#: What nearly each script imports.
+CORE = "from plxnix import autostage, fsinit, instantiate, mklens, realize, selfref"
+
 
 def imported_by(statement: str) -> set[str]:
     """Return the modules that a statement brings into a fresh interpreter."""
@@ -66,7 +70,7 @@ def imported_by(statement: str) -> set[str]:
 
 def test_all_is_sorted_and_complete() -> None:
     """`__all__` has each public name that is bound, once, in order; some are bound when used."""
-    names = plxnix.__all__
+    names: list[str] = vars(plxnix)["__all__"]
     assert [*names] == sorted(set(names))
     for name in names:
         getattr(plxnix, name)
@@ -81,7 +85,7 @@ def test_all_is_sorted_and_complete() -> None:
     assert {*names} <= {*dir(plxnix)}
 
 
-@pytest.mark.parametrize("name", plxnix.__all__)
+@pytest.mark.parametrize("name", vars(plxnix)["__all__"])
 def test_each_name_is_ours_and_documented(name: str) -> None:
     """Each name is there; classes and functions are of plxnix and say what they do."""
     value = getattr(plxnix, name)
@@ -91,10 +95,38 @@ def test_each_name_is_ours_and_documented(name: str) -> None:
         assert value.__doc__
 
 
+def test_type_checkers_see_the_same() -> None:
+    """The stub has each name, and imports it from where it comes from."""
+    stub = ast.parse(Path(plxnix.__file__).with_suffix(".pyi").read_text())
+    shown = {
+        (node.module, alias.name)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {(home, name) for name, home in vars(plxnix)["_HOMES"].items()}
+    assert shown == {*homes, ("plxnix", "errors")}
+
+
+def test_no_module_hides_a_name() -> None:
+    """Whatever modules are imported first, a name is what its module defines."""
+    script = (
+        "import importlib, pkgutil, plxnix\n"
+        "for found in pkgutil.walk_packages(plxnix.__path__, 'plxnix.'):\n"
+        "    if found.name.count('.') < 2 and found.name != 'plxnix.__main__':\n"
+        "        importlib.import_module(found.name)\n"
+        "for name, home in plxnix._HOMES.items():\n"
+        "    assert getattr(plxnix, name) is getattr(importlib.import_module(home), name), name\n"
+        "import plxnix.realize.plan\n"
+        "plxnix.realize, plxnix.errors.HashMismatch, plxnix.realize.__call__\n"
+    )
+    assert "plxnix.repl" in imported_by(script)
+
+
 def test_unknown_name() -> None:
     """A name that is not there is an AttributeError, and an ImportError where it is imported."""
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = plxnix.no_such_name
+        _ = plxnix.no_such_name  # type: ignore[attr-defined]
     with pytest.raises(ImportError, match="no_such_name"):
         exec("from plxnix import no_such_name")  # noqa: S102 (a constant)
 
@@ -107,8 +139,10 @@ def test_star_import() -> None:
 
 
 def test_importing_is_cheap() -> None:
-    """Importing plxnix brings nothing heavy along."""
-    assert imported_by("import plxnix") & HEAVY == set()
+    """Importing plxnix brings no other module of it along; the core brings nothing heavy."""
+    ours = {name for name in imported_by("import plxnix") if name.startswith("plxnix")}
+    assert ours == {"plxnix", "plxnix.errors", "plxnix.realize", "plxnix.version"}
+    assert imported_by(CORE) & HEAVY == set()
 
 
 def test_instantiating_is_cheap(tmp_path: Path) -> None:
