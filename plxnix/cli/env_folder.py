@@ -12,7 +12,6 @@ import click
 from plxnix.cli.env_inputs import input_options, inputs_of, note_sources
 from plxnix.cli.session import Session, command, pass_session
 from plxnix.cli.units import counted
-from plxnix.pyenv.copies import projects
 from plxnix.pyenv.folder import LOCK, TOOLCHAINS, write_folder
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
@@ -66,14 +65,6 @@ def folder(
         + (f"wrote {counted(len(written.changed), 'file')}" if written.changed else "as it was")
     )
     _note(session, made)
-    chosen = [one for target in made.inputs.targets for one in made.choose(target)]
-    local = projects(made)
-    trees = {one.name for one in chosen if one.kind in ("directory", "vcs")} - local.keys()
-    if trees:
-        session.console.warn(
-            f"Nix cannot build what is a commit here: {', '.join(sorted(trees))}; "
-            "plxnix can: for both, build a wheel and ask for its URL"
-        )
 
 
 @command(

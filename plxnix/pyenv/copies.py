@@ -11,6 +11,7 @@ from typing import Final
 from plxnix.errors import ExportError, HashMismatch, InvalidValue, NixFormatError
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
+from plxnix.pyenv.distribution import around
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.snapshot import copy_sources
 
@@ -23,7 +24,8 @@ COPIES: Final = "plxnix/sources"
 def projects(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
     """Return for each local project of a lock where it is, and the hash that it is locked by.
 
-    A project that holds the lock's own folder is none of them: a copy would be part of itself.
+    Raises `InvalidLock` for a project that holds the lock's own folder: a copy would be part of
+    itself.
     """
     found = {}
     home = lock.folder.resolve()
@@ -32,8 +34,9 @@ def projects(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
         if package.directory is None or name not in lock.plxnix.get("sources", {}):
             continue
         folder = lock.folder / package.directory.path
-        if not home.is_relative_to(folder.resolve()):
-            found[name] = folder, Hash.parse(lock.plxnix["sources"][name], "sha256")
+        if home.is_relative_to(folder.resolve()):
+            raise around(lock.where, name, package.directory.path)
+        found[name] = folder, Hash.parse(lock.plxnix["sources"][name], "sha256")
     return found
 
 

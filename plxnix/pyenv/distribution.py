@@ -17,7 +17,7 @@ from plxnix.recipes.urls import check_url
 if TYPE_CHECKING:
     from packaging.pylock import Package
 
-__all__ = ["AGAIN", "Distribution", "Reader"]
+__all__ = ["AGAIN", "Distribution", "Reader", "around", "wrong"]
 
 #: What to do about a lock that is wrong.
 AGAIN: Final = "make it anew: plxnix env lock"
@@ -157,13 +157,8 @@ class Reader:
                 raise self._wrong(name, f"cannot be fetched: {error.message}") from None
             return url, ""
         parts = (path or "").split("/")
-        if path and path.endswith("/") and {".", ".."}.issuperset(parts[:-1]):
-            raise InvalidLock(
-                f"{self.where}: {name} is the project at {path!r}, which holds the lock's own "
-                "folder: its hash would be part of itself",
-                "put the folder of the environment elsewhere, outside of the project",
-                name,
-            )
+        if path and {"", ".", ".."}.issuperset(parts) and not path.startswith("/"):
+            raise around(self.where, name, path)
         if not path or path.startswith(("/", "~")) or "\\" in path or "\0" in path or "" in parts:
             raise self._wrong(name, f"has {path!r:.80} as a path: it is relative, with slashes")
         return "", path
@@ -177,6 +172,16 @@ class Reader:
 
     def _wrong(self, name: str, what: str) -> InvalidLock:
         return wrong(self.where, name, what)
+
+
+def around(where: str, name: str, path: str) -> InvalidLock:
+    """Return the error that a project of a lock holds the lock's own folder."""
+    return InvalidLock(
+        f"{where}: {name} is the project at {path!r}, which holds the lock's own folder: its hash "
+        "would be part of itself",
+        "put the folder of the environment elsewhere, outside of the project",
+        name,
+    )
 
 
 def wrong(where: str, name: str, what: str) -> InvalidLock:

@@ -36,8 +36,13 @@ _WRITTEN: Final = f"{LIBRARY}/written.json"
 
 _HERE: Final = Path(__file__).parent
 
-#: What in this package is copied into `LIBRARY`.
-_SHARED: Final = ("builder.py", "wheel_builder.py", "nixlib")
+#: What is copied into `LIBRARY`.
+_SHARED: Final = (
+    _HERE / "builder.py",
+    _HERE / "wheel_builder.py",
+    _HERE / "nixlib",
+    _HERE.parent / "recipes" / "git.sh",
+)
 
 
 @dataclass(frozen=True)
@@ -139,11 +144,10 @@ def _system(platform: str) -> str:
 def _shared() -> dict[str, str]:
     """Return what is copied into the folder, by name."""
     found = {}
-    for name in _SHARED:
-        top = _HERE / name
+    for top in _SHARED:
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.is_file():
-                below = path.relative_to(_HERE).as_posix()
+                below = path.relative_to(top.parent).as_posix()
                 found[f"{LIBRARY}/{below}"] = path.read_text(encoding="utf-8")
     return found
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from plxnix import DRef, Registry, fsinit, instantiate, python_env, realize1
+from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
+from plxnix.export.handover import add_graph
 from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.stage import Interpreter
 from plxnix.pyenv.target import Target
 from tests.command_line import CommandLine
+from tests.commits import serve_commit
 from tests.nix.conftest import stub_nixpkgs
 from tests.nix_environment import NixCommandFailed, NixEnv
 from tests.wheels import BACKEND, Index, make_sdist
@@ -261,20 +264,103 @@ def test_a_folder_within_its_project_is_refused(cli: CommandLine, index: Index) 
     failed = cli.fails("env", "./env", "-p", ".")
     assert "mine is the project at '../', which holds the lock's own folder" in failed
     assert "put the folder of the environment elsewhere" in failed
-    assert not (cli.folder / "env/pylock.toml").exists()
+    lock = cli.folder / "env/pylock.toml"
+    assert not lock.exists()
+    write_project(cli.folder / "project")
+    cli.ok("env", "env", "-p", "./project")
+    text = lock.read_text()
+    (cli.folder / "up").symlink_to(cli.folder)
+    for path in ("..", "../up"):
+        lock.write_text(text.replace('path = "../project"', f'path = "{path}"'))
+        assert f"mine is the project at '{path}', which holds" in cli.fails("env", "env")
 
 
-def test_what_nix_cannot_build_is_told(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
-    """A commit of git is locked, with a warning that Nix will not build it; and so says Nix."""
+@pytest.mark.parametrize("way", ["folder", "export"])
+def test_a_commit_of_git_has_one_path(
+    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str, way: str
+) -> None:
+    """Nix fetches it, for a folder and for an exported stage, and all of it is the source."""
+    project = write_project(cli.folder / "project")
+    # No other test has this commit in the Nix store; the folder is no source of a local project.
+    (project / "mine.egg-info").mkdir()
+    (project / "mine.egg-info" / "here").write_text(str(cli.folder))
+    url, commit = serve_commit(index.server, project)
+    said = cli.ok("env", "env", "-p", f"mine @ git+{url}", "--python", host_python).err
+    assert "warning" not in said
+    place = cli.folder / "elsewhere" / "env"
+    shutil.move(cli.folder / "env", place)
+    registry = Registry(fsinit(cli.folder / "store"))
+
+    def stage() -> DRef:
+        return python_env(place / "pylock.toml", host_python, registry=registry)
+
+    closure = instantiate(stage, registry=registry)
+    native = nar_hash(registry.store.path(realize1(closure)))
+    graph = ExportGraph(closure)
+    if way == "export":
+        add_graph(graph)
+        (cli.folder / "export.nix").write_text(expression(graph, "made by a test"))
+        place = cli.folder / "export.nix"
+    built = nix_env.build(place)
+    assert nar_hash(built) == native
+    assert str(built) == graph.instantiation.path(graph.roots[0].node)
+    program = "import mine; print(mine.VALUE)"
+    assert nix_env.run(built / "bin/python", "-B", "-c", program).stdout == "1\n"
+    (said_of,) = built.glob("lib/*/site-packages/mine-1.0.dist-info/direct_url.json")
+    assert json.loads(said_of.read_text()) == {
+        "url": url,
+        "vcs_info": {"commit_id": commit, "vcs": "git"},
+    }
+
+
+def test_a_commit_of_git_with_a_package_set(
+    cli: CommandLine, index: Index, nix_env: NixEnv, stub_nixpkgs: Path
+) -> None:
+    """Its `fetchgit` has the tree, for either form, and so has a folder in it."""
+    python = Target.here().python
+    project = write_project(cli.folder / "work" / "project")
+    (project / "here").write_text(str(cli.folder))
+    shutil.move(project, project.parent / "inner")
+    url, _ = serve_commit(index.server, project.parent)
+    cli.ok("env", "env", "-p", f"mine @ git+{url}#subdirectory=inner", "--python", python)
+    folder = cli.folder / "env"
+    pkgs = f"import {stub_nixpkgs} {{ }}"
+    built = nix_env.run(
+        "nix-build", "--no-out-link", "-E", f"import {folder} {{ pkgs = {pkgs}; }}"
+    ).stdout.strip()
+    assert (Path(built) / "lib" / f"python{python}" / "site-packages" / "mine.py").exists()
+    found = json.loads(
+        nix_env.evaluate(
+            f"let p = (import {folder}/plxnix/nixlib).forPkgs ({pkgs}); made = "
+            f"p.mkPythonOverrides {{ lock = {folder}/pylock.toml; }} "
+            "{ buildPythonPackage = one: one; } { }; "
+            'in with made.mine; [ "${src}" sourceRoot ]'
+        )
+    )
+    assert nar_hash(found[0]) == nar_hash(project.parent)
+    assert found[1] == "source/inner"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('"git"', '"hg"'), "mine is at hg 0000"),
+        (("0" * 40, "main"), "mine is at git main"),
+        (("https:", "file:"), "of file://x.invalid"),
+    ],
+)
+def test_what_is_no_commit_of_git_is_refused(
+    cli: CommandLine, index: Index, nix_env: NixEnv, change: tuple[str, str], said: str
+) -> None:
+    """By Nix as by plxnix: only full commits, and only from servers."""
     del index
     write_project(cli.folder / "project")
     cli.ok("env", "env", "-p", "./project")
     lock = cli.folder / "env/pylock.toml"
     source = f'vcs = {{ type = "git", url = "https://x.invalid", commit-id = "{"0" * 40}" }}'
-    text = lock.read_text()
-    lock.write_text(text.replace('directory = { path = "../project" }', source))
-    assert lock.read_text() != text
-    said = cli.ok("env", "env").err
-    assert "warning: Nix cannot build what is a commit here: mine;" in said
-    with pytest.raises(NixCommandFailed, match="mine is a vcs, which cannot be built here yet"):
+    local = 'directory = { path = "../project" }'
+    assert local in lock.read_text()
+    lock.write_text(lock.read_text().replace(local, source.replace(*change)))
+    assert "mine" in cli.fails("env", "env")
+    with pytest.raises(NixCommandFailed, match=said):
         nix_env.evaluate(f"(import {cli.folder}/env {{ }}).outPath")

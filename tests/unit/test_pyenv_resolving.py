@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from plxnix.pyenv.needs import needs
 from plxnix.pyenv.resolving import resolve
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.target import Target
-from tests.http_server import Answer, Server
+from tests.commits import serve_commit
+from tests.http_server import Server
 from tests.wheels import BACKEND, Index, make_sdist, make_wheel
 
 
@@ -186,20 +186,9 @@ def test_commit_of_git_is_pinned(index: Index, folder: Path) -> None:
         f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
         '[project]\nname = "lib"\nversion = "1.0"\n'
     )
-    git = ["git", "-C", str(source), "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["update-server-info"]):
-        subprocess.run([*git, *command], check=True, capture_output=True)
-    # git speaks with a server of plain files, if it asks for all that there is.
-    for path in (source / ".git").rglob("*"):
-        if path.is_file():
-            place = f"/lib.git/{path.relative_to(source / '.git')}"
-            index.server.answer(place, Answer(path.read_bytes()))
-            index.server.answer(f"{place}?service=git-upload-pack", Answer(path.read_bytes()))
-    url = index.server.url("/lib.git")
+    url, commit = serve_commit(index.server, source)
     (lib,) = resolve(_inputs(f"lib @ git+{url}"), folder).select(Target())
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
-    (source / ".git").rename(folder.parent / "git")
-    assert (lib.kind, lib.url, lib.commit) == ("vcs", url, commit.stdout.strip())
+    assert (lib.kind, lib.url, lib.commit) == ("vcs", url, commit)
     assert lib.sha256 == sources_hash(source)
     assert [one.name for one in lib.build] == [BACKEND]
 

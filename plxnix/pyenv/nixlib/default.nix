@@ -172,6 +172,13 @@ let
             // (
               if one.kind == "directory" then
                 { dir_info = { }; }
+              else if one.kind == "vcs" then
+                {
+                  vcs_info = {
+                    commit_id = one.commit;
+                    vcs = "git";
+                  };
+                }
               else
                 { archive_info.hashes.sha256 = one.sha256; }
             )

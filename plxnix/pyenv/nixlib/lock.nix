@@ -207,19 +207,29 @@ rec {
               // extra;
           ofTree =
             kind: source:
-            common
-            // {
-              inherit kind;
-              filename = name;
-              sha256 =
-                ours.sources.${name}
-                  or (fail "${name} is a ${kind} without a hash in [tool.plxnix.sources]: it cannot be pinned");
-              url = source.url or "";
-              path = source.path or "";
-              subdirectory = source.subdirectory or "";
-              commit = source.commit-id or "";
-              direct = true;
-            };
+            if
+              kind == "vcs"
+              && (
+                source.type != "git"
+                || match "[0-9a-f]{40}|[0-9a-f]{64}" source.commit-id == null
+                || match "(https?|ssh|git)://.*" (source.url or "") == null
+              )
+            then
+              fail "${name} is at ${source.type} ${source.commit-id} of ${source.url or "no URL"}: only commits of git are taken"
+            else
+              common
+              // {
+                inherit kind;
+                filename = name;
+                sha256 =
+                  ours.sources.${name}
+                    or (fail "${name} is a ${kind} without a hash in [tool.plxnix.sources]: it cannot be pinned");
+                url = source.url or "";
+                path = source.path or "";
+                subdirectory = source.subdirectory or "";
+                commit = source.commit-id or "";
+                direct = true;
+              };
           archive = ofFile package.archive {
             direct = true;
             version = package.version or (elemAt (versions.words "-" (filenameOf package.archive)) 1);

@@ -52,7 +52,7 @@ let
       {
         pname = one.name;
         inherit (one) version;
-        src = if isFile one then tree.fetch s.folder one else tree.sources s.folder one;
+        src = if isFile one then tree.fetch s.folder one else tree.sources s one;
         dependencies = [ ];
         # Those are versions of the lock.
         dontCheckRuntimeDeps = true;

@@ -10,8 +10,8 @@ let
   source =
     if one.kind == "sdist" then
       tree.fetch s.folder one
-    else if s.pkgs != null then
-      tree.sources s.folder one
+    else if s.pkgs != null || one.kind == "vcs" then
+      tree.sources s one
     else
       # A fixed output, as they are in plxnix: what is built of a path of the store instead would be
       # at another path.
@@ -20,7 +20,7 @@ let
         inherit (s) shell system;
         script = ''cp -r "$src" "$out"'';
         environment = {
-          src = "${tree.sources s.folder one}";
+          src = "${tree.sources s one}";
           outputHash = one.sha256;
           outputHashAlgo = "";
           outputHashMode = "recursive";

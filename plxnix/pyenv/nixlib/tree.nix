@@ -54,15 +54,15 @@ rec {
         inherit (one) sha256;
       };
 
-  # The sources of a local project: what `plxnix env` copied beside the lock, checked against the
-  # lock's hash.
+  # The sources of a local project (what `plxnix env` copied beside the lock), or of a commit of git,
+  # checked against the lock's hash.
   sources =
-    folder: one:
+    s: one:
     let
-      place = folder + "/plxnix/sources/${one.name}";
+      place = s.folder + "/plxnix/sources/${one.name}";
     in
-    if one.kind != "directory" then
-      throw "plxnix python: ${one.name} is a ${one.kind}, which cannot be built here yet: build a wheel of it, and lock that"
+    if one.kind == "vcs" then
+      commit s one
     else if !builtins.pathExists place then
       throw "plxnix python: ${one.name} is a folder, of which ${toString place} would be a copy: `plxnix env FOLDER` writes it beside the lock"
     else
@@ -70,6 +70,39 @@ rec {
         path = place;
         name = "source";
         inherit (one) sha256;
+      };
+
+  # A commit of git, as `fetchgit` of plxnix has it: by its script, or by `fetchgit` of nixpkgs.
+  commit =
+    s: one:
+    if s.pkgs != null then
+      s.pkgs.fetchgit {
+        name = "source";
+        inherit (one) url;
+        rev = one.commit;
+        hash = one.sha256;
+        fetchSubmodules = false;
+      }
+    else
+      hostCommand {
+        name = "source";
+        inherit (s) shell system;
+        script = builtins.readFile (
+          # In a folder of `plxnix env` it is above these functions.
+          if builtins.pathExists ../git.sh then ../git.sh else ../../recipes/git.sh
+        );
+        environment = {
+          inherit (one) url;
+          rev = one.commit;
+          wanted = one.commit;
+          protocols = "https:http:ssh:git";
+          lfs = "";
+          submodules = "";
+          impureEnvVars = "http_proxy https_proxy ftp_proxy all_proxy no_proxy GIT_PROXY_COMMAND SOCKS_SERVER GIT_SSL_CAINFO";
+          outputHash = one.sha256;
+          outputHashAlgo = "";
+          outputHashMode = "recursive";
+        };
       };
 
   # What the builder is told of the wheels, as the text of its spec.

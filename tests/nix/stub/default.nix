@@ -99,6 +99,26 @@ let
       run name attributes (
         "for input in \${nativeBuildInputs:-}; do PATH=\"$input/bin:$PATH\"; done\n" + script
       );
+    fetchgit =
+      {
+        name,
+        url,
+        rev,
+        hash,
+        # Unlike here, that is the default.
+        fetchSubmodules,
+      }:
+      run name
+        {
+          inherit url rev;
+          outputHash = hash;
+          outputHashAlgo = "";
+          outputHashMode = "recursive";
+        }
+        ''
+          git init -q tree && cd tree && git fetch -q "$url" "+refs/heads/*:refs/all/*"
+          git checkout -q "$rev" && rm -rf .git && cd .. && mv tree "$out"
+        '';
     fetchurl =
       {
         name,
