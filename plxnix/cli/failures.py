@@ -8,13 +8,23 @@ import os
 from plxnix.cli.progress import Progress
 from plxnix.cli.session import Session
 from plxnix.cli.units import counted
-from plxnix.errors import PlxnixError, StagesFailed
+from plxnix.errors import (
+    ArchiveError,
+    BuildFailed,
+    HashMismatch,
+    PlxnixError,
+    PromiseMissing,
+    StagesFailed,
+)
 from plxnix.model import DRef
 from plxnix.store import Store
 from plxnix.targets import user_frames
 
 #: How many lines of a failed realizer's output are shown.
 LAST_LINES = 20
+
+#: Errors of stages whose folder is worth a look.
+WITH_FOLDER = (ArchiveError, BuildFailed, HashMismatch, PromiseMissing)
 
 
 def report_failure(
@@ -46,8 +56,8 @@ def _report_one(
             details += [f"| {line}" for line in lines]
             details += [f"in {store.layout.failed_log(dref)}"]
         hint = hint.replace("`plxnix log`", log)
-        if again:
-            hint = f"{hint}; `{again}` keeps its folder"
+        if again and isinstance(error, WITH_FOLDER):
+            hint = f"{hint}; `{again} --keep-failed` keeps its folder"
     session.report(error, hint.removeprefix("; "), details)
 
 

@@ -10,7 +10,7 @@ from plxnix.cli.console import Cell
 from plxnix.cli.export import load_closure
 from plxnix.cli.realize import check_link
 from plxnix.cli.session import Command, Session, json_option, pass_session
-from plxnix.cli.targets import arguments_option, targets_argument
+from plxnix.cli.targets import arguments_option, command_line, targets_argument
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
 from plxnix.export.graph import ExportGraph
@@ -143,7 +143,9 @@ def status(
     The paths are those of an export with the toolchain host. IDENTICAL says whether the result has
     the bytes of Nix, as far as plxnix claims it, and NEXT what brings it into the Nix store.
     """
-    overview = find_status(load_closure(session, targets, arguments))
+    overview = find_status(
+        load_closure(session, targets, arguments), command_line(targets, arguments)
+    )
     if as_json:
         session.console.json([_status_value(one) for one in overview.stages])
     else:

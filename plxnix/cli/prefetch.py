@@ -61,7 +61,10 @@ def prefetch(
     to_nix: bool | None,
     as_json: bool,
 ) -> None:
-    """Download URL once; print the hash of what it has, in SRI form, and its path in the Nix store.
+    """Download URL; print the hash of what it has, in SRI form, and its path in the Nix store.
+
+    Each call asks the server, since nobody knows yet what it has there now; with its hash,
+    `plxnix lock add NAME URL --hash HASH` and stages ask nobody for what is in a store already.
 
     It is then in the store of plxnix: stages that fetch this URL with this hash (with --unpack,
     fetchtree and its archive's hash; with --name, filename=NAME) have nothing to download. If Nix

@@ -66,7 +66,7 @@ def joined(closures: Sequence[Closure]) -> Closure:
 
 
 def command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
-    """Return the command that realizes the targets and keeps the folder of a stage that fails."""
+    """Return the command that realizes the targets."""
     given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
     pairs = [word for pair in given for word in ("-a", pair)]
-    return shlex.join(["plxnix", "realize", *targets, *pairs, "--keep-failed"])
+    return shlex.join(["plxnix", "realize", *targets, *pairs])

@@ -6,7 +6,7 @@ and Nix is asked once which of the paths it has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plxnix.errors import ToolFailed, ToolMissing
 from plxnix.model import DRef, RRef
@@ -41,7 +41,7 @@ class Status:
     be, which is not realized) or `unknown` (it depends on such); the last two have no path yet.
     `realized` counts the realizations, `selected` are those that are meant, and `reason` says why
     none is. `identical` is the claim to have Nix's bytes, None without a realization and for a pin,
-    of which Nix has no others.
+    of which Nix has no others. `next` is what brings it into the Nix store, empty if it is there.
     """
 
     dref: DRef
@@ -51,29 +51,13 @@ class Status:
     reason: str
     places: tuple[Place, ...]
     identical: bool | None
+    next: str = ""
 
     @property
     def state(self) -> str:
         """The state of all its places: that of the one that is furthest from being there."""
         order = (UNKNOWN, ABSENT, REGISTERED, VALID)
         return min((one.state for one in self.places), key=order.index, default=UNKNOWN)
-
-    @property
-    def next(self) -> str:
-        """What brings it into the Nix store; empty if it is there."""
-        if self.state == VALID:
-            return ""
-        if not self.selected:
-            return "plxnix realize"
-        if self.kind == "nix":
-            return "plxnix realize --force"
-        if self.kind in ("pin", "fixed-output"):
-            missing = [place.rref for place in self.places if place.rref and place.state != VALID]
-            hashes = " ".join(rref.rhash[:12] for rref in missing or self.selected)
-            return f"plxnix nix add {hashes}"
-        if self.identical:
-            return f"plxnix nix import {self.selected[0].rhash[:12]}"
-        return "nix-build, or realize it again with --force --sandbox on"
 
 
 @dataclass(frozen=True)
@@ -84,9 +68,10 @@ class Overview:
     without_nix: str = ""
 
 
-def status(closure: Closure) -> Overview:
+def status(closure: Closure, realize: str = "plxnix realize") -> Overview:
     """Return what exists where of all stages of a closure, for the toolchain `host`.
 
+    `realize` is the command that realizes the closure, for `Status.next`.
     Cost: that of a plan, a listing for each stage, and one call of Nix for 500 paths.
     """
     plan = {stage.dref: stage for stage in make_plan(closure, frozenset())}
@@ -117,8 +102,25 @@ def status(closure: Closure) -> Overview:
             known,
             identical,
         )
-        found.append(one)
+        found.append(replace(one, next=_next(one, realize, dref in closure.targets)))
     return Overview(tuple(found), without_nix)
+
+
+def _next(one: Status, realize: str, asked: bool) -> str:
+    """Return what brings a stage into the Nix store; `asked`: it is a target of `realize`."""
+    if one.state == VALID:
+        return ""
+    if not one.selected:
+        return realize
+    if one.kind == "nix":
+        return f"nix-store --realise {one.places[0].derivation}"
+    if one.kind in ("pin", "fixed-output"):
+        missing = [place.rref for place in one.places if place.rref and place.state != VALID]
+        hashes = " ".join(rref.rhash[:12] for rref in missing or one.selected)
+        return f"plxnix nix add {hashes}"
+    if one.identical:
+        return f"plxnix nix import {one.selected[0].rhash[:12]}"
+    return "nix-build of an export" + (f", or {realize} --force --sandbox on" if asked else "")
 
 
 def _forms(

@@ -92,7 +92,7 @@ class TestStages:
         lab.realize(dref, sandbox="off")
         (found,) = states(lab, dref).values()
         assert found.identical is False
-        assert found.next == "nix-build, or realize it again with --force --sandbox on"
+        assert found.next == "nix-build of an export, or plxnix realize --force --sandbox on"
 
     def test_one_of_two(self, lab: Lab) -> None:
         """Of several pins those count that are missing."""
@@ -151,12 +151,13 @@ def test_command(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> N
     file = plxnix.file(
         "from plxnix import execute, mkfile\n"
         f"def below(): return mkfile('below', {str(tmp_path)!r})\n"
-        "def top(): return execute('cat $b/below > $out', name='top', b=below())\n"
+        "def top(n=1): return execute('cat $b/below > $out', name='top', b=below())\n"
     )
-    done = plxnix.ok("nix", "status", f"{file}:top")
+    done = plxnix.ok("nix", "status", f"{file}:top", "-a", "n=it is")
+    realize = f"plxnix realize {file}:top -a 'n=\"it is\"'"
     assert [(DRef(row[0]).name, row[1], row[2], row[4], row[6]) for row in done.fields] == [
-        ("below", "derivation", "0", "absent", "plxnix realize"),
-        ("top", "derivation", "0", "absent", "plxnix realize"),
+        ("below", "derivation", "0", "absent", realize),
+        ("top", "derivation", "0", "absent", realize),
     ]
     assert "0 of 2 stages are in the Nix store" in done.err
     plxnix.ok("realize", f"{file}:top")

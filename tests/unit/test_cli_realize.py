@@ -9,6 +9,7 @@ import pytest
 
 from plxnix import Store
 from tests.command_line import STAGES, CommandLine
+from tests.http_server import Server
 
 
 @pytest.fixture
@@ -174,6 +175,18 @@ def test_keep_failed_keeps_the_folder(plxnix: CommandLine) -> None:
     assert "kept the failed folder" in plxnix.fails("realize", "bad.py", "--keep-failed")
     (folder,) = (plxnix.store / "failed").iterdir()
     assert (folder / "x").read_text() == "half"
+
+
+def test_no_folder_of_a_download(plxnix: CommandLine, server: Server) -> None:
+    """Where nothing would be kept, the folder is not offered: of a file that is not there."""
+    plxnix.file(
+        "from plxnix import fetchurl\n"
+        f"def missing(): return fetchurl(url={server.url('/x')!r}, sha256={'0' * 64!r})\n",
+        "bad.py",
+    )
+    message = plxnix.fails("realize", "bad.py:missing")
+    assert "404" in message
+    assert "--keep-failed" not in message
 
 
 def test_what_was_realized_before_a_failure_stays(plxnix: CommandLine) -> None:
