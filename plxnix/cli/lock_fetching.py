@@ -20,10 +20,11 @@ from plxnix.errors import InvalidValue, StoreNotFound
 from plxnix.locking import upkeep
 from plxnix.locking.fetching import Fetched, land
 from plxnix.locking.file import LockFile
-from plxnix.locking.source import LockedSource, check_key, expanded
+from plxnix.locking.source import LockedSource, check_key
 from plxnix.nix.hashes import Hash
 from plxnix.recipes.fetch import Fetch
 from plxnix.recipes.tree import Tree
+from plxnix.recipes.urls import expanded
 from plxnix.store import Store
 
 

@@ -20,16 +20,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from plxnix.builders.sources import MIRRORS, redact
+from plxnix.builders.sources import redact
 from plxnix.config import Config
 from plxnix.errors import InvalidHash, InvalidName, InvalidValue
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import check_name, fixed_path, sanitise_name
 from plxnix.recipes.fetch import fetch_config
 from plxnix.recipes.tree import NAME, tree_config
-from plxnix.recipes.urls import SCHEMES
+from plxnix.recipes.urls import SCHEMES, last_part
 
 #: The hole of URLs and names that the version fills.
 HOLE = "{version}"
@@ -210,7 +210,7 @@ class LockedSource:
 
 def name_of(url: str) -> str:
     """Return the name in the store that a file has by its URL; raise `InvalidValue` if none."""
-    last = unquote(urlsplit(url).path.rpartition("/")[2])
+    last = last_part(url)
     if not last:
         raise InvalidValue(f"{redact(url)!r} ends without the name of a file", "give one")
     return sanitise_name(last)
@@ -249,22 +249,6 @@ def check_source_url(url: str, where: str) -> None:
         raise InvalidValue(
             f"{where}: the URL {url!r:.300} has characters that need an escape", "write them as %XX"
         )
-
-
-def expanded(url: str) -> list[str]:
-    """Return the URLs that `mirror://NAME/path` stands for, and any other URL as it is.
-
-    Locks hold no mirrors by name, since only plxnix and nixpkgs know them.
-    """
-    if not url.lower().startswith("mirror://"):
-        return [url]
-    name, _, path = url[len("mirror://") :].partition("/")
-    if name not in MIRRORS:
-        raise InvalidValue(
-            f"{url!r} names the mirror {name!r}, which is not known",
-            f"known are {', '.join(sorted(MIRRORS))}; or give a full URL",
-        )
-    return [f"{base.rstrip('/')}/{path}" for base in MIRRORS[name]]
 
 
 def _check_text(text: str, where: str) -> None:

@@ -191,10 +191,9 @@ def _evaluate(question: Question) -> Answer:
     try:
         told = json.loads(tools.run("nix-instantiate", *options, asked))
     except ToolFailed as error:
-        lines = error.stderr.strip().splitlines()[-tools.SHOWN_LINES :]
-        said = "".join(f"\n    {line}" for line in lines)
+        said = tools.last_lines(error.stderr) or f" {error.message}"
         raise ToolFailed(
-            f"Nix cannot evaluate {shown:.200}:{said or f' {error.message}'}",
+            f"Nix cannot evaluate {shown:.200}:{said}",
             "the lines above are its own",
             error.status,
             error.stderr,

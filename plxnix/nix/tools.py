@@ -184,15 +184,20 @@ def _failure(
 ) -> ToolFailed:
     first = " ".join([program, *map(str, args)])
     command = first if len(first) <= 200 else first[:200] + " ..."
-    lines = stderr.strip().splitlines()[-SHOWN_LINES:]
     what = f"was stopped after {limit:g} seconds" if status == 124 else f"failed ({status})"
-    shown = "".join(f"\n    {line}" for line in lines)
+    shown = last_lines(stderr)
     return ToolFailed(
         f"{command} {what}{':' if shown else ', and said nothing'}{shown}",
         "the lines above are its own; run the command by hand to see all" if shown else "",
         status,
         stderr,
     )
+
+
+def last_lines(printed: str) -> str:
+    """Return the last lines that a program printed, each below what comes before, indented."""
+    lines = [line for line in printed.splitlines() if line.strip()]
+    return "".join(f"\n    {line}" for line in lines[-SHOWN_LINES:])
 
 
 # -- what plxnix asks of Nix -------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
@@ -27,7 +27,7 @@ from plxnix.recipes.nix_fetch import check_way, fetch_node
 from plxnix.recipes.obtaining import obtain
 from plxnix.recipes.recipe import FIELD, Job, Recipe
 from plxnix.recipes.unpack import unpack_node
-from plxnix.recipes.urls import check_urls, sources
+from plxnix.recipes.urls import check_urls, last_part, sources
 from plxnix.store import fixed, tree
 
 
@@ -67,7 +67,7 @@ class Fetch(Recipe):
         file = folder / config["filename"]
         digest = Hash.parse(config["hash"])
         root = obtain(job, sources(config), file, digest, self.via)
-        nix = {**job.nix(self.lower(config, job.lowering)), **root}
+        nix = {**job.nix(self.form(job)), **root}
         if "unpack" in config["mode"]:
             return Artifact(self._unpack(job, file), nix=nix)
         return Artifact(folder, nix={**nix, "fixed": fixed.said(digest, file=file.name)})
@@ -117,7 +117,7 @@ def fetchurl(
     """
     del registry
     given_urls = check_urls("fetchurl", url, urls)
-    file = filename or unquote(urlsplit(given_urls[0]).path.rpartition("/")[2])
+    file = filename or last_part(given_urls[0])
     given = {"sha256": sha256, "sha1": sha1, "sha512": sha512, "hash": hash}
     return _register(file, given_urls, given_hash(given), mode, name, fields, via)
 
@@ -183,9 +183,7 @@ def fetch_config(
     """Return the config of a fetch; arguments are as for `fetchurl`. Raises `InvalidValue`."""
     if not file:
         raise InvalidValue(f"{urls[0]} ends without the name of a file", "give one: filename=")
-    RefPath.make(selfref, [file])
-    if "/" in file:
-        raise InvalidValue(f"filename is {file!r}", "it is a name, not a path")
+    check_filename(file)
     if mode is None:
         from plxnix.builders import archive
 
@@ -207,6 +205,13 @@ def fetch_config(
     if not words:
         config.setdefault("out", [selfref, file])
     return Config(config)
+
+
+def check_filename(file: str) -> None:
+    """Raise `InvalidRefpath` or `InvalidValue` for what is not the name of a file."""
+    RefPath.make(selfref, [file])
+    if "/" in file:
+        raise InvalidValue(f"filename is {file!r}", "it is a name, not a path")
 
 
 def given_hash(given: Mapping[str, str | None]) -> Hash:

@@ -58,9 +58,7 @@ class Files(Recipe):
             path = output / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
-        lowered = self.lower(job.config, job.lowering)
-        return Artifact(output, nix=job.nix(lowered))
+        return Artifact(output, nix=job.nix(self.form(job)))
 
 
 @takes_registry

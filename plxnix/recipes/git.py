@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from plxnix.builders.process import run_process
+from plxnix.builders.sources import redact
 from plxnix.config import Config
 from plxnix.errors import (
     BuildFailed,
     DownloadFailed,
-    HashMismatch,
     InvalidHash,
     InvalidValue,
     ToolFailed,
@@ -35,9 +35,9 @@ from plxnix.realize.registry import Registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
 from plxnix.recipes import nix_fetch
 from plxnix.recipes.lowering import Lowered, Lowering
-from plxnix.recipes.obtaining import added, note
+from plxnix.recipes.obtaining import added, check_tree, have
 from plxnix.recipes.recipe import FIELD, Job, Recipe
-from plxnix.recipes.shared import take_known, take_tree
+from plxnix.recipes.shared import take_tree
 from plxnix.recipes.tree import NAME
 from plxnix.recipes.urls import check_url
 from plxnix.store import fixed
@@ -51,8 +51,6 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 #: What git forbids in names of references (git-check-ref-format(1)), and what it reads as options.
 _NO_REVISION: Final = re.compile(r"^[-+]|[\s~^:?*\[\\\x00-\x20\x7f]|\.\.|@\{|^$")
-
-_SHOWN_LINES: Final = 12
 
 
 class Git(Recipe):
@@ -84,16 +82,14 @@ class Git(Recipe):
         """Take the tree from a store, or let git fetch the commit and compare."""
         config, folder = job.config, job.folder()
         digest, tree = Hash.parse(config["hash"]), folder / "out"
-        lowered = self.lower(config, job.lowering)
+        lowered = self.form(job)
         root: dict[str, str] = {}
-        if not take_known(job.store, digest, tree, note(job), recursive=True) and not take_tree(
-            config.name, digest, tree, note(job)
-        ):
+        if not have(job, config.name, tree, digest, recursive=True):
             if nix_fetch.by_nix(self.via):
                 _by_nix(job, lowered.node, tree, digest)
             else:
                 _by_git(job, lowered.node, folder)
-                _check(config, tree, digest)
+                check_tree(job, config["rev"], tree, digest)
                 root = added(job, tree, config.name, digest, recursive=True)
         nix = job.nix(lowered)
         return Artifact(tree, nix={**nix, **root, "fixed": fixed.said(digest, recursive=True)})
@@ -131,7 +127,6 @@ def _by_git(job: Job, node: Node, folder: Path) -> None:
     import shutil
 
     from plxnix.builders.download_settings import DownloadSettings
-    from plxnix.builders.sources import redact
     from plxnix.builders.surroundings import netrc_path
 
     path = os.environ.get("PATH") or os.defpath
@@ -165,8 +160,7 @@ def _by_git(job: Job, node: Node, folder: Path) -> None:
     try:
         run_process(job.dref, builder, arguments, environment, os.fspath(work), write)
     except BuildFailed:
-        lines = redact(said.decode("utf-8", "replace")).splitlines()[-_SHOWN_LINES:]
-        raise _failed(job.config, lines) from None
+        raise _failed(job.config, said.decode("utf-8", "replace")) from None
 
 
 def _machine(environment: Mapping[str, str]) -> dict[str, str]:
@@ -180,44 +174,27 @@ def _machine(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_nix(job: Job, node: Node, tree: Path, digest: Hash) -> None:
-    from plxnix.builders.sources import redact
-
     try:
         nix_fetch.realise(job, node, tree.with_name("result"), nix_fetch.host_paths())
     except ToolFailed as error:
         found = nix_fetch.failure(job.config.name, error, job.config["url"])
         if isinstance(found, ToolFailed) and "builder for" in error.stderr:
-            found = _failed(job.config, redact(error.stderr).splitlines()[-_SHOWN_LINES:])
+            found = _failed(job.config, error.stderr)
         raise found from None
-    nix_fetch.take(take_tree(job.config.name, digest, tree, note(job)), tree.with_name("result"))
+    nix_fetch.take(take_tree(job.config.name, digest, tree, job.said), tree.with_name("result"))
 
 
-def _failed(config: Config, lines: list[str]) -> DownloadFailed:
-    from plxnix.builders.sources import redact
+def _failed(config: Config, said: str) -> DownloadFailed:
+    from plxnix.nix.tools import last_lines
 
-    where = f"{redact(config['url'])}, {config['rev']}"
-    shown = "".join(f"\n    {line}" for line in lines if line.strip())
-    reason = next((line for line in reversed(lines) if "fatal:" in line), "git failed")
+    where, shown = f"{redact(config['url'])}, {config['rev']}", last_lines(redact(said))
+    reasons = [line for line in shown.splitlines() if "fatal:" in line]
+    reason = reasons[-1] if reasons else "git failed"
     return DownloadFailed(
         f"'{config.name}' could not be fetched by git from {where}:{shown}",
         "check URL and revision: `git ls-remote URL` prints what there is",
         [f"{where}: {reason.rpartition('fatal: ')[2].strip()}"],
     )
-
-
-def _check(config: Config, tree: Path, digest: Hash) -> None:
-    from plxnix.builders.sources import redact
-    from plxnix.nix.nar import nar_hash
-
-    found, _ = nar_hash(tree)
-    if found != digest:
-        raise HashMismatch(
-            f"the tree of {config['rev']} from '{redact(config['url'])}' has another hash than "
-            f"specified\n  specified: {digest.sri}\n  got:       {found.sri}",
-            "if the new contents are right, set the new hash",
-            expected=digest.sri,
-            found=found.sri,
-        )
 
 
 @takes_registry

@@ -46,6 +46,10 @@ class Job:
         """Who is told of progress."""
         return self.run.observer
 
+    def said(self, message: str) -> None:
+        """Tell the observer something worth a line."""
+        self.observer.said(self.dref, message)
+
     @property
     def lowering(self) -> Lowering:
         """The lowering that all recipes of one realization share."""

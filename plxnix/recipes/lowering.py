@@ -129,17 +129,9 @@ class Lowering:
 
     def _pin(self, rref: RRef) -> Lowered:
         record = self.store.record(rref)
-        digest = Hash.parse(record.nar_hash)
         said = f"{rref.name} is a result that Nix cannot build. Add it with: plxnix nix add {rref}"
-        node = Node(
-            name=rref.name,
-            system=self.toolchain.system,
-            builder=self.toolchain.shell(),
-            args=(text("-c"), text('printf "%s\\n" "$message" >&2; exit 1')),
-            env={"message": text(said)},
-            fixed=FixedOutput(digest, recursive=True),
-            comment=f"pin of {rref}",
-        )
+        fixed = FixedOutput(Hash.parse(record.nar_hash), recursive=True)
+        node = self.toolchain.refusing(rref.name, said, fixed, f"pin of {rref}")
         outputs = tuple(record.nix.get("outputs", ()))
         return Lowered(rref.dref, node, "pin", rref.name if record.flat else "", rref, outputs)
 
@@ -208,10 +200,7 @@ class Lowering:
         if isinstance(value, int):
             return text(str(value))
         if isinstance(value, float):
-            raise InvalidValue(
-                f"the number {value!r} cannot go to Nix, whose versions print it differently",
-                "pass it as a string",
-            )
+            raise fraction(value)
         if isinstance(value, list):
             return self._list(value, outputs)
         return None
@@ -227,6 +216,14 @@ class Lowering:
             if number < len(value) and item != []:
                 joined.append(" ")
         return text(*joined)
+
+
+def fraction(value: float) -> InvalidValue:
+    """Return the error for a number that is not whole."""
+    return InvalidValue(
+        f"the number {value!r} cannot go to Nix, whose versions print it differently",
+        "pass it as a string",
+    )
 
 
 def _check_printed(value: str, start: int, end: int) -> None:

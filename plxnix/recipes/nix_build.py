@@ -93,9 +93,9 @@ class NixBuild(Recipe):
         except ToolFailed as error:
             job.log.write(error.stderr.encode(errors="replace"))
             # Without the command, whose folder is gone when somebody reads this.
-            said = error.stderr.strip().splitlines()[-tools.SHOWN_LINES :] or [error.message]
+            said = tools.last_lines(error.stderr or error.message)
             raise BuildFailed(
-                "\n    ".join([f"Nix could not make {job.dref}:", *said]),
+                f"Nix could not make {job.dref}:{said}",
                 "its output says why: `plxnix log`",
                 job.dref,
             ) from error

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from plxnix.builders.sources import hashed_mirrors_from, redact, sources
 from plxnix.config import Config
 from plxnix.errors import (
     ArchiveError,
@@ -27,7 +28,7 @@ from plxnix.nix.graph import FixedOutput, Node, text
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.recipes.shared import setting, take_file, take_tree
-from plxnix.recipes.urls import direct
+from plxnix.recipes.urls import expanded
 
 if TYPE_CHECKING:
     from plxnix.recipes.recipe import Job
@@ -72,7 +73,7 @@ def fetch_node(config: Config, digest: Hash | None = None, url: str | None = Non
     are for our downloader and for the nixpkgs toolchain. `digest` is the file's if that is not the
     config's `hash`, and `url` is another place of it.
     """
-    url = direct(config["url"] if url is None else url)
+    url = expanded(config["url"] if url is None else url)[0]
     return Node(
         name=sanitise_name(config["filename"]),
         system="builtin",
@@ -97,8 +98,6 @@ def fetch_file(job: Job, urls: Sequence[str], file: Path, digest: Hash) -> None:
     Each source is a derivation of its own, all with the same output. Raises `DownloadFailed`,
     `HashMismatch`, `ToolMissing`; `ToolFailed` for what is no fault of the network.
     """
-    from plxnix.builders.sources import hashed_mirrors_from, sources
-
     name = sanitise_name(job.config["filename"])
 
     def fetch(url: str, root: Path) -> None:
@@ -106,7 +105,7 @@ def fetch_file(job: Job, urls: Sequence[str], file: Path, digest: Hash) -> None:
 
     candidates = sources(urls, digest, hashed_mirrors=hashed_mirrors_from())
     root = _first(name, candidates, fetch, job.folder() / "result")
-    take(take_file(name, digest, file, _note(job)), root)
+    take(take_file(name, digest, file, job.said), root)
 
 
 def fetch_tree(job: Job, urls: Sequence[str], tree: Path, digest: Hash) -> None:
@@ -114,7 +113,6 @@ def fetch_tree(job: Job, urls: Sequence[str], tree: Path, digest: Hash) -> None:
 
     Raises what `fetch_file` raises, and `ArchiveError`.
     """
-    from plxnix.builders.sources import sources
     from plxnix.nix import tools
     from plxnix.nix.text import string
 
@@ -137,7 +135,7 @@ def fetch_tree(job: Job, urls: Sequence[str], tree: Path, digest: Hash) -> None:
         tools.add_root(printed.strip().strip('"'), root)
 
     root = _first(name, sources(urls, None), fetch, job.folder() / "result")
-    take(take_tree(name, digest, tree, _note(job)), root)
+    take(take_tree(name, digest, tree, job.said), root)
 
 
 def realise(job: Job, node: Node, root: Path, options: Sequence[str] = ()) -> str:
@@ -164,10 +162,10 @@ def failure(name: str, error: ToolFailed, url: str) -> Exception:
     `DownloadFailed` if a download failed, `HashMismatch`, `ArchiveError`; else the error as it is.
     Messages hold a line for each try, or else Nix's last lines, and no credentials.
     """
-    from plxnix.builders.sources import redact
     from plxnix.nix import faults
+    from plxnix.nix.tools import last_lines
 
-    shown, last = redact(url), "\n".join(_last_lines(error))
+    shown = redact(url)
     differing = faults.mismatch(error.stderr)
     if differing is not None:
         specified, got = differing
@@ -183,7 +181,8 @@ def failure(name: str, error: ToolFailed, url: str) -> Exception:
         return _not_downloaded(name, tries)
     if _NO_ARCHIVE.search(error.stderr):
         return ArchiveError(
-            f"what Nix has downloaded from '{shown}' is no archive of one folder:\n{last}",
+            f"what Nix has downloaded from '{shown}' is no archive of one folder:"
+            + last_lines(redact(error.stderr)),
             "fetch it as a file and unpack it by a stage: unpack(fetchurl(...))",
         )
     return ToolFailed(redact(error.message), error.hint, error.status, redact(error.stderr))
@@ -224,18 +223,6 @@ def _not_downloaded(name: str, tries: Sequence[str]) -> DownloadFailed:
     )
 
 
-def _last_lines(error: ToolFailed) -> list[str]:
-    from plxnix.builders.sources import redact
-    from plxnix.nix.tools import SHOWN_LINES
-
-    lines = [line for line in error.stderr.splitlines() if line.strip()]
-    return [f"    {redact(line)}" for line in lines[-SHOWN_LINES:]]
-
-
-def _note(job: Job) -> Callable[[str], None]:
-    return lambda message: job.observer.said(job.dref, message)
-
-
 def take(done: bool, root: Path) -> None:
     """Check that what Nix has just made could be taken."""
     if not done:
@@ -267,7 +254,7 @@ def _options(job: Job, url: str, verifies: bool = False) -> list[str]:
         if verifies or not url.lower().startswith("https:") or tools.version() >= VERIFIES:
             options += ["--option", "netrc-file", os.path.abspath(netrc)]
         else:
-            _note(job)(f"credentials are kept from this Nix, which checks no certificates: {netrc}")
+            job.said(f"credentials are kept from this Nix, which checks no certificates: {netrc}")
     return options
 
 

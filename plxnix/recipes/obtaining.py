@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
+from plxnix.builders.sources import redact
+from plxnix.errors import HashMismatch
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.recipes import nix_fetch
 from plxnix.recipes.recipe import Job
-from plxnix.recipes.shared import give, setting, take_file, take_known
-
-
-def note(job: Job) -> Callable[[str], None]:
-    """Return what tells the observer of a realization something worth a line."""
-    return partial(job.observer.said, job.dref)
+from plxnix.recipes.shared import give, setting, take_file, take_known, take_tree
 
 
 def obtain(
@@ -48,12 +44,30 @@ def obtain(
     return {} if digest is None else added(job, file, name, digest)
 
 
-def have(job: Job, name: str, file: Path, digest: Hash) -> bool:
-    """Take a file from this store or Nix's; tell whether one of them has it."""
-    if take_known(job.store, digest, file, note(job)) or take_file(name, digest, file, note(job)):
+def have(job: Job, name: str, place: Path, digest: Hash, recursive: bool = False) -> bool:
+    """Take a file, or tree if `recursive`, from this store or Nix's; tell whether one has it."""
+    take = take_tree if recursive else take_file
+    if take_known(job.store, digest, place, job.said, recursive) or take(
+        name, digest, place, job.said
+    ):
         _forget(job)
         return True
     return False
+
+
+def check_tree(job: Job, what: str, tree: Path, digest: Hash) -> None:
+    """Raise `HashMismatch` unless a tree, got from the config's URL, has the hash."""
+    from plxnix.nix.nar import nar_hash
+
+    found, _ = nar_hash(tree)
+    if found != digest:
+        raise HashMismatch(
+            f"the tree of {what} from '{redact(job.config['url'])}' has another hash than "
+            f"specified\n  specified: {digest.sri}\n  got:       {found.sri}",
+            "if the new contents are right, set the new hash",
+            expected=digest.sri,
+            found=found.sri,
+        )
 
 
 def _forget(job: Job) -> None:
@@ -69,7 +83,7 @@ def added(
     """Put what was downloaded into the Nix store if that is wanted; return the record's `root`."""
     if setting() != "add":
         return {}
-    path = give(place, name, digest, recursive, job.folder(), note(job))
+    path = give(place, name, digest, recursive, job.folder(), job.said)
     return {"root": path} if path else {}
 
 

@@ -70,11 +70,10 @@ class Pure(Recipe):
 
     def make(self, job: Job) -> Artifact:
         """Run the program."""
-        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
         inputs = _Inputs(job.config, job.lowering)
         inputs.data()
         job.dependencies.further = sorted(inputs.stages - {*job.config.dependencies})
-        return job.build(self.lower(job.config, job.lowering))
+        return job.build(self.form(job))
 
 
 def pure_stage(

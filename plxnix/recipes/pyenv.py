@@ -67,8 +67,7 @@ class PythonEnvironment(Recipe):
 
     def make(self, job: Job) -> Artifact:
         """Run the builder."""
-        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
-        return job.build(self.lower(job.config, job.lowering))
+        return job.build(self.form(job))
 
 
 def _path(value: Any, lowering: Lowering) -> Text:

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from plxnix.builders.sources import redact
 from plxnix.config import Config
 from plxnix.errors import FetchError, HashMismatch, InvalidValue
-from plxnix.model import DRef, RefPath, selfref
-from plxnix.nix.graph import FixedOutput, Node, text
+from plxnix.model import DRef, selfref
+from plxnix.nix.graph import FixedOutput
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import fixed_path, sanitise_name
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import Registry, find_registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.fetch import Fetch, given_hash
+from plxnix.recipes.fetch import Fetch, check_filename, given_hash
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.nix_fetch import fetch_node
 from plxnix.recipes.obtaining import obtain
@@ -74,19 +75,13 @@ class PythonPackage(Fetch):
         if url:
             node = fetch_node(config, url=url)
         else:
-            digest, toolchain = Hash.parse(config["hash"]), lowering.toolchain
+            file, digest = config["filename"], Hash.parse(config["hash"])
             said = (
-                f"where {config['filename']} is to be had is not known. Add it with: "
-                f"nix-store --add-fixed {digest.algorithm} {config['filename']}"
+                f"where {file} is to be had is not known. Add it with: "
+                f"nix-store --add-fixed {digest.algorithm} {file}"
             )
-            node = Node(
-                name=sanitise_name(config["filename"]),
-                system=toolchain.system,
-                builder=toolchain.shell(),
-                args=(text("-c"), text('printf "%s\\n" "$message" >&2; exit 1')),
-                env={"message": text(said)},
-                fixed=FixedOutput(digest),
-                comment=str(config.dref),
+            node = lowering.toolchain.refusing(
+                sanitise_name(file), said, FixedOutput(digest), str(config.dref)
             )
         return Lowered(config.dref, node, "fixed-output", flat=config["filename"])
 
@@ -114,7 +109,6 @@ def find(
     file. Raises `FetchError` naming what there is, `HashMismatch` if the index's hash is another.
     """
     from plxnix.builders.package_index import configured_index, files, same_version
-    from plxnix.builders.sources import redact
 
     index = index or configured_index()
     every = files(index, project)
@@ -231,9 +225,7 @@ def fetchpypi(
             _in_a_store(find_registry().store, project, version, digest, name)
             or find(index, project, version, digest, name, yanked)[0]
         )
-    RefPath.make(selfref, [name])
-    if "/" in name:
-        raise InvalidValue(f"filename is {name!r}", "it is a name, not a path")
+    check_filename(name)
     config: dict[str, Any] = {
         **fields,
         FIELD: PythonPackage.kind,

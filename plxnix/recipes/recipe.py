@@ -39,6 +39,13 @@ class Recipe(ABC):
     def lower(self, config: Config, lowering: Lowering) -> Lowered:
         """Return the derivation that the config stands for; nothing else may be read."""
 
+    def form(self, job: Job) -> Lowered:
+        """Return the derivation of the stage that is being made.
+
+        It is not asked of the lowering: a stage that leaves as a pin has no form before it is made.
+        """
+        return self.lower(job.config, job.lowering)
+
     @abstractmethod
     def make(self, job: Job) -> Artifact:
         """Make one realization natively and return its folder."""

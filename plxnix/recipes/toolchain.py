@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from plxnix.errors import ExportError
-from plxnix.nix.graph import Node, Package, Reference, Text, text
+from plxnix.nix.graph import FixedOutput, Node, Package, Reference, Text, text
 
 #: What a command of a locked toolchain finds on its PATH beside its own tools, as under stdenv.
 BASICS = (
@@ -64,6 +64,18 @@ class Toolchain(ABC):
         """Return the derivation that runs a bash script with `tools` on PATH."""
         node = Node(name, self.system, self.shell(), env={**environment}, comment=comment)
         return self._running(node, script, tools)
+
+    def refusing(self, name: str, message: str, fixed: FixedOutput, comment: str) -> Node:
+        """Return a fixed output that Nix cannot make: its builder says what is to be done."""
+        return Node(
+            name,
+            self.system,
+            self.shell(),
+            args=(text("-c"), text('printf "%s\\n" "$message" >&2; exit 1')),
+            env={"message": text(message)},
+            fixed=fixed,
+            comment=comment,
+        )
 
     def _running(self, node: Node, script: Text, tools: Sequence[str]) -> Node:
         """Give a shell its script: a plain derivation that says its PATH."""

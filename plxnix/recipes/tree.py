@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from plxnix.config import Config
-from plxnix.errors import ArchiveError, HashMismatch, InvalidHash
+from plxnix.errors import ArchiveError, InvalidHash
 from plxnix.model import DRef
-from plxnix.nix.graph import FixedOutput, Node, Reference, Text, text
+from plxnix.nix.graph import FixedOutput, Node, Reference, text
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_only
@@ -25,11 +24,10 @@ from plxnix.realize.run import Artifact
 from plxnix.recipes import nix_fetch
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.nix_fetch import check_way, fetch_node
-from plxnix.recipes.obtaining import added, note, obtain
+from plxnix.recipes.obtaining import added, check_tree, have, obtain
 from plxnix.recipes.recipe import FIELD, Job, Recipe
-from plxnix.recipes.shared import take_known, take_tree
-from plxnix.recipes.unpack import TOOLS
-from plxnix.recipes.urls import check_urls, sources
+from plxnix.recipes.unpack import TOOLS, unpack_command
+from plxnix.recipes.urls import check_urls, last_part, sources
 from plxnix.store import fixed
 
 #: What Nix calls the tree of an archive.
@@ -59,70 +57,46 @@ class Tree(Recipe):
 
         Nix cannot download anything without its hash; the message says how to add the tree.
         """
-        environment: dict[str, Text]
-        if "archive" in config:
-            fetch = fetch_node(config, Hash.parse(config["archive"]))
-            zipped = config["filename"].lower().endswith((".zip", ".whl", ".jar"))
-            command = (
-                'LC_ALL=C.UTF-8 unzip -qV "$src" -d unpacked'
-                if zipped
-                else 'tar --no-same-owner -xf "$src" -C unpacked'
-            )
-            script = _SCRIPT.format(unpack=command)
-            environment = {
-                "PATH": lowering.toolchain.path(TOOLS),
-                "src": text(Reference(fetch)),
-            }
-        else:
-            script = 'printf "%s\\n" "$message" >&2; exit 1'
+        toolchain, dref = lowering.toolchain, config.dref
+        fixed = FixedOutput(Hash.parse(config["hash"]), recursive=True)
+        if "archive" not in config:
             said = f"the hash of this archive is not known. Add it with: {_command(config)}"
-            environment = {"message": text(said)}
+            node = toolchain.refusing(config.name, said, fixed, str(dref))
+            return Lowered(dref, node, "fixed-output")
+        fetch = fetch_node(config, Hash.parse(config["archive"]))
+        script = _SCRIPT.format(unpack=unpack_command(config["filename"], "unpacked"))
         node = Node(
             name=config.name,
-            system=lowering.toolchain.system,
-            builder=lowering.toolchain.shell(),
+            system=toolchain.system,
+            builder=toolchain.shell(),
             args=(text("-c"), text(script)),
-            env=environment,
-            fixed=FixedOutput(Hash.parse(config["hash"]), recursive=True),
-            comment=str(config.dref),
+            env={"PATH": toolchain.path(TOOLS), "src": text(Reference(fetch))},
+            fixed=fixed,
+            comment=str(dref),
         )
-        return Lowered(config.dref, node, "fixed-output")
+        return Lowered(dref, node, "fixed-output")
 
     def make(self, job: Job) -> Artifact:
         """Take the tree from the Nix store, or download the archive, unpack it and compare."""
         folder, name, digest = job.folder(), job.config.name, Hash.parse(job.config["hash"])
         tree, root = folder / "tree", {}
-        if not take_known(job.store, digest, tree, note(job), recursive=True) and not take_tree(
-            name, digest, tree, note(job)
-        ):
+        if not have(job, name, tree, digest, recursive=True):
             if nix_fetch.by_nix(self.via):
                 nix_fetch.fetch_tree(job, sources(job.config), tree, digest)
             else:
                 tree = self._unpack(job, folder)
             root = added(job, tree, name, digest, recursive=True)
-        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
-        nix = job.nix(self.lower(job.config, job.lowering))
+        nix = job.nix(self.form(job))
         return Artifact(tree, nix={**nix, **root, "fixed": fixed.said(digest, recursive=True)})
 
     def _unpack(self, job: Job, folder: Path) -> Path:
         """Download and unpack the archive, and return the tree that has the hash."""
-        from plxnix.builders.sources import redact
-        from plxnix.nix.nar import nar_hash
-
         config = job.config
         archive = folder / config["filename"]
         digest = Hash.parse(config["archive"]) if "archive" in config else None
         obtain(job, sources(config), archive, digest, "native")
         tree = unpack_tree(archive, folder / "unpacked")
-        found, _ = nar_hash(tree)
-        if found.sri != config["hash"]:
-            raise HashMismatch(
-                f"the tree of '{archive.name}' from '{redact(config['url'])}' has another "
-                f"hash than specified\n  specified: {config['hash']}\n  got:       {found.sri}",
-                "if the new contents are right, set the new hash",
-                expected=config["hash"],
-                found=found.sri,
-            )
+        check_tree(job, f"'{archive.name}'", tree, Hash.parse(config["hash"]))
         return tree
 
 
@@ -162,7 +136,7 @@ def tree_config(
         **fields,
         FIELD: Tree.kind,
         "name": sanitise_name(name),
-        "filename": sanitise_name(unquote(urlsplit(urls[0]).path.rpartition("/")[2])),
+        "filename": sanitise_name(last_part(urls[0])),
         "hash": digest.sri,
         "url": urls[0],
     }

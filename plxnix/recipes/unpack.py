@@ -54,9 +54,7 @@ class Unpack(Recipe):
         archive.unpack(
             build_path(build, list(job.config["source"])), output, strip=job.config.get("strip", 0)
         )
-        # Not `lowering.of`: if the stage leaves as a pin, that has no form before it is made.
-        lowered = self.lower(job.config, job.lowering)
-        return Artifact(output, nix=job.nix(lowered))
+        return Artifact(output, nix=job.nix(self.form(job)))
 
 
 def unpack_node(
@@ -72,14 +70,10 @@ def unpack_node(
 
     With `keep` the archive itself is put beside what it held, under that name.
     """
-    # No owner and no umask of the archive's maker: Nix keeps the executable bit only.
-    command = (
-        # -V: a name that ends like a version of VMS keeps its end. Names are UTF-8 in any locale.
-        'LC_ALL=C.UTF-8 unzip -qV "$src" -d "$out"'
-        if file_name.lower().endswith((".zip", ".whl", ".jar"))
-        else f'tar --no-same-owner -xf "$src" -C "$out" --strip-components={strip}'
-    )
-    if strip and " unzip " in command:
+    command = unpack_command(file_name, '"$out"')
+    if command.startswith("tar "):
+        command += f" --strip-components={strip}"
+    elif strip:
         raise InvalidValue(
             f"cannot strip {strip} levels from {file_name}", "zip has no such option"
         )
@@ -88,6 +82,15 @@ def unpack_node(
         environment["keep"] = text(keep)
         command += '\ncp "$src" "$out/$keep"'
     return toolchain.command(name, text(f'mkdir "$out"\n{command}'), environment, TOOLS, comment)
+
+
+def unpack_command(file_name: str, folder: str) -> str:
+    """Return the command that unpacks `$src`, which is called `file_name`, into a folder."""
+    if file_name.lower().endswith((".zip", ".whl", ".jar")):
+        # -V: a name that ends like a version of VMS keeps its end. Names are UTF-8 in any locale.
+        return f'LC_ALL=C.UTF-8 unzip -qV "$src" -d {folder}'
+    # No owner and no umask of the archive's maker: Nix keeps the executable bit only.
+    return f'tar --no-same-owner -xf "$src" -C {folder}'
 
 
 @takes_registry

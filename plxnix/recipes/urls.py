@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from plxnix.builders.sources import MIRRORS
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 
@@ -16,19 +17,25 @@ def sources(config: Config) -> list[str]:
     return [*([config["url"]] if "url" in config else []), *config.get("urls", [])]
 
 
-def direct(url: str) -> str:
-    """Return a URL that is no mirror; the environment has no say, since this is in the result."""
-    from plxnix.builders.sources import MIRRORS
+def last_part(url: str) -> str:
+    """Return the last part of a URL's path, which may be empty, with its escapes resolved."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
 
+
+def expanded(url: str) -> list[str]:
+    """Return the URLs that `mirror://NAME/path` stands for, and any other URL as it is.
+
+    The environment has no say, since these are in results and locks.
+    """
     if not url.lower().startswith("mirror://"):
-        return url
+        return [url]
     name, _, path = url[len("mirror://") :].partition("/")
     if name not in MIRRORS:
         raise InvalidValue(
             f"{url!r} names the mirror {name!r}, which is not known",
             f"known are {', '.join(sorted(MIRRORS))}; or give a full URL",
         )
-    return f"{MIRRORS[name][0].rstrip('/')}/{path}"
+    return [f"{base.rstrip('/')}/{path}" for base in MIRRORS[name]]
 
 
 def check_urls(function: str, url: str | None, urls: Sequence[str]) -> list[str]:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plxnix.errors import InvalidHash, InvalidName, InvalidValue, PlxnixError
-from plxnix.locking.source import LockedSource, check_key, expanded
+from plxnix.locking.source import LockedSource, check_key
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import fixed_path
+from plxnix.recipes.urls import expanded
 
 DIGEST = Hash.of_bytes(b"contents")
 PLAIN = {"url": "https://example.org/a/data.csv", "hash": DIGEST.sri}
