@@ -28,7 +28,7 @@ from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, takes_registry
 from plxnix.realize.run import Artifact
-from plxnix.recipes.lowering import Lowered, Lowering, check_output_name
+from plxnix.recipes.lowering import Lowered, Lowering, check_output_name, fraction
 from plxnix.recipes.recipe import FIELD, Job, Recipe
 
 #: The field of the config with the stages among `tools`, each in a list of its own: beside names
@@ -120,11 +120,17 @@ class Execute(Recipe):
 
 def _variable(key: str, found: Text | None, value: Any) -> Text:
     if found is None:
-        raise InvalidValue(
-            f"the field {key} is {value!r:.80}, which cannot be a variable of a builder",
-            "use text, whole numbers, booleans, references, refpaths, or lists of them",
-        )
+        raise _unusable(key, value)
     return found
+
+
+def _unusable(key: str, value: Any) -> InvalidValue:
+    hint = "use text, whole numbers, booleans, references, refpaths, or lists of them"
+    if key == "env":
+        hint = "give variables by their names: environment={...}"
+    return InvalidValue(
+        f"the field {key} is {value!r:.80}, which cannot be a variable of a builder", hint
+    )
 
 
 @takes_registry
@@ -175,8 +181,8 @@ def execute(
     "recursive") or of the bytes of the file (`flat`). Its path in Nix follows from name and hash
     alone. Variables that the field `impureEnvVars` lists are taken from the user's environment.
 
-    Raises `InvalidValue` for fields that Nix reserves, `InvalidHash`, and what `mkdrv` raises;
-    while realizing `BuildFailed`, and `HashMismatch` for a result with another hash.
+    Raises `InvalidValue` for fields that Nix reserves or cannot print, `InvalidHash`, what `mkdrv`
+    raises; while realizing `BuildFailed`, and `HashMismatch` for a result with another hash.
     """
     del registry  # `takes_registry` has made it the current one.
     if (command is None) == (builder is None):
@@ -217,6 +223,10 @@ def execute(
     if matcher is None:
         matcher = match_only() if deterministic and nouts == 1 else match_latest(nouts)
     checked = Config(config)
+    given = {key: value for key, value in checked.items() if key not in _OWN}
+    for key, value in {**given, **checked.get("environment", {})}.items():
+        _check_value(key, value)
+    _check_value("arguments", checked.get("arguments", []))
     _check_references(checked)
     for promise in checked.promises if "outputs" in config else ():
         check_output_name(selfref, "/".join(promise).partition("/")[0], config["outputs"])
@@ -274,6 +284,18 @@ def _check_variable(key: str, own: frozenset[str] = frozenset()) -> None:
             f"a command cannot have a variable called {key!r}",
             "Nix or plxnix gives that name a meaning of its own; choose another",
         )
+
+
+def _check_value(key: str, value: Any) -> None:
+    """Refuse a value, or a list with one, that `Lowering.value` will not have."""
+    items = value if isinstance(value, list) else [value]
+    for one in items:
+        if isinstance(one, list):
+            _check_value(key, one)
+        elif isinstance(one, float):
+            raise fraction(one)
+        elif not (one is None or isinstance(one, (str, int))):
+            raise _unusable(key, value)
 
 
 def _check_references(config: Config) -> None:

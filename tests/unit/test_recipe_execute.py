@@ -123,17 +123,30 @@ class TestVariables:
         variables: Any = {"v": value} if place == "field" else {"environment": {"v": value}}
         assert said(lab, run('printf %s "$v" > "$out"', **variables)) == expected
 
-    @pytest.mark.parametrize("value", [1.5, [1.5], [["a", 2.0]]])
-    def test_no_floats(self, lab: Lab, run: Run, value: Any) -> None:
-        """A number whose text depends on the version of Nix is refused, and the way out told."""
-        with pytest.raises(InvalidValue, match="pass it as a string"):
-            lab.realize(run("true", v=value))
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ({"a": 1}, "{'a': 1}.*, which cannot be a variable"),
+            ([{}], "{}.*, which cannot be a variable"),
+            (1.5, "pass it as a string"),
+            ([["a", 2.0]], "the number 2.0"),
+        ],
+    )
+    def test_no_text(self, run: Run, value: Any, message: str) -> None:
+        """Objects have no text, and that of fractions depends on the version of Nix: they are
+        refused before anything is realized.
+        """
+        for fields in ({"v": value}, {"environment": {"v": value}}):
+            with pytest.raises(InvalidValue, match=message):
+                run("true", **fields)
+        with pytest.raises(InvalidValue, match=message):
+            run(builder="/bin/sh", arguments=[value])
 
-    @pytest.mark.parametrize("value", [{"a": 1}, [{}]])
-    def test_no_objects(self, lab: Lab, run: Run, value: Any) -> None:
-        """An object is no text; the field is named."""
-        with pytest.raises(InvalidValue, match="the field v is"):
-            lab.realize(run("true", v=value))
+    def test_variables_by_another_name(self, run: Run) -> None:
+        """Who calls the environment `env` is told what it is called."""
+        with pytest.raises(InvalidValue, match="environment=") as caught:
+            run("true", env={"A": "1"})
+        assert "the field env is {'A': '1'}" in caught.value.message
 
     @pytest.mark.parametrize(
         "key",
