@@ -11,6 +11,7 @@ import click
 
 from plxnix.cli.env_group import command, env
 from plxnix.cli.env_inputs import (
+    asked,
     input_options,
     inputs_of,
     lock_path,
@@ -54,10 +55,8 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
 
     path = lock_path(output)
     old = _ours(path)
-    if any(given[name] for name in ("files", "requirements", "groups")):
+    if asked(given):
         inputs = inputs_of(path.parent, **given)
-    elif any(given.values()):
-        raise click.UsageError("there are options, but no requirements: give -r FILE, or -p NAME")
     elif path.exists():
         inputs = EnvironmentLock.read(path).inputs
     else:

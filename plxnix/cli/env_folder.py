@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from plxnix.cli.env_inputs import input_options, inputs_of, note_sources
+from plxnix.cli.env_inputs import asked, input_options, inputs_of, note_sources
 from plxnix.cli.session import Session, command, pass_session
 from plxnix.cli.units import counted
 from plxnix.pyenv.folder import LOCK, TOOLCHAINS, write_folder
@@ -51,12 +51,10 @@ def folder(
     place = Path(folder)
     path = place / LOCK
     old = EnvironmentLock.read(path) if path.exists() else None
-    asked = any(given[name] for name in ("files", "requirements", "groups"))
-    if not asked and old is not None and not upgrade and not any(given.values()):
-        made = old
+    if asked(given) or old is None:
+        made = _resolved(session, inputs_of(place, **given), place, old, upgrade)
     else:
-        inputs = inputs_of(place, **given) if asked or old is None else old.inputs
-        made = _resolved(session, inputs, place, old, upgrade)
+        made = _resolved(session, old.inputs, place, old, True) if upgrade else old
     written = write_folder(place, made, toolchain, force)
     for name in written.kept:
         session.console.warn(f"{place / name} was edited, and is kept: --force writes it anew")

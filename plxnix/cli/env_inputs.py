@@ -15,6 +15,7 @@ from plxnix.pyenv.inputs import Inputs, is_lock
 from plxnix.pyenv.target import Target
 
 __all__ = [
+    "asked",
     "collisions_option",
     "input_options",
     "inputs_of",
@@ -90,6 +91,15 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def asked(given: Mapping[str, Any]) -> bool:
+    """Tell whether options name requirements; raise `UsageError` if there are but others."""
+    if any(given[name] for name in ("files", "requirements", "groups")):
+        return True
+    if any(given.values()):
+        raise click.UsageError("there are options, but no requirements: give -r FILE, or -p NAME")
+    return False
 
 
 def inputs_of(

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,9 +131,9 @@ def _taken(inputs: Inputs, folder: Path) -> str:
 
 def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
     """Return the wheel that environments are built with."""
-    # It makes environments, and is in none: a limit of time is not meant for it.
-    options = replace(inputs, exclude_newer="").surroundings()
-    printed = uv.printed(folder, ["-"], *options, text="installer\n")
+    # It makes environments, and is in none: a limit of time, uv's own too, is not meant for it.
+    unlimited = ("--exclude-newer-package", "installer=2999-12-31")
+    printed = uv.printed(folder, ["-"], *inputs.surroundings(), *unlimited, text="installer\n")
     (package,) = package_tables(printed, "installer")
     wheel = package["wheels"][0]
     return {

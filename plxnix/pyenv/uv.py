@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from plxnix.errors import MissingExtra, ResolutionFailed, ToolFailed
 from plxnix.nix import tools
@@ -32,6 +33,11 @@ _HINTS: Final = (
     ("Failed to fetch", "is the index up? UV_DEFAULT_INDEX and PIP_INDEX_URL say which it is"),
     ("unsatisfiable", "relax one of the requirements that it names"),
     ("Failed to build", "its sdist had to be built to know what it needs; ask for another version"),
+)
+
+#: The line of one of several wheels in a lock of uv: whether it is a file of here, name and hash.
+_WHEEL: Final = re.compile(
+    r'(?m)^ *\{ url = "(?:(file:)|https?:)[^"?#]*/([^"/?#]+)".*sha256 = "(\w+)".*\n'
 )
 
 
@@ -108,8 +114,14 @@ def _compile(
 
 
 def clean(lock: str) -> str:
-    """Return a lock without the credentials of indexes."""
-    return re.sub(r"(https?://)[^/\s\"@]+@", r"\1", lock)
+    """Return a lock without the credentials of indexes, and without wheels of folders
+    (`--find-links`) that an index has too: of such a wheel uv locks both places.
+    """
+    lock = re.sub(r"(https?://)[^/\s\"@]+@", r"\1", lock)
+    known = {(unquote(one[2]), one[3]) for one in _WHEEL.finditer(lock) if not one[1]}
+    return _WHEEL.sub(
+        lambda one: "" if one[1] and (unquote(one[2]), one[3]) in known else one[0], lock
+    )
 
 
 def _index(folder: Path) -> dict[str, str]:

@@ -146,6 +146,16 @@ def test_what_cannot_be_resolved_leaves_no_folder(cli: CommandLine, index: Index
     assert not Path("deep/env").exists()
 
 
+def test_options_without_requirements_are_refused(cli: CommandLine, index: Index) -> None:
+    """They would change nothing of what is locked, so nothing is written."""
+    assert index.url
+    cli.ok("env", "env", "-p", "below")
+    shutil.rmtree("env/plxnix")
+    for option in ("--universal", "--exclude-newer=2020-01-01", "--collisions=x", "--extra=x"):
+        assert "no requirements" in cli.fails("env", "env", option, status=2)
+    assert not Path("env/plxnix").exists()
+
+
 def test_gen_prints_the_expression(cli: CommandLine, index: Index, host_python: str) -> None:
     """On standard output, with the command that makes it again; for nixpkgs as well."""
     assert index.url

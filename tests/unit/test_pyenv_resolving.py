@@ -280,14 +280,20 @@ def test_time_pins_a_resolution(index: Index, folder: Path) -> None:
     assert lock.inputs.exclude_newer == "2022-01-01"
 
 
-def test_installer_has_no_limit_of_time(index: Index, folder: Path) -> None:
-    """`exclude_newer` before the first release of the installer leaves the installer alone."""
+@pytest.mark.parametrize("ours", [True, False])
+def test_installer_has_no_limit_of_time(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """A limit before the first release of the installer leaves it alone, also one of uv's own."""
+    if not ours:
+        monkeypatch.setenv("UV_EXCLUDE_NEWER", "2015-01-01")
+    limit = "2015-01-01" if ours else ""
     index.add(make_wheel(index.folder, "alpha", "1.0"), uploaded="2014-01-01T00:00:00Z")
-    lock = resolve(Inputs(requirements=("alpha",), exclude_newer="2015-01-01"), folder)
+    lock = resolve(Inputs(requirements=("alpha",), exclude_newer=limit), folder)
     assert lock.installer is not None
     index.wheel("late")
     with pytest.raises(ResolutionFailed, match="late") as raised:
-        resolve(Inputs(requirements=("late",), exclude_newer="2015-01-01"), folder)
+        resolve(Inputs(requirements=("late",), exclude_newer=limit), folder)
     assert "installer" not in str(raised.value)
 
 
@@ -307,6 +313,20 @@ def test_folder_of_wheels_is_no_place_for_a_lock(
     monkeypatch.delenv("UV_FIND_LINKS")
     (alpha,) = resolve(_inputs(f"../{links.name}/{made.name}"), folder).select(Target())
     assert (alpha.path, alpha.direct) == (f"../{links.name}/{made.name}", True)
+
+
+def test_wheel_of_a_folder_and_an_index_is_that_of_the_index(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the installer; another file under the same name is not, and is refused."""
+    monkeypatch.setenv("UV_FIND_LINKS", str(index.folder))
+    made = index.wheel("alpha")
+    lock = resolve(_inputs("alpha"), folder)
+    assert "file:" not in lock.text
+    assert lock.select(Target())[0].url == index.server.url(f"/files/{made.name}")
+    make_wheel(index.folder, "alpha", files={"other.py": ""})
+    with pytest.raises(InvalidLock, match="alpha cannot be fetched from 'file:///"):
+        resolve(_inputs("alpha"), folder)
 
 
 def test_project_with_extras_and_groups(index: Index, folder: Path) -> None:
