@@ -357,7 +357,9 @@ class Environment:
             while parent:
                 parent = parent.rpartition("/")[0]
                 if parent in self.files or parent in self.links:
-                    faults.append(f"{entry.wheel} has {target}, but {parent} is a file: " + AGAINST)
+                    faults.append(
+                        f"{entry.wheel} has {target}, but {parent} is a file: leave one of them out"
+                    )
         if faults:
             raise Refused(faults)
 
@@ -446,7 +448,10 @@ def linked(source: str, path: str, executable: bool) -> bool:
 
 
 #: What to do against two wheels that own one file.
-AGAINST = "leave one of them out, or name the path in `collisions`: the first has its way then"
+AGAINST = (
+    "leave one of them out, or lock them with --collisions PATTERN (in Nix and in Python: "
+    "`collisions`) for this path: the first has its way then"
+)
 
 
 def parallel(jobs: list[Job]) -> None:

@@ -353,7 +353,7 @@ def test_one_file_of_two_wheels(tmp_path: Path) -> None:
         f"{PACKAGES}/shared/x.py is in one-1.0-py3-none-any.whl and in other-1.0-py3-none-any.whl, "
         "and differs" in message
     )
-    assert "collisions" in message
+    assert "--collisions PATTERN" in message
     out = built(tmp_path / "c", one, other, collisions=("*/shared/x.py",))
     assert (out / PACKAGES / "shared/x.py").read_text() == "1\n"
     assert "x.py" not in (out / PACKAGES / "other-1.0.dist-info/RECORD").read_text()
