@@ -18,7 +18,6 @@ from plxnix.model import DRef, RRef
 from plxnix.realize.registry import RealizeArguments, Realizer
 from plxnix.realize.run import Artifact, Run
 from plxnix.store import Record, Store, tree
-from plxnix.store.publication import keep_log, publish
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,8 @@ class Attempt:
         self, artifacts: list[Artifact], started: float, stopped: float, log: bytes = b""
     ) -> list[RRef]:
         """Publish artifacts; the times are in seconds since the epoch."""
+        from plxnix.store.publication import publish  # with NARs, which cached stages do not need
+
         return [
             publish(
                 self.store,
@@ -153,6 +154,8 @@ def clean(
 
 def keep_output(store: Store, dref: DRef, output: bytes, error: BaseException) -> None:
     """Keep what a failed realizer printed, and tell its error where that is."""
+    from plxnix.store.publication import keep_log
+
     kept = keep_log(store, dref, output)
     if isinstance(error, BuildFailed) and not error.log:
         error.log = kept
