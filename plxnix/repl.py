@@ -6,9 +6,9 @@
     rref = repl_continueBuild(build)       # the folders become realizations, and it goes on
 
 All functions take the `ReplHelper` that `repl_realize` returned as `helper`; without it they mean
-the last pause of this process. While a realization is paused nothing is collected as garbage from
-its store, but any stage can be realized, by this process too. A helper that is forgotten gives up
-by itself; the end of the process always does.
+the last pause of this process. While a realization is paused garbage collection leaves its stages
+alone, and any stage can be realized, by this process too. A helper that is forgotten gives up by
+itself; the end of the process always does.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from plxnix.references import resolve_realization
 from plxnix.store import Record, Store, current_store
 from plxnix.store.locks import Waiting
 from plxnix.store.removal import remove
+from plxnix.store.temproots import check_unused
 
 #: What the functions look at.
 Place: TypeAlias = str | os.PathLike[str] | Build
@@ -72,8 +73,8 @@ def rmref(
     """Remove a realization, or a derivation with its realizations.
 
     With `recursive` all that depends on it goes too. Raises `StoreError` where something else
-    depends on it or a root keeps it, unless `force`; `NotInStore`, `InvalidReference`. Waits until
-    nobody builds.
+    depends on it or a root keeps it, unless `force`, and where a running process works with it;
+    `NotInStore`, `InvalidReference`.
     """
     opened = current_store(store)
     named = RRef(reference) if isrref(reference) else DRef.parse(reference)
@@ -85,6 +86,7 @@ def rmref(
         remove(opened, [named], recursive, waiting=waiting)
         return
     with opened.deleting(waiting):
+        check_unused(opened.layout, [named.dref if isinstance(named, RRef) else named])
         if isinstance(named, RRef):
             opened.remove([named])
         else:

@@ -100,6 +100,11 @@ class _Linking:
 
     def output(self) -> Path:
         """Make the environment, and return its folder."""
+        unpacked = [self._config(number).dref for number in range(len(self._wheels))]
+        with self._store.keeping(unpacked):
+            return self._output()
+
+    def _output(self) -> Path:
         missing = []
         for number, wheel in enumerate(self._wheels):
             del wheel["file"]

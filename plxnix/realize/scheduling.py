@@ -116,7 +116,7 @@ class Scheduler:
         self._observer.planned(len(self._stages))
         waiting = self._work.waiting(self._work.closure.targets[0])
         try:
-            with self._work.store.building(waiting):
+            with self._work.store.keeping(self._work.closure.derivations, waiting):
                 try:
                     self._loop()
                 except BaseException:

@@ -120,20 +120,20 @@ class Work:
     def steps(self) -> Steps:
         """Do what `select` does, and stand still at the pauses.
 
-        Garbage collection is held off until the generator ends or is closed; at a pause no
-        derivation is locked.
+        What they rest on is kept until the generator ends or is closed; at a pause no derivation
+        is locked.
         """
         selected = self.selected
         self.observer.planned(len(self.closure.derivations))
-        with self.store.building(self.waiting(self.closure.targets[0])):
+        waiting = self.waiting(self.closure.targets[0])
+        with self.store.keeping(self.closure.derivations, waiting):
             for dref, derivation in self.closure.derivations.items():
                 context = {dep: selected[dep] for dep in derivation.config.dependencies}
                 chosen = None
                 forced = dref in self.forced
                 if dref in self.pauses:
                     forced = True
-                    with self.store.paused():
-                        chosen = yield Pause(derivation, context)
+                    chosen = yield Pause(derivation, context)
                 elif not forced:
                     chosen = derivation.matcher(self.store, self.store.realizations(dref, context))
                     if chosen is not None:
@@ -146,8 +146,7 @@ class Work:
                         if not self.pauses_at_failures:
                             raise
                         forced = True
-                        with self.store.paused():
-                            chosen = yield Pause(derivation, context, error, self._left)
+                        chosen = yield Pause(derivation, context, error, self._left)
                 selected[dref] = chosen
         return selected
 
@@ -229,7 +228,7 @@ class Work:
     def trial(self, derivation: Derivation) -> Iterator[list[Artifact]]:
         """Run a realizer, and give what it made while the block lasts; nothing is published.
 
-        What it depends on has to be selected, and garbage collection held off (`Store.building`).
+        What it depends on has to be selected, and kept (`Store.keeping`).
         Raises what `realize` raises of a realizer that fails.
         """
         dref = derivation.dref

@@ -60,7 +60,7 @@ def _attempt(task: Any, answer: Any) -> None:
         answer.lacks_store = True
         return
     store = Store(task.store if shared else _private_store(task.store), task.fsync)
-    with store.building(), current_storage(store):
+    with store.keeping([task.dref, *task.context]), current_storage(store):
         if not shared:
             for text in task.supplies.configs:
                 store.restore(Config.parse(text))

@@ -1,22 +1,23 @@
 """Garbage collection: remove what no root reaches.
 
-Kept is what roots reach through contexts. The rest is garbage, which may be spared for its age or
-because the store is small enough. A realization counts as used when the last of those that were
-made from it was started, so garbage in the order of last use never loses what later garbage needs.
+Kept is what roots reach through contexts, and what running processes work on. The rest is garbage,
+which may be spared for its age or because the store is small enough. A realization counts as used
+when the last of those that were made from it was started, so garbage in the order of last use never
+loses what later garbage needs.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
-from plxnix.store import fixed, nixroots
+from plxnix.store import fixed, nixroots, temproots
 from plxnix.store.litter import Litter, find_litter, sweep_litter
 from plxnix.store.locks import Waiting
 from plxnix.store.reach import Garbage, StoreGraph
@@ -28,11 +29,11 @@ from plxnix.store.store import Store
 class GcPlan:
     """What garbage collection would do.
 
-    `kept` maps each realization that stays to why: `root LINK`, `needed by RREF`, or the limit that
-    spares it. `deleted` is sorted by last use, oldest first, dependents before what they were made
-    from. `drefs` are the derivations that go too: no kept realization is theirs, and no kept
-    derivation depends on them. `freed` is the sum of the sizes, in bytes of NAR archives; that of
-    `litter`, what failures and dead processes left, is not in it.
+    `kept` maps each realization that stays to why: `root LINK`, `needed by RREF`, the process that
+    works with it, or the limit that spares it. `deleted` is sorted by last use, oldest first,
+    dependents before what they were made from. `drefs` are the derivations that go too: no kept
+    realization is theirs, and no kept derivation depends on them. `freed` is the sum of the sizes,
+    in bytes of NAR archives; that of `litter`, what failures and dead processes left, is not in it.
     """
 
     kept: dict[RRef, str]
@@ -94,29 +95,32 @@ def plan_gc(
         tuple(map(DRef.parse, drefs)),
         tuple(choices),
     )
-    return _plan(store, StoreGraph(store), limits, None)
+    return _plan(store, StoreGraph(store), limits, temproots.kept(store.layout))
 
 
 def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPlan:
     """Delete what `plan` says, and return what was done.
 
-    Waits until nobody builds, then plans again: what was rooted or used since `plan` was made
-    stays, and what is new stays. Each realization disappears by one rename, dependents first, so
-    an interruption leaves a whole store; bytes are freed after builders may go on. What cannot be
-    deleted stays, with what it needs, and the rest goes. Registrations of roots whose links are
-    gone are removed, and so are roots in Nix and links by hash of realizations that are gone.
+    Plans again while nobody can begin to build: what was rooted or used since `plan` was made
+    stays, what is new stays, and so does what running processes work on, which are not waited for.
+    Each realization disappears by one rename, dependents first, so an interruption leaves a whole
+    store; bytes are freed after others may begin. What cannot be deleted stays, with what it needs,
+    and the rest goes. Registrations of roots whose links are gone are removed, and so are roots in
+    Nix and links by hash of realizations that are gone.
     Raises what `plan_gc` raises, and `StoreError` if the store cannot be written.
     """
+    store.session()  # Who may not write here need not wait.
     moved: list[str] = []
     with store.deleting(waiting):
         try:
             remove_stale(store)
+            used = temproots.kept(store.layout, sweep=True)
             graph = StoreGraph(store)
-            done = _plan(store, graph, plan.limits, plan)
+            done = _plan(store, graph, plan.limits, used, plan)
             for rref in done.kept:
                 store.path(rref)  # Closes what a publisher was killed before closing.
-            done = _take_away(store, graph, done, moved)
-            nixroots.remove_stale(store)
+            done = _take_away(store, graph, done, used, moved)
+            nixroots.remove_stale(store, used)
             fixed.remove_stale(store)
         except OSError as error:
             raise StoreError(
@@ -126,7 +130,9 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
     return done
 
 
-def _take_away(store: Store, graph: StoreGraph, plan: GcPlan, moved: list[str]) -> GcPlan:
+def _take_away(
+    store: Store, graph: StoreGraph, plan: GcPlan, used: Mapping[DRef, str], moved: list[str]
+) -> GcPlan:
     """Move out of the store what a plan deletes; return what of it was done."""
     kept, deleted = dict(plan.kept), []
     for garbage in plan.deleted:
@@ -143,7 +149,7 @@ def _take_away(store: Store, graph: StoreGraph, plan: GcPlan, moved: list[str]) 
     drefs = []
     going = plan.drefs
     if len(kept) > len(plan.kept):
-        going = _derivations(graph, kept, plan.limits, set(going))
+        going = _derivations(graph, kept, plan.limits, used, set(going))
     for dref in going:
         with suppress(OSError):
             moved += store.take_away([], [dref])
@@ -159,12 +165,17 @@ def _take_away(store: Store, graph: StoreGraph, plan: GcPlan, moved: list[str]) 
     )
 
 
-def _plan(store: Store, graph: StoreGraph, limits: Limits, earlier: GcPlan | None) -> GcPlan:
-    """Plan within `limits`, and within an earlier plan if there is one."""
+def _plan(
+    store: Store,
+    graph: StoreGraph,
+    limits: Limits,
+    used: Mapping[DRef, str],
+    earlier: GcPlan | None = None,
+) -> GcPlan:
+    """Plan within `limits`, and within an earlier plan if there is one; `used` stays."""
     kept: dict[RRef, str] = {}
     for root in roots(store):
-        # Who deletes holds builders off. Who only plans does not see what is made meanwhile, and
-        # what a plan does not know is not deleted.
+        # What is made meanwhile may be missing in the graph: what is not there is not deleted.
         if root.rref in graph.below:
             kept.setdefault(root.rref, f"root {root.path}")
     for rref in limits.keep:
@@ -184,6 +195,9 @@ def _plan(store: Store, graph: StoreGraph, limits: Limits, earlier: GcPlan | Non
             f"{len(graph.below)} realizations of {len(graph.derivations)} derivations are garbage",
             "make roots with `plxnix realize --out-link`, or say --all",
         )
+    for dref, owner in used.items():
+        for rref in graph.derivations.get(dref, ()):
+            kept.setdefault(rref, f"{owner} works with it")
     if earlier is not None:
         agreed = {garbage.rref for garbage in earlier.deleted}
         for rref in sorted(graph.below.keys() - agreed - kept.keys()):
@@ -193,11 +207,17 @@ def _plan(store: Store, graph: StoreGraph, limits: Limits, earlier: GcPlan | Non
         kept.update(_foreign(graph, kept))
         graph.reach(kept)
     deleted = _limit(graph, kept, limits)
-    drefs = _derivations(graph, kept, limits, None if earlier is None else set(earlier.drefs))
-    # What a realization that stays was made from may still be repaired with the help of its record.
+    agreed_drefs = None if earlier is None else set(earlier.drefs)
+    drefs = _derivations(graph, kept, limits, used, agreed_drefs)
+    # What a realization that stays was made from may still be repaired with the help of its record,
+    # and who publishes writes the record first.
     needed = {one for rref in kept for one in graph.below[rref]}
-    halves = [path for path, rref in graph.halves.items() if rref not in needed]
-    litter = find_litter(store.layout, graph.derivations.keys() - drefs, limits.before, halves)
+    halves = [
+        path for path, rref in graph.halves.items() if rref not in needed and rref.dref not in used
+    ]
+    litter = find_litter(
+        store.layout, graph.derivations.keys() - drefs, limits.before, halves, used
+    )
     freed = sum(garbage.size for garbage in deleted)
     return GcPlan(kept, deleted, drefs, freed, limits, litter)
 
@@ -230,10 +250,14 @@ def _limit(graph: StoreGraph, kept: dict[RRef, str], limits: Limits) -> list[Gar
 
 
 def _derivations(
-    graph: StoreGraph, kept: Iterable[RRef], limits: Limits, agreed: set[DRef] | None
+    graph: StoreGraph,
+    kept: Iterable[RRef],
+    limits: Limits,
+    used: Iterable[DRef],
+    agreed: set[DRef] | None,
 ) -> list[DRef]:
     """Return the derivations that go, sorted."""
-    stay = {rref.dref for rref in kept} | set(limits.drefs)
+    stay = {rref.dref for rref in kept}.union(limits.drefs, used)
     for dref, rrefs in graph.derivations.items():
         if (agreed is not None and dref not in agreed) or (
             limits.before is not None and not rrefs and _written(graph.store, dref) >= limits.before

@@ -8,6 +8,7 @@ ROOT/store-v1/<dhash>-<name>/<rhash>.json the record
 ROOT/store-v1/<dhash>-<name>/<rhash>.log.gz  what the realizer printed, if anything
 ROOT/tmp/       unfinished work, one locked folder a process
 ROOT/locks/     a file for each derivation that is being realized, and `store` for the whole
+ROOT/temproots/ what running processes rest on, one locked file for each that they do
 ROOT/gcroots/   links that keep realizations
 ROOT/failed/    logs, and on request folders, of realizers that failed
 ROOT/downloads/ downloads that were interrupted, to be resumed
@@ -47,6 +48,7 @@ class Layout:
         "quarantine",
         "root",
         "store",
+        "temproots",
         "tmp",
         "version",
     )
@@ -60,6 +62,7 @@ class Layout:
         self.gcroots = f"{root}/gcroots"
         self.failed = f"{root}/failed"
         self.downloads = f"{root}/downloads"
+        self.temproots = f"{root}/temproots"
         self.nixroots = f"{root}/nixroots"
         self.fixed = f"{root}/fixed"
         self.quarantine = f"{root}/quarantine"
@@ -70,7 +73,7 @@ class Layout:
 
     def later_folders(self) -> tuple[str, ...]:
         """Return the folders that are made when something is put there."""
-        return (self.nixroots, self.fixed, self.quarantine)
+        return (self.temproots, self.nixroots, self.fixed, self.quarantine)
 
     def derivation(self, dref: DRef) -> str:
         """Return the folder of a derivation."""
@@ -113,7 +116,7 @@ class Layout:
         return f"{self.locks}/{dref[5:]}"
 
     def store_lock(self) -> str:
-        """Return the lock file that builders share and garbage collection takes alone."""
+        """Return the lock file that who deletes takes alone; see `Store.keeping`."""
         return f"{self.locks}/store"
 
     def rrefs(self, dref: DRef, entries: Iterable[str]) -> list[RRef]:

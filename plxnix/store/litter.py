@@ -24,19 +24,27 @@ class Litter(NamedTuple):
 
 
 def find_litter(
-    layout: Layout, drefs: Iterable[DRef], before: float | None, halves: Collection[str] = ()
+    layout: Layout,
+    drefs: Iterable[DRef],
+    before: float | None,
+    halves: Collection[str] = (),
+    used: Iterable[DRef] = (),
 ) -> list[Litter]:
     """Return what to sweep, sorted by path.
 
     Below `failed/` and `downloads/` that is what belongs to none of `drefs`; with `before`, in
     seconds since the epoch, what was not touched since then, and nothing else. `halves` are records
-    and logs without realizations, which are litter at any age. Nothing is changed.
+    and logs without realizations, which are litter at any age; what belongs to `used` derivations
+    is none. Nothing is changed.
     """
     hashes = {dref.dhash for dref in drefs}
+    busy = {dref.dhash for dref in used}
     found = [Litter(path, _size(path)) for path in halves]
     for folder in (layout.failed, layout.downloads):
         for name in _listed(folder):
             path = f"{folder}/{name}"
+            if name[:HASH_LENGTH] in busy:
+                continue
             owned = name[:HASH_LENGTH] in hashes
             if (not owned if before is None else _touched(path) < before) and not _held(path):
                 found.append(Litter(path, _size(path)))

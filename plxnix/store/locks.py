@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,15 +18,6 @@ from plxnix.store.sharing import share_lock
 
 #: What the system says where this user may not write.
 _UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-#: The lock files that this process holds at pauses.
-_parked: list[str] = []
-
-#: What is held, at the end of a lock's name, by who waits to hold that lock alone.
-_GATE = ".gate"
-
-#: For how many seconds those go first.
-_PATIENCE = 10.0
 
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
@@ -40,17 +30,19 @@ def exclusive(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     Two threads of one process exclude each other too. Raises `StoreError` where the file system
     cannot lock or the store is read-only.
     """
+    process = os.getpid()
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:
         with suppress(OSError):  # A dead user's file may be locked, but not written.
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            os.pwrite(descriptor, f"process {process} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
         # Unlinked while still held: whoever opened it meanwhile sees that and opens a new one.
-        # A file that stays is not locked: it harms nobody.
-        with suppress(OSError):
-            os.unlink(path)
+        # A file that stays is not locked: it harms nobody. A forked child does not hold it.
+        if os.getpid() == process:
+            with suppress(OSError):
+                os.unlink(path)
         os.close(descriptor)
 
 
@@ -61,11 +53,10 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     Where this user may not write, a file that is there is locked all the same, and without one
     there is nothing to hold: nobody else could have locked it by this path.
     """
-    _wait_at_gate(path, waiting)
     try:
         descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
     except StoreError as error:
-        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _UNWRITABLE:
+        if not is_unwritable(error):
             raise
         yield
         return
@@ -76,62 +67,21 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def parked(path: str) -> Iterator[None]:
-    """Say that this process holds the lock file `path` by `shared` until a person goes on."""
-    _parked.append(path)
-    try:
-        yield
-    finally:
-        _parked.remove(path)
-
-
-@contextmanager
 def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     """Hold the lock file `path` of `shared` alone; the file stays.
 
-    Raises `StoreError` where this process would wait for itself; see `parked`.
+    Nobody shares it for long, so there is always a moment for this.
     """
-    if path in _parked:
-        raise StoreError(
-            f"a realization is paused in this process, which holds {path}",
-            "repl_continue() or repl_cancel() it first",
-        )
-    with exclusive(f"{path}{_GATE}", waiting):
-        descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+    descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _wait_at_gate(path: str, waiting: Waiting | None) -> None:
-    """Let somebody who waits to hold `path` alone go first, for a while.
-
-    Else those who share it, one after the other, would keep them out for ever. Who shares it
-    already, or was started by somebody who does, is not kept: they may be waited for.
-    """
-    gate = f"{path}{_GATE}"
-    deadline = time.monotonic() + _PATIENCE
-    first = True
-    while time.monotonic() < deadline:
-        try:
-            descriptor = os.open(gate, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return
-        except OSError:
-            if first and not _family().isdisjoint(_holders(path)):
-                return
-            if first and waiting is not None:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-                first_in_line = holder or "another process"
-                waiting(f"letting {first_in_line} go first, which waits for {_shown(path)}")
-        finally:
-            os.close(descriptor)
-        first = False
-        time.sleep(0.01)
+def is_unwritable(error: StoreError) -> bool:
+    """Tell whether an error says that this user may not write there."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _UNWRITABLE
 
 
 def try_folder(path: str) -> int | None:
@@ -193,12 +143,8 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
     if waiting is not None:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         holder = holder or _named(_holders(path)) or "another process"
-        waiting(f"waiting for {holder}, which holds {_shown(path)}")
+        waiting(f"waiting for {holder}, which holds {os.path.basename(path)}")
     fcntl.flock(descriptor, kind)
-
-
-def _shown(path: str) -> str:
-    return os.path.basename(path).removesuffix(_GATE)
 
 
 def _named(processes: set[int]) -> str:
@@ -219,19 +165,6 @@ def _holders(path: str) -> set[int]:
             if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
                 holders.add(int(fields[4]))
     return holders
-
-
-def _family() -> set[int]:
-    """Return this process and those that it descends from."""
-    found: set[int] = set()
-    process = os.getpid()
-    with suppress(OSError, ValueError, IndexError):
-        while process > 0 and process not in found:
-            found.add(process)
-            with open(f"/proc/{process}/stat", "rb") as file:
-                # The name, in parentheses, may hold blanks; the parent is the second after it.
-                process = int(file.read().rpartition(b")")[2].split()[1])
-    return found
 
 
 def _same(descriptor: int, path: str) -> bool:

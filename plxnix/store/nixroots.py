@@ -10,11 +10,11 @@ own name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from hashlib import sha1
 
 from plxnix.errors import NixFormatError
-from plxnix.model import RRef
+from plxnix.model import DRef, RRef
 from plxnix.nix import base32
 from plxnix.nix.paths import split
 from plxnix.store.layout import Layout
@@ -50,19 +50,24 @@ def _path(record: Record) -> str | None:
     return str(path)
 
 
-def remove_stale(store: Store) -> list[str]:
+def remove_stale(store: Store, used: Container[DRef] = ()) -> list[str]:
     """Remove the roots of realizations that are gone, and return their links.
 
-    The caller holds `deleting`: who builds may have a root already and its realization not yet.
+    Those of `used` derivations stay: who publishes may have a root already and its realization not
+    yet. The caller holds `deleting`.
     """
-    gone = [path for path, owner in _links(store.layout) if not os.path.isdir(owner)]
+    gone = [
+        path
+        for path, rref in _links(store.layout)
+        if rref.dref not in used and not os.path.isdir(store.layout.realization(rref))
+    ]
     for path in gone:
         os.unlink(path)
     return gone
 
 
-def _links(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Yield the links below `nixroots/`, each with the folder of its realization."""
+def _links(layout: Layout) -> Iterator[tuple[str, RRef]]:
+    """Yield the links below `nixroots/`, each with its realization."""
     try:
         names = sorted(os.listdir(layout.nixroots))
     except FileNotFoundError:
@@ -70,7 +75,7 @@ def _links(layout: Layout) -> Iterator[tuple[str, str]]:
     for name in names:
         rref = layout.rref_of_root(name)
         if rref is not None:
-            yield f"{layout.nixroots}/{name}", layout.realization(rref)
+            yield f"{layout.nixroots}/{name}", rref
 
 
 def faults(store: Store, rref: RRef, record: Record) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from plxnix.store.locks import Waiting
 from plxnix.store.record import Record
 from plxnix.store.roots import roots
 from plxnix.store.store import Store
+from plxnix.store.temproots import check_unused
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ def plan_removal(store: Store, named: Iterable[DRef | RRef], recursive: bool = F
     """Find what goes with what is named: realizations of derivations, and with `recursive` all
     that depends on any.
 
-    Raises `StoreError` where something else depends on it, or a root keeps it. Reads all records.
+    Raises `StoreError` where something else depends on it, or a root or a running process keeps it.
+    Reads all records.
     """
     made_from, needed_by = _dependents(store)
     chosen: dict[DRef | RRef, None] = {}
@@ -54,6 +56,7 @@ def plan_removal(store: Store, named: Iterable[DRef | RRef], recursive: bool = F
             raise StoreError(
                 f"{root.rref} is kept by the root {root.path}", "remove that link first"
             )
+    check_unused(store.layout, {one if isinstance(one, DRef) else one.dref for one in chosen})
     rrefs = _ordered([one for one in chosen if isinstance(one, RRef)], made_from)
     records = (_readable(store, rref) for rref in rrefs)
     size = sum(record.nar_size for record in records if record is not None)
@@ -68,7 +71,7 @@ def remove(
     agreed: Removal | None = None,
     waiting: Waiting | None = None,
 ) -> Removal:
-    """Delete what is named, as soon as nobody builds, and return what was deleted.
+    """Delete what is named, and return what was deleted.
 
     Raises what `plan_removal` raises, and `StoreError` if that is not what was `agreed` to.
     """

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, product
 
@@ -25,6 +26,7 @@ from plxnix.store.quarantine import set_aside
 from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.sources import Source
 from plxnix.store.store import Store
+from plxnix.store.temproots import check_unused
 from plxnix.store.tree import read_file
 
 #: How many contexts are tried to find the one that a lost record had.
@@ -51,8 +53,8 @@ def repair(
 ) -> list[Repair]:
     """Put right what was found, as far as that can be done, and say what became of each damage.
 
-    Configs first, then realizations, those that others were made from before these. Builders are
-    held off only while something is replaced. Raises `StoreError` if the store cannot be written.
+    Configs first, then realizations, those that others were made from before these. What running
+    processes work with is not replaced. Raises `StoreError` if the store cannot be written.
     """
     return _Repairer(store, sources, waiting).run(list(damages))
 
@@ -160,6 +162,7 @@ class _Repairer:
                 how = self._small(rref, damages)
             left = self._left(rref)
             if left & _REPLACED:
+                check_unused(self.store.layout, [rref.dref])
                 # A context that does not fit goes with the record that says so.
                 said = self._replace(rref, left, tried)
                 how.update(dict.fromkeys(_REPLACED, said))
@@ -204,10 +207,11 @@ class _Repairer:
         """Make the record or the artifacts anew, and return how; empty if nobody has them."""
         layout = self.store.layout
         record, folder = self._record(rref), layout.realization(rref)
+        needed = [rref.dref, *(() if record is None else record.context)]
         for source in self.sources:
             candidate = self.store.session().file("repaired")
             try:
-                with self.store.building(self.waiting):
+                with self.store.keeping(needed, self.waiting):
                     text = source.get(self.store, rref, record, candidate)
                 if text is None:
                     continue
@@ -221,7 +225,7 @@ class _Repairer:
         if record is None and (said := self._recollect(rref, folder)):
             return said
         if "artifacts" in left and os.path.lexists(folder):
-            with self.store.deleting(self.waiting):
+            with self._replacing(rref):
                 place = set_aside(layout, folder, f"{rref} is damaged")
             tried.append(f"moved to {place}, so that nobody takes it for whole")
         return ""
@@ -238,10 +242,16 @@ class _Repairer:
             context = {one.dref: (one,) for one in chosen}
             if rhash(rref.dref, context, digest.sri) == rref.rhash:
                 record = Record(context, digest.sri, size, flat=_is_flat(rref, folder))
-                with self.store.deleting(self.waiting):
+                with self._replacing(rref):
                     self._write_record(rref, record.text())
                 return "written anew: its times and host are lost"
         return ""
+
+    @contextmanager
+    def _replacing(self, rref: RRef) -> Iterator[None]:
+        with self.store.deleting(self.waiting):
+            check_unused(self.store.layout, [rref.dref])
+            yield
 
     def _write_record(self, rref: RRef, text: bytes) -> None:
         path = self.store.layout.record(rref)
@@ -266,7 +276,7 @@ class _Repairer:
         log = read_file(layout.log(rref)) if os.path.lexists(layout.log(rref)) else b""
         if parsed.log and log_hash(log) != parsed.log:
             text = replace(parsed, log="").text()
-        with self.store.deleting(self.waiting):
+        with self._replacing(rref):
             # A record that is whole stays where it is until the new one takes its name: if this
             # process is killed now, the next one knows what the realization was.
             damaged = [] if self._record(rref) else [layout.record(rref)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from plxnix.config import Config
@@ -19,7 +19,7 @@ from plxnix.errors import (
     StoreError,
 )
 from plxnix.model import Context, DRef, RRef
-from plxnix.store import configs, locks, making, sharing, tree, versions
+from plxnix.store import configs, locks, making, sharing, temproots, tree, versions
 from plxnix.store.configs import unreadable
 from plxnix.store.layout import Layout, dref_of
 from plxnix.store.locks import Waiting
@@ -86,20 +86,31 @@ class Store:
         """Whether the store is shared with a group (see `sharing`)."""
         return sharing.is_shared(self.root)
 
-    def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Hold off garbage collection while the block runs; builders share this.
+    def keeping(
+        self, drefs: Iterable[DRef], waiting: Waiting | None = None
+    ) -> AbstractContextManager[temproots.Keeping]:
+        """Keep derivations from garbage collection while the block runs.
 
-        So do readers that need several entries to stay. In a store that this user cannot write it
-        is held as far as it can be.
+        They stay with all realizations that they have or get, and with all that those were made
+        from; more can be added. Who publishes keeps what it publishes and what that is made from,
+        and names it before looking what there is. Garbage collection goes on meanwhile. In a store
+        that this user cannot write it waits, as for `building`. Raises `StoreError`. Cost: one
+        small file for all of them.
+        """
+        return temproots.keep(self.layout, drefs, waiting)
+
+    def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Hold off whoever deletes while the block runs: for a moment, or for reading everything.
+
+        In a store that this user cannot write it is held as far as it can be.
         """
         return locks.shared(self.layout.store_lock(), waiting)
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Say in a block within `building` that it lasts until a person goes on."""
-        return locks.parked(self.layout.store_lock())
-
     def deleting(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Wait until nobody builds, and hold off builders while the block runs."""
+        """Hold off those who begin to use the store while the block runs.
+
+        Who has begun goes on: `temproots.kept` are the derivations that are left alone.
+        """
         return locks.alone(self.layout.store_lock(), waiting)
 
     def realizing(self, dref: DRef, waiting: Waiting | None = None) -> AbstractContextManager[None]:
@@ -127,8 +138,8 @@ class Store:
     def restore(self, config: Config) -> DRef:
         """Write a config that is only known, or was removed or damaged since it was written.
 
-        A realizer calls this while it holds `building`, so that garbage collection cannot have
-        taken the derivation away between its instantiation and its realization.
+        A realizer calls this within `keeping`, since garbage collection may have taken the
+        derivation away between its instantiation and its realization.
         """
         return self._add(config)
 

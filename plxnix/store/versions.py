@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from plxnix.errors import CorruptEntry, StoreError, StoreNotFound, StoreVersionError
-from plxnix.store import locks, sharing, tree
+from plxnix.store import locks, sharing, temproots, tree
 from plxnix.store.layout import FORMAT, Layout, dref_of
 from plxnix.store.locks import Waiting
 from plxnix.store.session import session
@@ -123,8 +123,8 @@ def migrate(
 ) -> list[int]:
     """Bring a store to the newest format and return the numbers that it went through.
 
-    Waits until nobody uses it. An interruption leaves the store at a number whose next step is done
-    again. Raises what `plan_migration` raises, and `StoreError` if the store cannot be written.
+    An interruption leaves the store at a number whose next step is done again. Raises what
+    `plan_migration` raises, and `StoreError` if the store cannot be written, or is in use.
     """
     layout = Layout(os.path.abspath(os.fspath(root)))
     if not plan_migration(layout.root, steps, target):
@@ -133,6 +133,7 @@ def migrate(
         for folder in (layout.tmp, layout.locks):
             sharing.make_folder(folder)
         with locks.alone(layout.store_lock(), waiting):
+            temproots.check_unused(layout)
             todo = plan_migration(layout.root, steps, target)  # Another may have done it meanwhile.
             for number in todo:
                 steps[number - 1](layout)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plxnix import Build, DRef, RRef, mkdrv, mklens, realize1, repl, selfref
-from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeError, StoreError
+from plxnix.errors import BuildFailed, InvalidValue, PromiseMissing, RealizeError
 from plxnix.realize.build import build_wrapper
 from plxnix.realize.matchers import match_latest
 from plxnix.repl import (
@@ -30,7 +30,9 @@ from plxnix.repl import (
     repl_rref,
     repl_rrefs,
 )
-from plxnix.store import locks
+from plxnix.store import Store, locks, temproots
+from plxnix.store.gc import collect, plan_gc
+from plxnix.store.verify import verify
 from tests.stage_samples import Lab
 
 
@@ -43,14 +45,8 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def is_free(lab: Lab) -> bool:
-    """Tell whether nobody holds off garbage collection, as another process sees it."""
-    script = (
-        "import fcntl, sys\n"
-        f"file = open({lab.store.layout.store_lock()!r}, 'a')\n"
-        "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-        "except OSError: sys.exit(1)"
-    )
-    return subprocess.run([sys.executable, "-I", "-c", script]).returncode == 0
+    """Tell whether nothing is kept from garbage collection but by roots."""
+    return not temproots.kept(lab.store.layout)
 
 
 def chain(lab: Lab) -> tuple[DRef, DRef]:
@@ -400,15 +396,16 @@ def test_another_thread_continues(lab: Lab) -> None:
 
 
 def test_forked_child_leaves_the_pause_alone(lab: Lab) -> None:
-    """A forked child that drops its copy of the helper neither removes folders nor unlocks."""
+    """A child that drops its copy of the helper neither removes folders nor gives anything up."""
     done = subprocess.run(
         [
             sys.executable,
             "-c",
-            "import fcntl, os\n"
+            "import os\n"
             "from plxnix import build_wrapper, fsinit, instantiate, match_only, mkdrv\n"
             "from plxnix import repl_build, repl_realize\n"
-            f"fsinit({str(lab.root)!r})\n"
+            "from plxnix.store.temproots import kept\n"
+            f"store = fsinit({str(lab.root)!r})\n"
             "def stage(r):\n"
             "    return mkdrv({'name': 'x'}, match_only(), build_wrapper(lambda b: None))\n"
             "helper = repl_realize(instantiate(stage))\n"
@@ -417,31 +414,29 @@ def test_forked_child_leaves_the_pause_alone(lab: Lab) -> None:
             "    helper.cancel()\n"
             "    os._exit(0)\n"
             "assert os.wait()[1] == 0\n"
-            "print(build.outpaths[0].is_dir())\n"
-            f"file = open({lab.store.layout.store_lock()!r}, 'a')\n"
-            "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-            "except OSError: print('locked')",
+            "print(build.outpaths[0].is_dir(), [*kept(store.layout)] == [helper.dref])",
         ],
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["True", "locked"]
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_collecting_garbage_meanwhile(lab: Lab) -> None:
-    """A process that is paused cannot wait for itself: deleting is refused until it goes on."""
+    """At a pause garbage is collected, by this process too, but for what the pause rests on."""
     below, above = chain(lab)
-    repl_realize(lab.closure(above))
-    with pytest.raises(StoreError, match="paused in this process"), lab.store.deleting():
-        pass
-    repl_continue()
-    with lab.store.deleting():
-        pass
-    repl_realize(lab.closure(below))
-    repl_cancel()
-    with lab.store.deleting():
-        pass
+    other = lab.realize(lab.stage("other"))
+    helper = repl_realize(lab.closure(above))
+    done = collect(lab.store, plan_gc(lab.store, everything=True))
+    assert [one.rref for one in done.deleted] == [other]
+    assert [*done.kept] == helper.selected[below]
+    rref = repl_continue1()
+    assert rref is not None
+    assert lab.store.record(rref).context == {below: (*helper.selected[below],)}
+    assert list(verify(Store(lab.root))) == []
+    collect(lab.store, plan_gc(lab.store, everything=True))
+    assert list(lab.store.derivations()) == []
 
 
 def test_what_it_prints(lab: Lab) -> None:

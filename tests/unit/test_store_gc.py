@@ -261,8 +261,8 @@ def test_strays_do_not_stop_it(store: Store, chain: list[RRef]) -> None:
     assert os.path.exists(f"{store.layout.store}/notes")
 
 
-def test_builders_are_waited_for(store: Store, chain: list[RRef]) -> None:
-    """Collecting waits until nobody builds, and says so."""
+def test_who_holds_the_store_is_waited_for(store: Store, chain: list[RRef]) -> None:
+    """Collecting waits until nobody needs the whole store, and says so."""
     plan = plan_gc(store, keep=[chain[0]])
     waits, built = threading.Event(), threading.Event()
 

@@ -240,7 +240,7 @@ def test_choices_keep_some_of_each_stage(store: Store) -> None:
 
 
 def test_who_collects_is_told_who_builds(store: Store, kept: RRef) -> None:
-    """Garbage collection names the processes that it waits for, and a builder names gc."""
+    """Garbage collection names the processes that it waits for."""
     told: list[str] = []
     waits = threading.Event()
 
@@ -258,97 +258,6 @@ def test_who_collects_is_told_who_builds(store: Store, kept: RRef) -> None:
     worker.join(10)
     assert told == [f"waiting for process {os.getpid()}, which holds store"]
     assert kept
-
-
-def start(program: str, store: Store) -> subprocess.Popen[str]:
-    """Run a program on a store."""
-    return subprocess.Popen(
-        [sys.executable, "-c", f"import sys\nfrom plxnix import Store\n{program}", store.root],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-
-
-def await_gate(store: Store) -> None:
-    """Wait until somebody waits to hold the store alone."""
-    gate = Path(f"{store.layout.store_lock()}.gate")
-    while not (gate.exists() and gate.read_text()):
-        time.sleep(0.01)
-
-
-BUILDER = """
-import time
-store = Store(sys.argv[1])
-while True:
-    with store.building():
-        time.sleep(0.03)
-        print("built", flush=True)
-"""
-
-
-HOLDER = """
-import time
-with Store(sys.argv[1]).building():
-    print("holds", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_builders_do_not_keep_gc_out_for_ever(store: Store) -> None:
-    """Where one builder follows the other without a gap, who waits to collect has their turn."""
-    builders = [start(BUILDER, store) for _ in range(6)]
-    try:
-        for builder in builders:
-            assert builder.stdout is not None
-            builder.stdout.readline()
-        begun = time.monotonic()
-        for _ in range(3):
-            with store.deleting():
-                pass
-        assert time.monotonic() - begun < 5
-    finally:
-        for builder in builders:
-            builder.kill()
-            builder.communicate()
-    assert os.listdir(store.layout.locks) == ["store"]
-
-
-def test_a_builder_of_a_builder_is_not_kept(store: Store) -> None:
-    """What a builder has started may build, though somebody waits for that builder to end."""
-    collector = "print('waits', flush=True)\nwith Store(sys.argv[1]).deleting(): print('done')"
-    with store.building():
-        collecting = start(collector, store)
-        assert collecting.stdout is not None
-        collecting.stdout.readline()
-        await_gate(store)
-        begun = time.monotonic()
-        with store.building():
-            inner = start("with Store(sys.argv[1]).building(): print('built')", store)
-            assert inner.communicate(timeout=60)[0] == "built\n"
-        assert time.monotonic() - begun < 5
-    assert collecting.communicate(timeout=60)[0] == "done\n"
-
-
-def test_who_lets_another_go_first_says_so(store: Store) -> None:
-    """A builder that comes while somebody waits to collect is told for whom it stands back."""
-    holding = start(HOLDER, store)
-    assert holding.stdout is not None
-    holding.stdout.readline()
-    collecting = start("with Store(sys.argv[1]).deleting(): print('done')", store)
-    await_gate(store)
-    told: list[str] = []
-
-    def waiting(message: str) -> None:
-        told.append(message)
-        holding.kill()
-
-    with store.building(waiting):
-        pass
-    assert collecting.communicate(timeout=60)[0] == "done\n"
-    holding.communicate()
-    assert told[0].startswith(f"letting process {collecting.pid} on ")
-    assert told[0].endswith(" go first, which waits for store")
 
 
 # -- formats ---------------------------------------------------------------------------------------
