@@ -30,6 +30,7 @@ from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, tak
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering, check_output_name, fraction
 from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.tools import check_names, present
 
 #: The field of the config with the stages among `tools`, each in a list of its own: beside names
 #: one would be taken for a refpath.
@@ -115,7 +116,11 @@ class Execute(Recipe):
     def make(self, job: Job) -> Artifact:
         """Run the command, in the sandbox where it works."""
         # Not `lowering.of`: a command that is pinned in Nix is run by the same derivation here.
-        return job.build(self.lower(job.config, job.lowering))
+        config = job.config
+        # Where it has a PATH of its own, the programs may be anywhere.
+        own = {STAGES, "PATH"} & {*config, *config.get("environment", ())}
+        with present(() if own else config.get("tools", ()), job.dref):
+            return job.build(self.lower(config, job.lowering))
 
 
 def _variable(key: str, found: Text | None, value: Any) -> Text:
@@ -163,9 +168,10 @@ def execute(
     lists become text as in Nix. So do the values of `environment`, whose names may be those of
     parameters here. References in f-strings count: `f"cp {data / 'x.csv'} $out"`.
 
-    `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively the
-    programs are expected on this machine. A stage among them has its `bin` on PATH before those, as
-    an environment of Python does (`python_env`). A command that is not `deterministic`, or has
+    `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively
+    their programs are expected in `/usr/local/bin`, `/usr/bin` or `/bin` of this machine. A stage
+    among them has its `bin` on PATH before those, as an environment of Python does (`python_env`).
+    A command that is not `deterministic`, or has
     `nouts` > 1, stays in the Python realizer and is exported as a pin; its default `matcher` is
     `match_latest(nouts)`, else `match_only()`.
 
@@ -182,7 +188,8 @@ def execute(
     alone. Variables that the field `impureEnvVars` lists are taken from the user's environment.
 
     Raises `InvalidValue` for fields that Nix reserves or cannot print, `InvalidHash`, what `mkdrv`
-    raises; while realizing `BuildFailed`, and `HashMismatch` for a result with another hash.
+    raises; while realizing `BuildFailed`, `ToolMissing`, and `HashMismatch` for a result with
+    another hash.
     """
     del registry  # `takes_registry` has made it the current one.
     if (command is None) == (builder is None):
@@ -203,6 +210,7 @@ def execute(
     if environment:
         config["environment"] = dict(environment)
     names = [tool for tool in tools if not isdref(tool)]
+    check_names(names)
     if names:
         config["tools"] = names
     if len(names) < len(tools):

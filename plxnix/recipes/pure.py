@@ -22,6 +22,7 @@ from plxnix.realize.registry import Derivation, Matcher, mkdrv
 from plxnix.realize.run import Artifact
 from plxnix.recipes.lowering import Lowered, Lowering
 from plxnix.recipes.recipe import FIELD, Job, Recipe
+from plxnix.recipes.tools import check_names, present
 
 #: Fields of the config: where the interpreter is from, names of tools, whether dependencies are
 #: always lists.
@@ -73,7 +74,8 @@ class Pure(Recipe):
         inputs = _Inputs(job.config, job.lowering)
         inputs.data()
         job.dependencies.further = sorted(inputs.stages - {*job.config.dependencies})
-        return job.build(self.form(job))
+        with present(job.config.get(TOOLS, ()), job.dref):
+            return job.build(self.form(job))
 
 
 def pure_stage(
@@ -97,8 +99,9 @@ def pure_stage(
                 "it is a stage that has bin/python, or its reference",
             )
         config[ENV] = env
-    if isinstance(tools, str) or not all(isinstance(tool, str) for tool in tools):
+    if isinstance(tools, str):
         raise InvalidValue(f"tools is {tools!r:.80}", "give a list of names: tools=[...]")
+    check_names(tools)
     if tools:
         config[TOOLS] = list(tools)
     if multiple:

@@ -19,8 +19,10 @@ from plxnix.errors import (
     InvalidValue,
     NixFormatError,
     PromiseMissing,
+    ToolMissing,
 )
 from plxnix.realize.run import LOG_LIMIT
+from plxnix.recipes.toolchain import Host
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
@@ -193,6 +195,47 @@ class TestVariables:
         dref = run("echo '\0'") if place == "command" else run("true", v="a\0b")
         with pytest.raises(NixFormatError, match="NUL"):
             lab.realize(dref)
+
+
+class TestTools:
+    """Tools are packages, and natively programs of this machine."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The only folder in which programs are looked for."""
+        made = tmp_path / "bin"
+        made.mkdir()
+        monkeypatch.setattr(Host, "folders", (str(made),))
+        return made
+
+    @pytest.mark.parametrize("tool", [5, "", "a b", "gcc; rm -r", "a..b", ["gcc"], "é"])
+    def test_names(self, run: Run, tool: Any) -> None:
+        """What names no package is refused as the stage is defined."""
+        with pytest.raises(InvalidValue, match="is no tool"):
+            run(':> "$out"', tools=["gcc", tool])
+        assert run(':> "$out"', tools=["python3Packages.black", "_7zz", "gtk+3"])
+
+    def test_a_program_is_missing(self, lab: Lab, run: Run, folder: Path) -> None:
+        """It is named with the places where it was looked for, and the command does not run."""
+        dref = run(': > "$ran"; : > "$out"', tools=["gnumake"], ran=str(folder / "ran"))
+        with pytest.raises(ToolMissing, match="tool gnumake, but there is no make") as caught:
+            lab.realize(dref, sandbox="off")
+        assert str(folder) in caught.value.message
+        assert not (folder / "ran").exists()
+        (folder / "make").touch(0o755)
+        assert lab.realize(dref, sandbox="off")
+
+    def test_a_package_of_unknown_programs(self, lab: Lab, run: Run, folder: Path) -> None:
+        """It may have programs of other names; if the command fails, that is told."""
+        assert lab.realize(run(':> "$out"', tools=["zlib"]), sandbox="off")
+        with pytest.raises(BuildFailed, match="which it names as tools") as caught:
+            lab.realize(run("exit 3", tools=["gcc-unwrapped", "zlib"]), sandbox="off")
+        assert f"{folder} have no program gcc-unwrapped or zlib" in caught.value.hint
+
+    def test_a_path_of_its_own(self, lab: Lab, run: Run, folder: Path) -> None:
+        """With its own PATH a command may have the programs from anywhere."""
+        assert not list(folder.iterdir())
+        assert lab.realize(run(':> "$out"', tools=["gnumake"], PATH="/x"), sandbox="off")
 
 
 class TestReferences:
