@@ -492,6 +492,35 @@ def test_what_needs_a_package_set_says_so(nix_env: NixEnv, wheels: Wheels) -> No
             nix_env.evaluate(f"({expression}).outPath")
 
 
+FUNCTIONS = (
+    *("mkPython", "mkPythonShell", "mkDockerImage", "mkPythonOverrides", "mkOverlay", "mkNixpkgs"),
+    *("buildPythonPackage", "buildPythonApplication"),
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        *((f'{one} [ "x" "y" ]', f"{one} got a list: .* -p x -p y") for one in FUNCTIONS),
+        ("mkPython ./x", "mkPython got a path: give a set, .* -p NAME"),
+        ('mkPython { lock = [ "x" ]; }', "got a list as lock: give the path of a pylock.toml"),
+        ('mkPython { lock = "x"; }', 'lock is "x", which is neither a path nor'),
+        ("mkPython { pkgs = ./x; }", "got a path as pkgs: give a package set"),
+        ('(forPkgs { }).mkNixpkgs { extras = "x"; }', "mkNixpkgs got a string as extras"),
+        ("(forPkgs { }).mkOverlay { providers = [ ]; }", "mkOverlay got a list as providers"),
+        ("(forPkgs ./x).mkPython { }", "forPkgs got a path: give a package set"),
+        ("buildPythonPackage { pkgs = { }; }", "got neither a lock nor a src"),
+    ],
+)
+def test_wrong_kinds_of_arguments_are_told(nix_env: NixEnv, call: str, said: str) -> None:
+    """Each function names itself, the argument, and what to give."""
+    made = f"with (import {LIBRARY}).python; {call}"
+    with pytest.raises(NixCommandFailed, match=said):
+        nix_env.evaluate(
+            f"let made = {made}; in if made ? type then made.outPath else made {{ }} {{ }}"
+        )
+
+
 def test_arguments_of_other_tools_are_told(nix_env: NixEnv, wheels: Wheels) -> None:
     """What mach-nix takes and this does not is an error that says what to do."""
     library = f"(import {LIBRARY})"

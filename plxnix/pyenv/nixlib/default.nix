@@ -4,6 +4,7 @@ let
   reader = import ./lock.nix;
   versions = import ./versions.nix;
   tree = import ./tree.nix;
+  inherit (import ./arguments.nix) checked checkedSet;
   inherit (builtins)
     attrNames
     filter
@@ -285,11 +286,12 @@ let
   package =
     what: function: arguments:
     let
+      source = arguments.src or (fail "${what} got neither a lock nor a src: give src = ./.");
       given =
         if arguments ? lock then
           arguments
         else
-          arguments // { lock = arguments.src + "/pylock.toml"; };
+          arguments // { lock = source + "/pylock.toml"; };
       own = builtins.listToAttrs (
         map (key: {
           name = key;
@@ -298,79 +300,81 @@ let
       );
     in
     withPkgs what given (s: packages.package s function own);
-in
-rec {
-  inherit mkPython;
 
-  # The environment on the PATH of `nix-shell` and `nix develop`.
-  mkPythonShell =
-    arguments:
-    let
-      env = mkPython (removeAttrs arguments ofShell);
-      s = settings arguments;
-    in
-    import ./shell.nix {
-      inherit env;
-      inherit (s)
-        name
-        pkgs
-        shell
-        system
-        ;
-      packages = arguments.packages or [ ];
-      shellHook = arguments.shellHook or "";
-    };
+  functions = rec {
+    inherit mkPython;
 
-  # An image of layers for `docker load`, by dockerTools.
-  mkDockerImage =
-    arguments:
-    withPkgs "mkDockerImage" arguments (
-      s:
+    # The environment on the PATH of `nix-shell` and `nix develop`.
+    mkPythonShell =
+      arguments:
       let
-        env = mkPython (removeAttrs arguments ofImage);
+        env = mkPython (removeAttrs arguments ofShell);
+        s = settings arguments;
       in
-      s.pkgs.dockerTools.buildLayeredImage {
-        name = arguments.image or s.name;
-        tag = arguments.tag or "latest";
-        contents = [ env ] ++ arguments.contents or [ ];
-        config = {
-          Entrypoint = [ "${env}/bin/python" ];
-          Env = [ "PATH=${env}/bin:/bin" ];
+      import ./shell.nix {
+        inherit env;
+        inherit (s)
+          name
+          pkgs
+          shell
+          system
+          ;
+        packages = arguments.packages or [ ];
+        shellHook = arguments.shellHook or "";
+      };
+
+    # An image of layers for `docker load`, by dockerTools.
+    mkDockerImage =
+      arguments:
+      withPkgs "mkDockerImage" arguments (
+        s:
+        let
+          env = mkPython (removeAttrs arguments ofImage);
+        in
+        s.pkgs.dockerTools.buildLayeredImage {
+          name = arguments.image or s.name;
+          tag = arguments.tag or "latest";
+          contents = [ env ] ++ arguments.contents or [ ];
+          config = {
+            Entrypoint = [ "${env}/bin/python" ];
+            Env = [ "PATH=${env}/bin:/bin" ];
+          }
+          // arguments.config or { };
         }
-        // arguments.config or { };
-      }
-    );
+      );
 
-  # pythonFinal: pythonPrev: { ... }, for `packageOverrides` and `pythonPackagesExtensions`.
-  mkPythonOverrides =
-    arguments: withPkgs "mkPythonOverrides" arguments (s: packages.overrides s);
+    # pythonFinal: pythonPrev: { ... }, for `packageOverrides` and `pythonPackagesExtensions`.
+    mkPythonOverrides =
+      arguments: withPkgs "mkPythonOverrides" arguments (s: packages.overrides s);
 
-  # An overlay in which a Python, and its packages, are those of the lock.
-  mkOverlay =
-    arguments: final: prev:
-    packages.overlay (pkgs: settings (arguments // { inherit pkgs; })) final prev;
+    # An overlay in which a Python, and its packages, are those of the lock.
+    mkOverlay =
+      arguments: final: prev:
+      packages.overlay (pkgs: settings (arguments // { inherit pkgs; })) final prev;
 
-  # The package set with that overlay.
-  mkNixpkgs =
-    arguments: withPkgs "mkNixpkgs" arguments (s: s.pkgs.extend (mkOverlay (removeAttrs arguments [ "pkgs" ])));
+    # The package set with that overlay.
+    mkNixpkgs =
+      arguments: withPkgs "mkNixpkgs" arguments (s: s.pkgs.extend (mkOverlay (removeAttrs arguments [ "pkgs" ])));
 
-  buildPythonPackage = package "buildPythonPackage" "buildPythonPackage";
-  buildPythonApplication = package "buildPythonApplication" "buildPythonApplication";
+    buildPythonPackage = package "buildPythonPackage" "buildPythonPackage";
+    buildPythonApplication = package "buildPythonApplication" "buildPythonApplication";
+  };
 
+  checkedFunctions = builtins.mapAttrs (
+    name: function: arguments:
+    function (checked name arguments)
+  ) functions;
+in
+checkedFunctions
+// {
   # These functions with `pkgs` given.
   forPkgs =
     pkgs:
-    let
-      give = function: arguments: function ({ inherit pkgs; } // arguments);
-    in
-    {
-      mkPython = give mkPython;
-      mkPythonShell = give mkPythonShell;
-      mkDockerImage = give mkDockerImage;
-      mkPythonOverrides = give mkPythonOverrides;
-      mkNixpkgs = give mkNixpkgs;
-      buildPythonPackage = give buildPythonPackage;
-      buildPythonApplication = give buildPythonApplication;
-      inherit mkOverlay;
+    builtins.mapAttrs (
+      name: function: arguments:
+      function ({ pkgs = checkedSet pkgs; } // checked name arguments)
+    ) (removeAttrs checkedFunctions [ "mkOverlay" ])
+    // {
+      inherit (checkedFunctions) mkOverlay;
     };
 }

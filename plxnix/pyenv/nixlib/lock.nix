@@ -37,6 +37,8 @@ let
           lock
         else if isString lock && match ".*\n.*" lock != null then
           builtins.fromTOML (undated lock)
+        else if isString lock && match "/.*" lock == null then
+          fail "lock is ${builtins.toJSON lock}, which is neither a path nor the text of a pylock.toml: give ./pylock.toml"
         else
           builtins.fromTOML (undated (builtins.readFile lock));
     in
