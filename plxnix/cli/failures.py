@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 
 from plxnix.cli.progress import Progress
@@ -63,10 +62,13 @@ def _report_one(
 
 def last_lines(path: str, count: int = LAST_LINES) -> list[str]:
     """Return the last lines of a log; none if there is no log or it cannot be read."""
+    import gzip
+    import zlib
+
     if not os.path.exists(path):
         return []
     try:
         with gzip.open(path, "rb") as file:
             return file.read().decode(errors="replace").splitlines()[-count:]
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return []
