@@ -116,7 +116,7 @@ def _taken(inputs: Inputs, folder: Path) -> str:
     """Return the packages of a lock that is there already."""
     path = folder / inputs.files[0]
     if path.name != "uv.lock":
-        return _OURS.sub("", path.read_text(errors="replace"))
+        return uv.clean(_OURS.sub("", path.read_text(errors="replace")))
     options = [word for one in inputs.extras for word in ("--extra", one)]
     options += [word for one in inputs.groups for word in ("--group", one)]
     return uv.clean(

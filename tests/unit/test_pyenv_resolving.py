@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -358,3 +359,10 @@ def test_lock_that_is_there_is_completed(index: Index, folder: Path) -> None:
     assert lock.text.startswith(foreign)
     assert lock.installer is not None
     assert needs(lock) == {"": ("alpha",), "alpha": ()}
+    before, wheel, after = re.split(r"\[(\{ .*alpha-1\.0.* \})\]", foreign)
+    here = re.sub(r"http://[^/]*", "file://", wheel)
+    secret = wheel.replace("http://", "http://me:secret@")
+    both = f"{before}[\n    {here},\n    {secret},\n]{after}"
+    (folder / "pylock.other.toml").write_text(both)
+    lock = resolve(_inputs(files=("pylock.other.toml",)), folder)
+    assert lock.text.startswith(f"{before}[\n    {wheel},\n]{after}")
