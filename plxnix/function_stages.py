@@ -56,6 +56,8 @@ class AutoStage:
         pure: bool = False,
         resources: Mapping[str, float] | None = None,
     ) -> None:
+        if not callable(function):
+            raise InvalidValue(f"{function!r:.80} is no function", "write @autostage above one")
         self.function = function
         self.resources = dict(resources or {})
         self.nouts = nouts

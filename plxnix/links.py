@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from plxnix.errors import InvalidValue, StoreError
-from plxnix.model import DRef, RRef
+from plxnix.model import DRef, rref_list
 from plxnix.store import Store, current_store
 from plxnix.store.roots import add_root, force_link
 
@@ -44,8 +44,7 @@ def linkrrefs(
     opened = current_store(store)
     taken: set[str] = set()
     found = []
-    for rref in rrefs:
-        reference = RRef.parse(rref)
+    for reference in rref_list(rrefs):
         opened.path(reference)
         when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(opened.record(reference).started))
         first = _link_name(format, {"T": when, "N": reference.name})

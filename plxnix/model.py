@@ -7,11 +7,12 @@ constructors trust their argument and are for code that has just computed it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from plxnix.errors import InvalidName, InvalidReference, InvalidRefpath
+from plxnix.errors import InvalidName, InvalidReference, InvalidRefpath, InvalidValue
 
 #: Nix's rule for the name of a derivation (Nix manual, "Store paths"), in the form that every
 #: version since 2.8 accepts: 207 bytes at most, so that `.drv` still fits into the 211 of a store
@@ -240,6 +241,24 @@ def mkname(text: str) -> Name:
 def mkrefpath(dref: str, items: Sequence[str] = ()) -> RefPath:
     """Build the refpath `[dref, *items]`; raise `InvalidReference` or `InvalidRefpath`."""
     return RefPath.make(DRef.parse(dref), items)
+
+
+def rref_list(references: object) -> list[RRef]:
+    """Check a list of realization references; raise `InvalidReference`."""
+    if isinstance(references, str) or not isinstance(references, Iterable):
+        raise InvalidReference(
+            f"not a list of realization references: {references!r:.80}", "for one give [rref]"
+        )
+    return [RRef.parse(reference) for reference in references]
+
+
+def path_text(path: object, what: str) -> str:
+    """Return a path as text; raise `InvalidValue`, which says `what` it is of, for no path."""
+    if isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    if not isinstance(path, str) or "\0" in path:
+        raise InvalidValue(f"{what} is {path!r:.80}", "give a path, as text or as pathlib.Path")
+    return path
 
 
 def rref2dref(rref: str) -> DRef:

@@ -24,7 +24,7 @@ from plxnix.errors import (
     PlxnixError,
     StoreError,
 )
-from plxnix.model import DRef, RRef, isrref
+from plxnix.model import DRef, RRef, isrref, path_text
 from plxnix.nix.nar import restore
 from plxnix.store import Store, current_store, tree
 from plxnix.store.arrival import admit, expect
@@ -57,7 +57,7 @@ def sunpack(
     written. What was whole before the error stays. Takes constant memory but for the references and
     one log; garbage collection waits.
     """
-    path = Path(file)
+    path = Path(path_text(file, "the archive"))
     store = current_store(store, create=True)
     bounds = LIMITS if limits is None else limits
     try:

@@ -75,6 +75,8 @@ def mknode(
     `InvalidRefpath` for paths that lead out.
     """
     del registry
+    if not isinstance(config, Mapping):
+        raise InvalidConfig(f"the config is {config!r:.80}", "pass a dict")
     for key in (ARTIFACTS, FIELD):
         if key in config:
             raise InvalidConfig(f"the config has the field {key}", "that name is plxnix's own", key)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from plxnix.errors import StoreError
+from plxnix.errors import InvalidValue, StoreError
+from plxnix.model import path_text
 from plxnix.store import tree
 from plxnix.store.settings import default_root
 from plxnix.store.store import Store
@@ -32,7 +33,8 @@ def fsinit(
     if isinstance(root, Store):
         place = root.root
     else:
-        place = os.path.abspath(os.fspath(root)) if root is not None else default_root()
+        folder = default_root() if root is None else path_text(root, "the store's folder")
+        place = os.path.abspath(folder)
     if remove_existing and os.path.isdir(place):
         _check_removable(Store(place))
         tree.remove(place)
@@ -77,6 +79,8 @@ def current_store(store: Store | None = None, create: bool = False) -> Store:
 
     The default store is made if it does not exist and `create` is true; otherwise `StoreNotFound`.
     """
+    if store is not None and not isinstance(store, Store):
+        raise InvalidValue(f"the store is {store!r:.80}", "give a Store: Store('/path')")
     found = store or _scoped.get() or _default
     if found is None:
         place = default_root()

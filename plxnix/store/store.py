@@ -18,7 +18,7 @@ from plxnix.errors import (
     NotInStore,
     StoreError,
 )
-from plxnix.model import Context, DRef, RRef
+from plxnix.model import Context, DRef, RRef, path_text
 from plxnix.store import configs, locks, making, sharing, temproots, tree, versions
 from plxnix.store.configs import unreadable
 from plxnix.store.layout import Layout, dref_of
@@ -39,7 +39,7 @@ class Store:
 
         Raises `StoreNotFound`, `StoreVersionError` if it has another format.
         """
-        self.layout = Layout(os.path.abspath(os.fspath(root)))
+        self.layout = Layout(os.path.abspath(path_text(root, "the store's folder")))
         self.fsync = fsync or default_fsync()
         self._configs: dict[DRef, Config] = {}
         #: Those of them that are on the disk, as far as this object has seen.
@@ -60,7 +60,7 @@ class Store:
         With `group`, a name or number, a new store is shared with that group (see `sharing`).
         Raises what opening it raises, and `StoreError`.
         """
-        layout = Layout(os.path.abspath(os.fspath(root)))
+        layout = Layout(os.path.abspath(path_text(root, "the store's folder")))
         existed = os.path.lexists(layout.version) or versions.is_nameless(layout)
         if existed:
             cls(root, fsync)  # Raises before anything is made in what is not ours.
