@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from plxnix.errors import BuildFailed, NixFormatError, StoreError, ToolFailed, ToolMissing
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
-from plxnix.store import fixed, nixroots, tree
+from plxnix.store import fixed, flushing, nixroots, tree
 from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.settings import Fsync
 from plxnix.store.store import Store
@@ -96,29 +97,53 @@ def commit(
     The caller knows that they belong together. If the realization is there already, `folder` is
     removed. Raises `OSError`.
     """
+    commit_all(store, [Finished(rref, folder, record, log)], linked)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is to be a realization: a frozen folder of this process, its record and packed log."""
+
+    rref: RRef
+    folder: str
+    record: bytes
+    log: bytes = b""
+
+
+def commit_all(store: Store, ones: Sequence[Finished], linked: bool = False) -> None:
+    """Do what `commit` does for several, which are flushed together; each is atomic by itself."""
     layout, level = store.layout, store.fsync
-    beside = {layout.log(rref): _write(store, log)} if log else {}
-    beside[layout.record(rref)] = _write(store, record)
+    beside: dict[str, str] = {}
+    for one in ones:
+        if one.log:
+            beside[layout.log(one.rref)] = _write(store, one.log)
+        beside[layout.record(one.rref)] = _write(store, one.record)
     if level is not Fsync.NONE:
-        tree.flush(folder, layout.config(rref.dref), *beside.values(), linked=linked)
+        configs = dict.fromkeys(layout.config(one.rref.dref) for one in ones)
+        flushing.flush([one.folder for one in ones], [*configs, *beside.values()], linked)
     for path, temporary in beside.items():
         os.rename(temporary, path)
+    derivations = dict.fromkeys(layout.derivation(one.rref.dref) for one in ones)
     if level is Fsync.FULL:
         # Else the folder's name might outlive a power cut that the record's does not.
-        tree.flush_file(layout.derivation(rref.dref))
-    target = layout.realization(rref)
+        flushing.flush((), [*derivations])
+    moved = [one for one in ones if _move(one.folder, layout.realization(one.rref))]
+    if level is Fsync.FULL and moved:
+        targets = [layout.realization(one.rref) for one in moved]
+        flushing.flush((), [*targets, *derivations, layout.store])
+
+
+def _move(folder: str, target: str) -> bool:
+    """Give a folder its place, and close it; if the place is taken, remove the folder."""
     try:
         os.rename(folder, target)
     except OSError:
         if not os.path.isdir(target):
             raise
         tree.remove(folder)
-        return
+        return False
     tree.seal(target)
-    if level is Fsync.FULL:
-        tree.flush_file(target)
-        tree.flush_file(layout.derivation(rref.dref))
-        tree.flush_file(layout.store)
+    return True
 
 
 def _write(store: Store, data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Trees of files on their way into the store and out of it: freeze, flush, inspect, remove.
+"""Trees of files on their way into the store and out of it: freeze, inspect, remove.
 
 Nothing here follows a symbolic link: folders are opened relative to their parents' descriptors.
 """
@@ -36,7 +36,7 @@ def freeze(path: str, twin: str = "", linked: bool = False) -> None:
     this store. If `linked`, who made the tree vouches that its frozen files with other links are
     linked to published ones, and they stay. Cost: three system calls a file.
     """
-    for folder, folders, files, descriptor in _walk(path, topdown=False):
+    for folder, folders, files, descriptor in walk(path, topdown=False):
         for name in (*folders, *files):
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode):
@@ -57,7 +57,7 @@ def freeze(path: str, twin: str = "", linked: bool = False) -> None:
             os.utime(descriptor, (1, 1))
 
 
-def _walk(path: str, topdown: bool = True) -> Iterator[tuple[str, list[str], list[str], int]]:
+def walk(path: str, topdown: bool = True) -> Iterator[tuple[str, list[str], list[str], int]]:
     """Walk a tree as `os.fwalk` does, which by itself passes over folders that cannot be opened."""
 
     def fail(error: OSError) -> None:
@@ -113,46 +113,6 @@ def close(path: str) -> None:
         seal(path)
 
 
-def flush(path: str, *others: str, linked: bool = False) -> None:
-    """Write everything below `path`, and other files, through to the disk (fsync(2)).
-
-    The kernel is asked to start writing all of it before the first is waited for: a journaling
-    file system then commits once for all, and not once for each file. If `linked`, files with other
-    links have been flushed when those were made.
-    """
-    for other in others:
-        _start_writing(other)
-    for _, _, files, descriptor in _walk(path, topdown=False):
-        for name in files:
-            if _written(name, descriptor, linked):
-                _start_writing(name, descriptor)
-    for _, _, files, descriptor in _walk(path, topdown=False):
-        for name in files:
-            if _written(name, descriptor, linked):
-                flush_file(name, descriptor)
-        os.fsync(descriptor)
-    for other in others:
-        flush_file(other)
-
-
-def _written(name: str, folder: int, linked: bool) -> bool:
-    """Tell whether there is a file that has been written here."""
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return stat.S_ISREG(found.st_mode) and not (linked and found.st_nlink > 1)
-
-
-def _start_writing(path: str, folder: int | None = None) -> None:
-    """Let the kernel begin to write a small file, without waiting for it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        # On Linux this starts writing what is not written yet (posix_fadvise(2)). It also drops
-        # what is written already from memory, so large files are left alone.
-        if os.fstat(descriptor).st_size <= SMALL:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-
-
 def flush_file(path: str, folder: int | None = None) -> None:
     """Write one file or folder through to the disk; `path` is relative to `folder` if given."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
@@ -164,7 +124,7 @@ def flush_file(path: str, folder: int | None = None) -> None:
 
 def wrong_modes(path: str) -> Iterator[str]:
     """Yield each file and folder below `path` whose permissions are not those of a frozen tree."""
-    for folder, _, files, descriptor in _walk(path):
+    for folder, _, files, descriptor in walk(path):
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != FOLDER:
             yield folder
         for name in files:
@@ -277,7 +237,7 @@ def thaw(path: str) -> None:
         os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
-    for _, folders, _, parent in _walk(path):
+    for _, folders, _, parent in walk(path):
         for name in folders:
             if not stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 os.chmod(name, 0o700, dir_fd=parent)

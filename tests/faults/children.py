@@ -29,7 +29,7 @@ PATIENCE = 120.0
 CHANGING = [
     *("openat", "write", "pwrite64", "writev", "ftruncate", "sendfile", "copy_file_range"),
     *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"),
-    *("unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "fsync", "fdatasync"),
+    *("unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "fsync", "fdatasync", "syncfs"),
     *("chmod", "fchmod", "fchmodat", "utimensat"),
 ]
 

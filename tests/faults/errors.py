@@ -16,7 +16,7 @@ _ENTRY = (*_FULL, "EROFS", "EIO")
 ERRORS = {
     "openat": (*_ENTRY, "EMFILE", "EINTR"),
     **dict.fromkeys(("write", "pwrite64", "writev", "sendfile"), (*_FULL, "EIO", "EINTR")),
-    **dict.fromkeys(("ftruncate", "fsync", "fdatasync"), (*_FULL, "EIO", "EINTR")),
+    **dict.fromkeys(("ftruncate", "fsync", "fdatasync", "syncfs"), (*_FULL, "EIO", "EINTR")),
     "copy_file_range": (*_FULL, "EIO", "EINTR", "EXDEV"),
     **dict.fromkeys(("mkdir", "mkdirat", "symlink", "symlinkat"), _ENTRY),
     **dict.fromkeys(("rename", "renameat", "renameat2", "link", "linkat"), (*_ENTRY, "EXDEV")),

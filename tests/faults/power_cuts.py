@@ -15,7 +15,7 @@ from tests.faults.children import traced
 from tests.faults.counting import Row, Scale
 from tests.faults.recording import OPTIONS, Recording
 from tests.faults.trials import Stage, stages
-from tests.faults.workflows import copy, remove, store_of
+from tests.faults.workflows import MANY, WORKFLOWS, copy, remove, store_of
 
 #: What a realization is: its tree, its record and its config, or None for what is missing.
 Whole = tuple[Tree, bytes | None, bytes | None]
@@ -23,7 +23,7 @@ Whole = tuple[Tree, bytes | None, bytes | None]
 
 def power_cuts(scale: Scale) -> Iterator[Row]:
     """Cut the power at random moments of each workflow, flushed as much as each level says."""
-    ready = list(stages(scale.folder))
+    ready = list(stages(scale.folder, (*WORKFLOWS, MANY)))
     for level, what in (
         (Fsync.FULL, "level full: 0 damaged, next run right"),
         (Fsync.DATA, "level data: 0 undetected"),
@@ -81,10 +81,10 @@ def _check(recording: Recording, place: str) -> None:
     from random import Random
 
     replayed = f"{place}-replayed"
-    for inode in _all(recording):
+    for inode in recording.inodes():
         inode.flushed.append(recording.calls)
     recording.cut(replayed, recording.calls, False, Random(0))  # noqa: S311
-    for inode in _all(recording):
+    for inode in recording.inodes():
         inode.flushed.pop()
     there, here = snapshot(Path(place)), snapshot(Path(replayed))
     remove(replayed)
@@ -93,16 +93,6 @@ def _check(recording: Recording, place: str) -> None:
             name for name in there.keys() | here.keys() if there.get(name) != here.get(name)
         )
         raise RuntimeError(f"the recording of {place} is not whole: {names[:10]}")
-
-
-def _all(recording: Recording) -> list:  # type: ignore[type-arg]
-    waiting, seen = [recording.root], {id(recording.root): recording.root}
-    while waiting:
-        for _, _, one in waiting.pop().entries:
-            if one is not None and id(one) not in seen:
-                seen[id(one)] = one
-                waiting.append(one)
-    return list(seen.values())
 
 
 def _realizations(place: str) -> dict[RRef, Whole]:

@@ -17,7 +17,7 @@ from pathlib import Path
 TRACED = (
     "openat,write,pwrite64,lseek,ftruncate,sendfile,copy_file_range,rename,renameat,renameat2,"
     "link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,chmod,fchmod,fchmodat,"
-    "fsync,fdatasync"
+    "fsync,fdatasync,syncfs"
 )
 OPTIONS = ("-xx", "-s", str(1 << 24), "-e", f"trace={TRACED}")
 
@@ -95,6 +95,9 @@ class Recording:
             self._on_descriptor(call, arguments, numbers[0], strings, result)
         elif call == "sendfile" or call == "copy_file_range":
             self._copied(call, arguments, numbers, result)
+        elif call == "syncfs":
+            for inode in self.inodes():
+                inode.flushed.append(index)
         elif call in ("mkdir", "mkdirat"):
             mode = int(arguments.rsplit(", ", 1)[1], 8)
             self._name(paths[0], Inode("folder", modes=[(index, mode & ~0o022)]))
@@ -170,16 +173,19 @@ class Recording:
         kept = chance.randint(self._last_flush(index), index) if ordered else None
         _write(self.root, place, Cut(index, kept, chance))
 
-    def _last_flush(self, index: int) -> int:
-        waiting, last = [self.root], 0
-        seen: set[int] = set()
+    def inodes(self) -> list[Inode]:
+        """Return all that there is or was."""
+        waiting, seen = [self.root], {id(self.root): self.root}
         while waiting:
-            inode = waiting.pop()
-            if id(inode) not in seen:
-                seen.add(id(inode))
-                last = max([last, *(one for one in inode.flushed if one <= index)])
-                waiting += [one for _, _, one in inode.entries if one is not None]
-        return last
+            for _, _, one in waiting.pop().entries:
+                if one is not None and id(one) not in seen:
+                    seen[id(one)] = one
+                    waiting.append(one)
+        return list(seen.values())
+
+    def _last_flush(self, index: int) -> int:
+        flushes = [one for inode in self.inodes() for one in inode.flushed if one <= index]
+        return max(flushes, default=0)
 
 
 @dataclass(frozen=True)

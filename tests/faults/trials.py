@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 
@@ -62,9 +62,9 @@ class Stage:
         return wrong + [f"after the next there is {name}" for name in leftovers(place)]
 
 
-def stages(folder: str) -> Iterator[Stage]:
+def stages(folder: str, workflows: Sequence[Workflow] = WORKFLOWS) -> Iterator[Stage]:
     """Make each workflow ready below `folder`; the first run of each also warms the imports."""
-    for workflow in WORKFLOWS:
+    for workflow in workflows:
         home = f"{folder}/{workflow.name}"
         template = f"{home}/template"
         os.makedirs(template)

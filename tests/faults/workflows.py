@@ -98,6 +98,20 @@ def _run_realize(place: str, fsync: Fsync) -> list[str]:
     return _looked_at(registry.store, sorted(realize(instantiate(_stages, registry=registry))))
 
 
+def _run_many(place: str, fsync: Fsync) -> list[str]:
+    """Realize a stage with many files."""
+
+    def many(build: Any) -> None:
+        for number in range(100):
+            (build.outpaths[0] / str(number)).write_text(str(number) * 20)
+
+    def stages() -> str:
+        return mkdrv({"name": "many"}, match_only(), build_wrapper(many))
+
+    registry = Registry(Store.init(store_of(place), fsync))
+    return _looked_at(registry.store, [realize(instantiate(stages, registry=registry))])
+
+
 def _run_fetch(place: str, fsync: Fsync) -> list[str]:
     """Fetch an archive and unpack it."""
     registry = Registry(Store.init(store_of(place), fsync))
@@ -147,6 +161,9 @@ WORKFLOWS = (
     Workflow("fetch", _nothing, _run_fetch),
     Workflow("gc", _prepare_gc, _run_gc),
 )
+
+#: So many files that the file system is flushed as a whole; where each call fails, four will do.
+MANY = Workflow("many", _nothing, _run_many)
 
 
 def complete(workflow: Workflow, place: str, fsync: Fsync = Fsync.NONE) -> list[str]:
@@ -204,4 +221,4 @@ def remove(place: str) -> None:
     tree.remove(place)
 
 
-__all__ = ["WORKFLOWS", "Workflow", "complete", "copy", "damages", "harm", "leftovers"]
+__all__ = ["MANY", "WORKFLOWS", "Workflow", "complete", "copy", "damages", "harm", "leftovers"]
