@@ -20,7 +20,7 @@ from typing import Any
 
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, InvalidValue, ToolFailed
-from plxnix.model import DRef
+from plxnix.model import DRef, path_text
 from plxnix.nix import tools
 from plxnix.nix.evaluation import (
     Answer,
@@ -178,6 +178,8 @@ def _question(
             f"nix_build got {' and '.join(named) or 'nothing to build'}",
             "give one of expression=, file= and flake=",
         )
+    if not isinstance(expression, str | None):
+        raise InvalidValue(f"the expression is {expression!r:.80}", "give it as text")
     if flake is not None:
         if attribute is not None or args:
             raise InvalidValue(
@@ -186,5 +188,5 @@ def _question(
             )
         return of_flake(flake, this_system())
     if file is not None:
-        return of_file(file, attribute, args)
+        return of_file(path_text(file, "the file"), attribute, args)
     return of_text(expression or "", attribute, args)

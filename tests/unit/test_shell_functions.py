@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from plxnix import DRef, Registry, mkdrv
+from plxnix import (
+    DRef,
+    Registry,
+    autostage,
+    copyclosure,
+    current_registry,
+    fsinit,
+    mkdrv,
+    mknode,
+    nix_build,
+    sunpack,
+)
 from plxnix.comparison import MISSING
 from plxnix.errors import InvalidReference, InvalidValue, NotInStore, PlxnixError, StoreError
 from plxnix.model import RRef
@@ -289,3 +300,30 @@ def test_links_in_folders_keep(store: Store, tmp_path: Path) -> None:
     assert plan.drefs == [gone.dref]
     with pytest.raises(StoreError, match="no folder and no link"):
         linked(store, [tmp_path / "missing"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: copyclosure([], 5), "the store is 5"),  # type: ignore[arg-type]
+        (lambda: copyclosure(5, 5), "the store is 5"),  # type: ignore[arg-type]
+        (lambda: du(5), "the store is 5"),  # type: ignore[arg-type]
+        (lambda: find(store="x"), "the store is 'x'"),  # type: ignore[arg-type]
+        (lambda: linkrrefs(5), "realization references: 5"),  # type: ignore[arg-type]
+        (lambda: linkrrefs("rref:x"), "realization references: 'rref:x'"),
+        (lambda: fsinit(5), "the store's folder is 5"),  # type: ignore[arg-type]
+        (lambda: Store([]), r"the store's folder is \[\]"),  # type: ignore[arg-type]
+        (lambda: sunpack(5), "the archive is 5"),  # type: ignore[arg-type]
+        (lambda: sunpack("a\0b"), r"the archive is 'a\\x00b'"),
+        (lambda: autostage(5), "5 is no function"),  # type: ignore[call-overload]
+        (lambda: mknode(5), "the config is 5"),  # type: ignore[arg-type]
+        (lambda: nix_build(5), "the expression is 5"),  # type: ignore[arg-type]
+        (lambda: nix_build(file=5), "the file is 5"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_of_another_kind(call: Callable[[], object], message: str, tmp_path: Path) -> None:
+    """What is no store, path, reference or function is refused, and shown."""
+    store = fsinit(tmp_path / "own")
+    with current_registry(Registry(store)), pytest.raises(InvalidValue, match=message) as caught:
+        call()
+    assert caught.value.hint
