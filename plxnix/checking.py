@@ -73,6 +73,10 @@ class Check:
 
         Raises what `realize` raises, also for a stage that fails on trial.
         """
+        with self._closure.store.keeping(self._closure.derivations):
+            yield from self._run()
+
+    def _run(self) -> Iterator[Checked]:
         work = self._prepare(self._closure)
         below = dict.fromkeys(dep for one in self.stages for dep in one.config.dependencies)
         if below:
@@ -81,9 +85,8 @@ class Check:
             closure = Closure(tuple(below), tuple(below), kept, self._closure.store)
             work.selected.update(self._prepare(closure).select())
         self._observer.planned(len(work.selected) + 2 * len(self.stages))
-        with self._closure.store.building():
-            for derivation in self.stages:
-                yield self._one(work, derivation)
+        for derivation in self.stages:
+            yield self._one(work, derivation)
 
     def _prepare(self, closure: Closure) -> Work:
         return prepare(closure, observer=self._observer, sandbox=self._sandbox)

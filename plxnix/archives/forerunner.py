@@ -21,6 +21,7 @@ from plxnix.store import Record, Store, tree
 from plxnix.store.copying import Progress
 from plxnix.store.layout import dref_of
 from plxnix.store.publication import publish
+from plxnix.store.temproots import Keeping
 
 #: What Pylightnix keeps among the artifacts.
 _OWN = re.compile(r"context\.json|group\.json|__[a-z]+__\.txt")
@@ -42,18 +43,23 @@ def is_of_forerunner(parts: list[str]) -> bool:
 
 
 def unpack_forerunner(
-    archive: Path, store: Store, limits: Limits, progress: Progress | None = None
+    archive: Path,
+    store: Store,
+    keeping: Keeping,
+    limits: Limits,
+    progress: Progress | None = None,
 ) -> list[RRef]:
     """Bring the realizations of an archive of Pylightnix into a store.
 
     Returns those that no other one was made from. Each gets the hash that it has here; the hashes
     in the archive are names only. Raises `ArchiveError` for what is missing or damaged in it, and
-    what `unpack` raises. The caller holds `building`. The archive is unpacked next to the store.
+    what `unpack` raises. What arrives is added to `keeping`. The archive is unpacked next to the
+    store.
     """
     top = store.session().file("forerunner")
     try:
         unpack(archive, Path(top), limits=limits)
-        return _Import(archive, top, store, progress).run()
+        return _Import(archive, top, store, keeping, progress).run()
     except RecursionError:
         raise ArchiveError(
             f"archive '{archive}' has a config or context that is nested too deeply",
@@ -66,9 +72,12 @@ def unpack_forerunner(
 class _Import:
     """One archive of Pylightnix, unpacked, on its way into a store."""
 
-    def __init__(self, archive: Path, top: str, store: Store, progress: Progress | None) -> None:
+    def __init__(
+        self, archive: Path, top: str, store: Store, keeping: Keeping, progress: Progress | None
+    ) -> None:
         self._archive = archive
         self._store = store
+        self._keeping = keeping
         self._progress = progress
         #: The folder and the config of each derivation, by the reference that it has there.
         self._folders: dict[str, str] = {}
@@ -89,6 +98,7 @@ class _Import:
         order = self._order()
         for number, old in enumerate(order):
             config = self._config(old)
+            self._keeping.add([config.dref])
             dref = self._drefs[old] = self._store.restore(config)
             for rhash in sorted(os.listdir(self._folders[old])):
                 folder = f"{self._folders[old]}/{rhash}"

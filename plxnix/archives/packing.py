@@ -44,34 +44,41 @@ def spack(
 
     Raises `InvalidValue` for another name, `NotInStore`, `InvalidReference`, `CorruptEntry` for
     what is damaged, `ArchiveError` where a program is missing, `StoreError` if `file` cannot be
-    written. Takes constant memory but for the references; garbage collection waits.
+    written. Takes constant memory but for the references.
     """
     if isinstance(what, Closure):
         store = what.store if store is None else store
-        selected = prepare(what).select()
-        roots = sorted({rref for dref in what.targets for rref in selected[dref]})
-    else:
-        if not isinstance(what, Iterable):
-            raise InvalidValue(
-                f"not a closure and no references: {what!r:.80}", "instantiate(stage) is a closure"
-            )
-        store = current_store(store)
-        given = [what] if isinstance(what, str) else what
-        roots = sorted({resolve_realization(store, one) for one in given})
-    with store.building(waiting):
-        order = closure(store, roots)
-        head = {"format": FORMAT, "realizations": len(order), "roots": roots}
-        try:
-            with writing(file) as add:
-                for name, size, pieces in _written(store, head, order, progress):
-                    add(name, size, pieces)
-        except OSError as error:
-            if isinstance(error, PlxnixError):
-                raise
-            raise StoreError(
-                f"cannot write the archive {os.fspath(file)!r}: {error.strerror or error}",
-                "does its folder exist, and is there space?",
-            ) from error
+        with store.keeping(what.derivations, waiting):
+            selected = prepare(what).select()
+            roots = {rref for dref in what.targets for rref in selected[dref]}
+            return _pack(sorted(roots), file, store, progress)
+    if not isinstance(what, Iterable):
+        raise InvalidValue(
+            f"not a closure and no references: {what!r:.80}", "instantiate(stage) is a closure"
+        )
+    store = current_store(store)
+    given = [what] if isinstance(what, str) else what
+    roots = {resolve_realization(store, one) for one in given}
+    with store.keeping({rref.dref for rref in roots}, waiting):
+        return _pack(sorted(roots), file, store, progress)
+
+
+def _pack(
+    roots: list[RRef], file: str | os.PathLike[str], store: Store, progress: Progress | None
+) -> list[RRef]:
+    order = closure(store, roots)
+    head = {"format": FORMAT, "realizations": len(order), "roots": roots}
+    try:
+        with writing(file) as add:
+            for name, size, pieces in _written(store, head, order, progress):
+                add(name, size, pieces)
+    except OSError as error:
+        if isinstance(error, PlxnixError):
+            raise
+        raise StoreError(
+            f"cannot write the archive {os.fspath(file)!r}: {error.strerror or error}",
+            "does its folder exist, and is there space?",
+        ) from error
     if progress is not None:
         progress(len(order), len(order), "")
     return order

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from plxnix.store.arrival import admit, expect
 from plxnix.store.copying import Progress
 from plxnix.store.layout import dref_of
 from plxnix.store.locks import Waiting
+from plxnix.store.temproots import Keeping
 
 #: What an archive of a closure may cost: data are larger than sources.
 LIMITS = Limits(bytes=1 << 44)
@@ -43,6 +45,7 @@ def sunpack(
     limits: Limits | None = None,
     progress: Progress | None = None,
     waiting: Waiting | None = None,
+    keeping: Keeping | None = None,
 ) -> list[RRef]:
     """Bring the realizations of an archive into a store; return those that `spack` was asked for.
 
@@ -50,12 +53,13 @@ def sunpack(
     realization that of its config, context and artifacts, before it is published, dependencies
     first. Nothing but the store is written. What is there already is passed over, so that unpacking
     is resumed by doing it again. The form is found in the contents, not in the name. What
-    Pylightnix has packed is read as well: see `forerunner`.
+    Pylightnix has packed is read as well: see `forerunner`. With `keeping` (see `Store.keeping`)
+    what arrives is kept until that ends, else until this returns.
 
     Raises `ArchiveError` for what is no archive of a closure, or damaged; `HostileArchive` for a
     member that has no place in one, and over `limits`; `StoreError` if the store cannot be
     written. What was whole before the error stays. Takes constant memory but for the references and
-    one log; garbage collection waits.
+    one log.
     """
     path = Path(path_text(file, "the archive"))
     store = current_store(store, create=True)
@@ -67,8 +71,10 @@ def sunpack(
     except OSError as error:
         raise ArchiveError(f"archive '{path}' cannot be read: {error.strerror}") from error
     name = b""
-    with store.building(waiting):
-        arriving = _Arriving(path, store, bounds, progress)
+    with ExitStack() as stack:
+        if keeping is None:
+            keeping = stack.enter_context(store.keeping((), waiting))
+        arriving = _Arriving(path, store, keeping, bounds, progress)
         try:
             with opened(path, first, bounds, Budget(bounds, size)) as members:
                 for member in members:
@@ -76,7 +82,7 @@ def sunpack(
                     arriving.member(member)
             return arriving.finish()
         except _OfForerunner:
-            return unpack_forerunner(path, store, bounds, progress)
+            return unpack_forerunner(path, store, keeping, bounds, progress)
         except RuleBroken as broken:
             culprit = name if broken.member is None else broken.member
             raise HostileArchive(
@@ -108,10 +114,16 @@ class _Arriving:
     """Takes the members of one archive in their order."""
 
     def __init__(
-        self, archive: Path, store: Store, limits: Limits, progress: Progress | None
+        self,
+        archive: Path,
+        store: Store,
+        keeping: Keeping,
+        limits: Limits,
+        progress: Progress | None,
     ) -> None:
         self._archive = archive
         self._store = store
+        self._keeping = keeping
         self._limits = limits
         self._progress = progress
         self._roots: list[RRef] | None = None
@@ -173,6 +185,7 @@ class _Arriving:
         config = Config.parse(_whole(member, SMALL))
         if config.dref != dref:
             raise RuleBroken(f"it is the config of {config.dref}")
+        self._keeping.add([dref])
         self._configs.add(dref)
         self._store.restore(config)
 

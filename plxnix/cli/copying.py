@@ -70,10 +70,10 @@ def copy(
     else:
         store_from, store_to = Store(source), session.store(create=True)
     rrefs = _rrefs(store_from, references, latest)
-    with store_to.building(session.console.say), Watch(session, "copying") as watch:
-        copied = copyclosure(
-            rrefs, store_from, store_to, progress=watch, waiting=session.console.say
-        )
+    say = session.console.say
+    drefs = {rref.dref for rref in rrefs}
+    with store_to.keeping(drefs, say), Watch(session, "copying") as watch:
+        copied = copyclosure(rrefs, store_from, store_to, progress=watch, waiting=say)
         _link(store_to, out_link, rrefs)
     if as_json:
         session.console.json({"rrefs": rrefs, "copied": copied, "store": store_to.root})
@@ -145,8 +145,9 @@ def unpack(session: Session, file: str, out_link: str | None, as_json: bool) -> 
     the store is written. What is there already is passed over.
     """
     store = session.store(create=True)
-    with store.building(session.console.say), Watch(session, "unpacking") as watch:
-        rrefs = sunpack(file, store, progress=watch, waiting=session.console.say)
+    say = session.console.say
+    with store.keeping((), say) as keeping, Watch(session, "unpacking") as watch:
+        rrefs = sunpack(file, store, progress=watch, waiting=say, keeping=keeping)
         _link(store, out_link, rrefs)
     if as_json:
         session.console.json({"rrefs": rrefs, "paths": [store.path(rref) for rref in rrefs]})

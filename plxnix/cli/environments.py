@@ -19,9 +19,11 @@ from plxnix.errors import InvalidValue, PlxnixError, UnknownStage
 from plxnix.model import RRef, isdref, isrref
 from plxnix.pyenv import running
 from plxnix.pyenv.inputs import is_lock
+from plxnix.pyenv.installed import site_packages
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.realize.realizing import realize
 from plxnix.realize.registry import Closure
+from plxnix.store import Store
 
 python_option = click.option(
     "--python", metavar="PYTHON", help="A version, or an interpreter's path; else the lock's."
@@ -46,8 +48,8 @@ def of_packages(
     lock = running.lock_request(inputs, refresh)
     store = session.store(create=True)
     closure = running.environment_closure(lock, store, python)
-    with running.kept(store, _realized(session, closure, packages)) as tree:
-        yield tree
+    with store.keeping(closure.derivations, session.console.say):
+        yield store.path(_realized(session, closure, packages))
 
 
 @contextmanager
@@ -56,26 +58,22 @@ def of_place(session: Session, where: str, python: str | None, keep: bool = Fals
 
     With `keep` also afterwards, if it is that of a lock.
     """
-    from plxnix.pyenv.installed import site_packages
-
     path = Path(where)
     if path.is_dir() and not (path / "pylock.toml").exists():
         site_packages(os.path.abspath(where))
         yield os.path.abspath(where)
         return
     lock = path / "pylock.toml" if path.is_dir() else path
-    if path.is_dir() or is_lock(path.name):
-        read = EnvironmentLock.read(lock)
-        store = session.store(create=True)
-        closure = running.environment_closure(read, store, python)
-        rref = _realized(session, closure, [where])
-        if keep:
-            running.keep_latest(store, rref, os.path.abspath(lock))
-    elif isrref(where) or isdref(where):
+    if isrref(where) or isdref(where):
         store = session.store()
         rref, _ = find_place(store, where, False)
+        with store.keeping([rref.dref], session.console.say):
+            yield _checked(store, rref)
+        return
+    store = session.store(create=True)
+    if is_lock(lock.name):
+        closure = running.environment_closure(EnvironmentLock.read(lock), store, python)
     else:
-        store = session.store(create=True)
         try:
             with talking(session.console, Progress(session.console)):
                 (closure,) = load_targets(session, store, [where], {})
@@ -86,11 +84,18 @@ def of_place(session: Session, where: str, python: str | None, keep: bool = Fals
                 f"there is no environment {where!r}: {error.message}",
                 "make it: plxnix env FOLDER -r requirements.txt",
             ) from None
+    with closure.store.keeping(closure.derivations, session.console.say):
         rref = _realized(session, closure, [where])
-        store = closure.store
-    with running.kept(store, rref) as tree:
-        site_packages(tree)
-        yield tree
+        if keep and is_lock(lock.name):
+            running.keep_latest(store, rref, os.path.abspath(lock))
+        yield _checked(closure.store, rref)
+
+
+def _checked(store: Store, rref: RRef) -> str:
+    """Return the path of an environment; raise `InvalidValue` if it is something else."""
+    tree = store.path(rref)
+    site_packages(tree)
+    return tree
 
 
 def _realized(session: Session, closure: Closure, words: Sequence[str]) -> RRef:

@@ -190,7 +190,7 @@ def realize(
         return
     log = None if events is None else EventLog(events, progress)
     # The links are made before gc may take what they are to keep.
-    with closure.store.building(session.console.say):
+    with closure.store.keeping(closure.derivations, session.console.say):
         try:
             with talking(session.console, progress):
                 selected = realize_closure(

@@ -27,7 +27,6 @@ from plxnix.realize.registry import Closure, Registry, instantiate
 from plxnix.recipes.toolchain import Host
 from plxnix.store import Store
 from plxnix.store.roots import add_root
-from plxnix.store.session import session
 
 #: The shells that `activation` writes code for.
 SHELLS = ("bash", "fish", "sh", "zsh")
@@ -190,24 +189,6 @@ def _passing_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def kept(store: Store, rref: RRef) -> Iterator[str]:
-    """Keep a realization from garbage collection for as long as the block runs; give its path.
-
-    The root is in a folder that is locked while this process lives, so that a later one removes it
-    if this one is killed.
-    """
-    roots = f"{store.layout.gcroots}/running"
-    os.makedirs(roots, exist_ok=True)
-    link = session(roots).file(rref.name)
-    add_root(store, link, rref)
-    try:
-        yield store.path(rref)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(link)
 
 
 def keep_latest(store: Store, rref: RRef, place: str) -> None:

@@ -170,7 +170,8 @@ def pack(store: Store, rref: RRef) -> Parcel:
 def unpack(store: Store, parcels: Iterable[Parcel]) -> None:
     """Publish realizations that are not in a store yet, each checked against its reference.
 
-    The caller holds `building`; their configs are in the store. Raises what `arrival.admit` does.
+    The caller keeps their derivations, whose configs are in the store. Raises what `arrival.admit`
+    does.
     """
     import os
 

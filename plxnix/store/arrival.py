@@ -90,7 +90,7 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
     """Publish `folder` as the realization `rref`, with its record and packed log; atomic.
 
     `folder` is one of this process in the store (`Session.folder`), with the permissions of
-    `tree.freeze`; it is consumed. The caller holds `building`. Raises what `expect` raises,
+    `tree.freeze`; it is consumed. The caller keeps its derivation. Raises what `expect` raises,
     `CorruptEntry` if the artifacts or the log are not what the record says, `StoreError` if it
     links to what the Nix store here does not have, `OSError`.
     """

@@ -11,9 +11,10 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 from plxnix.errors import CorruptEntry, NixFormatError, StoreError
-from plxnix.model import RRef
+from plxnix.model import RRef, rref_list
 from plxnix.store import tree
 from plxnix.store.arrival import admit, closure, derivations, expect
 from plxnix.store.current import current_store
@@ -41,17 +42,21 @@ def copyclosure(
     Configs, contexts, records and logs go along. Each realization appears by one rename, after
     those that it was made from; what is there already is passed over, so that a copy that was
     interrupted is resumed. `share=False` copies every byte. Returns what was copied, dependencies
-    first. Garbage collection of both stores waits meanwhile; the copies have no roots.
+    first. The copies have no roots.
 
     Raises `NotInStore`; `CorruptEntry` for what is damaged in `store_from`, which is not
     published; `StoreError` if `store_to` cannot be written. Cost: one read of all that is copied.
     """
-    store_to = current_store(store_to)
-    with store_from.building(waiting), store_to.building(waiting):
-        order = closure(store_from, rrefs)
+    store_from, store_to = current_store(store_from), current_store(store_to)
+    wanted = rref_list(rrefs)
+    with ExitStack() as stack:
+        stack.enter_context(store_from.keeping({rref.dref for rref in wanted}, waiting))
+        order = closure(store_from, wanted)
         if os.path.realpath(store_from.root) == os.path.realpath(store_to.root):
             return []
-        for dref in derivations(store_from, order):
+        drefs = derivations(store_from, order)
+        stack.enter_context(store_to.keeping(drefs, waiting))
+        for dref in drefs:
             store_to.restore(store_from.config(dref))
         copied = []
         copier = _Copier(share)

@@ -40,7 +40,7 @@ def store_source(other: Store) -> Source:
         place = other.layout.realization(rref)
         if not os.path.isdir(place):
             return None
-        with other.building():
+        with other.keeping([rref.dref]):
             text = read_file(other.layout.record(rref))
             copy_tree(place, folder)
         return text

@@ -111,20 +111,6 @@ def test_signals_reach_the_command(number: signal.Signals) -> None:
         assert process.wait(20) == 128 + number
 
 
-def test_what_runs_is_kept(tmp_path: Path) -> None:
-    """A realization is a root while the block runs; what a killed process has left is removed."""
-    lab = Lab(tmp_path / "store")
-    rref = lab.realize(lab.stage("thing"))
-    dead = tmp_path / "store/gcroots/running/1-dead"
-    dead.mkdir(parents=True)
-    (dead / "0-thing").symlink_to(lab.store.path(rref))
-    with running.kept(lab.store, rref) as place:
-        assert place == lab.store.path(rref)
-        assert [root.rref for root in roots(lab.store)] == [rref]
-        assert not dead.exists()
-    assert roots(lab.store) == []
-
-
 def test_activated_environments_are_kept(tmp_path: Path) -> None:
     """The last one of each lock is a root, until the lock is gone."""
     lab = Lab(tmp_path / "store")

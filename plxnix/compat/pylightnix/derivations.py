@@ -60,8 +60,8 @@ def mkrealization(dref: DRef, l: Context, o: Path, S: StorageSettings | None = N
     made = artifact(dref, o)
     started, stopped = made.times or (time.time(),) * 2
     record = Record(direct, "", 0, started=started, stopped=stopped)
-    store.restore(config)
-    with store.building(), store.realizing(config.dref):
+    with store.keeping([config.dref, *direct]), store.realizing(config.dref):
+        store.restore(config)
         return RRef(publish(store, config.dref, os.fspath(made.path), record))
 
 
