@@ -24,6 +24,9 @@ from plxnix.pyenv.wheel_tags import released_wheels, told_wheels
 
 __all__ = ["resolve"]
 
+#: Where a package of a lock is, if that is here.
+_PATH: Final = re.compile(r"""(?<![\w-])(path\s*=\s*)["']([^"'\\\n]*)["']""")
+
 _OURS: Final = re.compile(r"(?ms)^\s*\[\[?tool\.plxnix\b.*")
 
 
@@ -113,19 +116,27 @@ def _packages(
 
 
 def _taken(inputs: Inputs, folder: Path) -> str:
-    """Return the packages of a lock that is there already."""
+    """Return the packages of a lock that is there already, with paths as seen from `folder`."""
     path = folder / inputs.files[0]
-    if path.name != "uv.lock":
-        return uv.clean(_OURS.sub("", path.read_text(errors="replace")))
+    there, here = os.path.realpath(path.parent), os.path.realpath(folder)
+    text = _exported(path, inputs) if path.name == "uv.lock" else path.read_text(errors="replace")
+
+    def seen(found: re.Match[str]) -> str:
+        return f'{found[1]}"{os.path.relpath(os.path.join(there, found[2]), here)}"'
+
+    text = uv.clean(_OURS.sub("", text))
+    return text if there == here else _PATH.sub(seen, text)
+
+
+def _exported(path: Path, inputs: Inputs) -> str:
+    """Return a uv.lock as a pylock.toml."""
     options = [word for one in inputs.extras for word in ("--extra", one)]
     options += [word for one in inputs.groups for word in ("--group", one)]
-    return uv.clean(
-        uv.run(
-            *("export", "--quiet", "--frozen", "--no-header", "--format", "pylock.toml"),
-            *("--no-emit-workspace", "--no-default-groups"),
-            *options,
-            folder=path.parent,
-        )
+    return uv.run(
+        *("export", "--quiet", "--frozen", "--no-header", "--format", "pylock.toml"),
+        *("--no-emit-workspace", "--no-default-groups"),
+        *options,
+        folder=path.parent,
     )
 
 

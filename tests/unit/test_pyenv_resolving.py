@@ -349,6 +349,27 @@ def test_project_with_extras_and_groups(index: Index, folder: Path) -> None:
     assert set(below[""]) >= {"alpha", "plots", "tests"}
 
 
+def test_paths_of_a_lock_are_seen_from_the_new_one(index: Index, folder: Path) -> None:
+    """Files and projects beside a lock of somebody else are found from another folder, too."""
+    index.wheel("beta")
+    make_wheel(folder / "files", "alpha")
+    local = folder / "lib"
+    local.mkdir()
+    (local / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+        '[project]\nname = "lib"\nversion = "1.0"\n'
+    )
+    asked = _inputs("./files/alpha-1.0-py3-none-any.whl", "./lib", "beta")
+    foreign = resolve(asked, folder).text.split("\n\n[tool.plxnix]")[0]
+    (folder / "pylock.toml").write_text(foreign)
+    (folder.parent / "new").symlink_to(folder / "deep" / "env")
+    (folder / "deep" / "env").mkdir(parents=True)
+    lock = resolve(_inputs(files=("../../pylock.toml",)), folder.parent / "new")
+    found = {one.name: one.path for one in lock.select(Target())}
+    there = "../../files/alpha-1.0-py3-none-any.whl"
+    assert found == {"alpha": there, "lib": "../../lib", "beta": ""}
+
+
 def test_lock_that_is_there_is_completed(index: Index, folder: Path) -> None:
     """A pylock.toml of somebody else gets what it lacks, and keeps its packages as they are."""
     index.wheel("alpha", "1.0")
