@@ -47,6 +47,15 @@ class Item:
     node: Node
     lowered: Lowered | None
 
+    @property
+    def kind(self) -> str:
+        """What it is: `fixed-output`, `derivation` or `pin`."""
+        if self.lowered is not None:
+            return self.lowered.kind
+        if self.node.fixed is None:
+            return "derivation"
+        return "pin" if self.node.comment.startswith("pin of ") else "fixed-output"
+
 
 @dataclass(frozen=True)
 class Explained:

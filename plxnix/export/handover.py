@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plxnix.errors import ExportError
 from plxnix.export.graph import ExportGraph
-from plxnix.model import DRef, RRef
+from plxnix.model import RRef
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
@@ -111,7 +110,7 @@ def add_graph(graph: ExportGraph) -> list[Handed]:
         if lowered.rref is not None:
             handed.append(add_pin(store, lowered.rref))
             continue
-        for rref in fetched(store, lowered.dref):
+        for rref in store.realizations(lowered.dref)[:1]:
             predicted = fixed_path(item.node.name, fixed.hash, fixed.recursive)
             name = rref.name if store.record(rref).flat else lowered.flat
             place = os.path.join(store.path(rref), name) if name else store.path(rref)
@@ -119,11 +118,6 @@ def add_graph(graph: ExportGraph) -> list[Handed]:
                 _add(rref, predicted, place, fixed.recursive, fixed.hash.algorithm, fixed.hash.sri)
             )
     return handed
-
-
-def fetched(store: Store, dref: DRef) -> Iterable[RRef]:
-    """Return the realization of a fetch, if there is one."""
-    return store.realizations(dref)[:1]
 
 
 def _add(

@@ -22,6 +22,7 @@ from plxnix.nix import tools
 from plxnix.nix.graph import Node, Package, references
 from plxnix.nix.nar import nar_hash
 from plxnix.nix.stream import StoreTree, export_stream
+from plxnix.ordering import dependencies_first
 from plxnix.realize.plan import make_plan
 from plxnix.store import Store
 
@@ -78,13 +79,16 @@ def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
 
     That is what their records say; no stage is needed. Errors are those of `import_graph`.
     """
-    wanted: dict[RRef, Wanted] = {}
-    fixed: dict[RRef, None] = {}
-    waiting: list[tuple[RRef, bool]] = [(rref, False) for rref in reversed(rrefs)]
-    while waiting:
-        rref, entered = waiting.pop()
-        if rref in wanted or rref in fixed:
-            continue
+    wanted: list[Wanted] = []
+    fixed: list[RRef] = []
+
+    def below(rref: RRef) -> list[RRef]:
+        nix = store.record(rref).nix
+        if nix.get("linked") or not _is_built(store, rref):
+            return []
+        return [RRef.parse(one) for one in nix.get("references", {}).values()]
+
+    for rref in dependencies_first(rrefs, below, _circle):
         nix = store.record(rref).nix
         if nix.get("linked"):
             continue  # Nix has built it itself.
@@ -95,22 +99,22 @@ def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
                     "of its pin",
                     f"`plxnix nix add {rref.rhash[:12]}` puts it where its pin is",
                 )
-            fixed[rref] = None
+            fixed.append(rref)
             continue
         found = nix.get("references", {})
-        if not entered:
-            waiting.append((rref, True))
-            waiting += [(RRef.parse(below), False) for below in found.values()]
-            continue
         outputs = nix.get("outputs") or {"out": nix["path"]}
         foreign = {
             path
-            for path, below in found.items()
-            if store.record(RRef.parse(below)).nix.get("linked")
+            for path, origin in found.items()
+            if store.record(RRef.parse(origin)).nix.get("linked")
         }
-        wanted[rref] = Wanted(rref, outputs, frozenset(found), frozenset(foreign))
-    _check(store, list(wanted.values()))
-    return [add(store, rref) for rref in fixed] + _import(store, list(wanted.values()))
+        wanted.append(Wanted(rref, outputs, frozenset(found), frozenset(foreign)))
+    _check(store, wanted)
+    return [add(store, rref) for rref in fixed] + _import(store, wanted)
+
+
+def _circle(path: list[RRef]) -> ExportError:
+    return ExportError(f"{path[0]} refers to itself through {path[1]}", "is its record damaged?")
 
 
 def _is_built(store: Store, rref: RRef) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import json.encoder
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from plxnix.errors import ExportError
@@ -26,7 +26,7 @@ from plxnix.export.forms import Request
 from plxnix.export.graph import DerivationGraph, ExportGraph, Item
 from plxnix.export.printing import kind_of
 from plxnix.locking.document import FORMAT, LOCK
-from plxnix.nix.graph import Node, Package, Reference, Source, Text, attributes, text
+from plxnix.nix.graph import Package, Reference, Source, Text, attributes, references, text
 from plxnix.nix.text import check
 from plxnix.version import VERSION
 
@@ -79,7 +79,7 @@ def lock(graph: DerivationGraph, command: str) -> str:
 def _depth(graph: DerivationGraph) -> int:
     depths: dict[object, int] = {}
     for item in graph.items:
-        above = (depths.get(reference.node, 0) for reference in _references(item.node))
+        above = (depths.get(reference.node, 0) for reference in references(item.node))
         depths[item.node] = 1 + max(above, default=0)
     return max(depths.values(), default=0)
 
@@ -92,26 +92,16 @@ def _entry(graph: DerivationGraph, item: Item) -> dict[str, Any]:
             "export it as nix, flake or shell, or register it: --format drv",
         )
     attributes(node)  # Raises for what is no derivation.
-    printed = kind_of(node)
-    entry: dict[str, Any] = {"name": node.name, "system": node.system}
+    entry: dict[str, Any] = {"name": node.name, "system": node.system, "kind": item.kind}
     if lowered is not None:
-        entry["kind"] = lowered.kind
         entry["dref"] = str(lowered.dref)
         if lowered.rref is not None:
             entry["rref"] = str(lowered.rref)
-    elif printed == "pin":
-        entry["kind"] = "pin"
-    else:
-        entry["kind"] = "derivation" if node.fixed is None else "fixed-output"
-
-    def written(value: Text) -> Any:
-        return _text(graph, value)
-
-    entry["builder"] = written(node.builder)
+    entry["builder"] = _text(graph, node.builder)
     if node.args:
-        entry["args"] = [written(one) for one in node.args]
+        entry["args"] = [_text(graph, one) for one in node.args]
     if node.env:
-        entry["env"] = {key: written(one) for key, one in node.env.items()}
+        entry["env"] = {key: _text(graph, one) for key, one in node.env.items()}
     if node.outputs != ("out",):
         entry["outputs"] = list(node.outputs)
     if node.fixed is not None:
@@ -119,23 +109,16 @@ def _entry(graph: DerivationGraph, item: Item) -> dict[str, Any]:
         entry["fixed"] = {"hash": node.fixed.hash.sri, "mode": mode}
     if node.tools is not None:
         entry["tools"] = [tool.attribute for tool in node.tools]
-    urls = graph.urls(item) if printed == "fetch" else []
+    urls = graph.urls(item) if kind_of(node) == "fetch" else []
     if urls:
         entry["urls"] = urls
     return entry
 
 
-def _references(node: Node) -> Iterable[Reference]:
-    for one in (node.builder, *node.args, *node.env.values()):
-        for part in one:
-            if not isinstance(part, str):
-                yield part
-
-
 def _packages(graph: DerivationGraph) -> list[Package]:
     found: dict[Package, None] = {}
     for item in graph.items:
-        for reference in _references(item.node):
+        for reference in references(item.node):
             if isinstance(reference.node, Package):
                 found[reference.node] = None
     return list(found)

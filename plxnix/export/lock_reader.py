@@ -26,11 +26,13 @@ from plxnix.nix.graph import (
     Source,
     Text,
     attributes,
+    references,
     text,
 )
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import check_name, fixed_path, split
 from plxnix.nix.text import check, identifier
+from plxnix.ordering import dependencies_first
 
 __all__ = ["KINDS", "Lock", "Locked", "parse_lock", "read_lock"]
 
@@ -92,7 +94,7 @@ class _Reader:
         toolchain = mapping(self._value["toolchain"], "toolchain")
         check_keys(toolchain, {"name", "system"}, set(), "toolchain")
         generated = mapping(self._value["generated"], "generated")
-        for variable in self._order():
+        for variable in dependencies_first(self._entries, self._above, _circle):
             self._done[variable] = self._derivation(variable)
         order = strings(self._value.get("order", [*self._done]), "order")
         if len(order) != len(self._done) or set(order) != self._done.keys():
@@ -124,34 +126,9 @@ class _Reader:
 
     # -- order ---------------------------------------------------------------------------------
 
-    def _order(self) -> Iterator[str]:
-        """Return the variables, dependencies first; iterative."""
-        done: set[str] = set()
-        for root, entry in self._entries.items():
-            if root in done:
-                continue
-            path = {root: self._above(root, entry)}
-            while path:
-                variable, rest = next(reversed(path.items()))
-                above = next(rest, None)
-                if above is None:
-                    del path[variable]
-                    done.add(variable)
-                    yield variable
-                elif above in path:
-                    circle = [*path][[*path].index(above) :]
-                    raise NixFormatError(
-                        f"derivations of the lock depend on each other in a circle: "
-                        f"{' -> '.join([*circle, above])[:1000]}",
-                        "take one of these references out",
-                    )
-                elif above not in done:
-                    if above not in self._entries:
-                        raise missing(above, f"derivations.{variable:.300}")
-                    path[above] = self._above(above, self._entries[above])
-
-    def _above(self, variable: str, entry: Any) -> Iterator[str]:
-        where = f"derivations.{variable:.300}"
+    def _above(self, variable: str) -> Iterator[str]:
+        """Check the names in a derivation, and yield the variables that it refers to."""
+        entry, where = self._entries[variable], f"derivations.{variable:.300}"
         if variable != identifier(variable) or variable in OURS:
             raise wrong(variable, "derivations", "the name of a variable of Nix")
         entry = mapping(entry, where)
@@ -164,7 +141,10 @@ class _Reader:
         for one in texts:
             for part in one if isinstance(one, list) else ():
                 if isinstance(part, dict) and "ref" in part:
-                    yield string(part["ref"], where)
+                    above = string(part["ref"], where)
+                    if above not in self._entries:
+                        raise missing(above, where)
+                    yield above
 
     # -- one derivation ------------------------------------------------------------------------
 
@@ -223,13 +203,8 @@ class _Reader:
         )
 
     def _paths(self, node: Node, by_package_set: bool) -> tuple[str, dict[str, str]]:
-        above = [
-            part.node
-            for one in (node.builder, *node.args, *node.env.values())
-            for part in one
-            if not isinstance(part, str)
-        ]
-        if by_package_set or node.tools is not None or not all(map(self._is_known, above)):
+        known = all(self._is_known(reference.node) for reference in references(node))
+        if by_package_set or node.tools is not None or not known:
             if node.fixed is None:
                 return "", {}
             return "", {"out": fixed_path(node.name, node.fixed.hash, node.fixed.recursive)}
@@ -286,3 +261,10 @@ class _Reader:
         split(value["drvPath"])
         modulo = Hash.parse(value["modulo"], "sha256")
         return Package(attribute, value["drvPath"], tuple(pairs), modulo.hex)
+
+
+def _circle(path: list[str]) -> NixFormatError:
+    return NixFormatError(
+        f"derivations of the lock depend on each other in a circle: {' -> '.join(path)[:1000]}",
+        "take one of these references out",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 
 from plxnix.errors import NixFormatError
 from plxnix.nix.derivation import Derivation, Hasher, Output
@@ -21,6 +21,7 @@ from plxnix.nix.nodes import (
 )
 from plxnix.nix.paths import text_path
 from plxnix.nix.quoting import encode
+from plxnix.ordering import dependencies_first
 
 __all__ = [
     "RESERVED",
@@ -48,34 +49,17 @@ def topological(
     with what is only reached by it. Raises `NixFormatError` for a cycle. Cost: linear in the
     references; depth is not bounded.
     """
-    ordered: list[Node | Source | Package] = []
-    done: set[Node | Source | Package] = set()
-    for root in roots:
-        # The path from the root to where we are, with what is left of each node's references.
-        path: dict[Node | Source | Package, Iterator[Reference]] = {}
-        following: Node | Source | Package | None = root
-        while following is not None:
-            if following in path:
-                raise _cycle(following, list(path))
-            if following not in done and following not in known:
-                path[following] = iter(references(following) if isinstance(following, Node) else ())
-            following = None
-            while path and following is None:
-                node, rest = next(reversed(path.items()))
-                reference = next(rest, None)
-                if reference is None:
-                    del path[node]
-                    done.add(node)
-                    ordered.append(node)
-                else:
-                    following = reference.node
-    return ordered
+
+    def below(node: Node | Source | Package) -> list[Node | Source | Package]:
+        found = references(node) if isinstance(node, Node) else []
+        return [one.node for one in found if one.node not in known]
+
+    return list(dependencies_first((root for root in roots if root not in known), below, _cycle))
 
 
-def _cycle(node: Node | Source | Package, path: list[Node | Source | Package]) -> NixFormatError:
-    names = [one.name for one in [*path[path.index(node) :], node]]
+def _cycle(path: list[Node | Source | Package]) -> NixFormatError:
     return NixFormatError(
-        f"derivations depend on each other in a circle: {' -> '.join(names)}",
+        f"derivations depend on each other in a circle: {' -> '.join(one.name for one in path)}",
         "take one of these references out",
     )
 

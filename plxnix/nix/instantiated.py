@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from plxnix.errors import ToolFailed
+from plxnix.errors import NixFormatError, ToolFailed
 from plxnix.nix.aterm import parse
 from plxnix.nix.derivation import Derivation, Hasher
 from plxnix.nix.paths import split
+from plxnix.ordering import dependencies_first
 
 
 class _Known:
@@ -34,20 +35,20 @@ def hashes_modulo(paths: Iterable[str]) -> dict[str, str]:
     wanted = list(paths)
     known = _known()
     parsed: dict[str, Derivation] = {}
-    waiting = list(wanted)
-    while waiting:
-        path = waiting[-1]
-        if path in known.paths:
-            waiting.pop()
-            continue
-        if path not in parsed:
-            parsed[path] = _read(path)
-        below = [one for one in parsed[path].input_derivations if one not in known.paths]
-        waiting.extend(below)
-        if not below:
-            known.hasher.add(parsed.pop(path))
-            known.paths.add(path)
+
+    def below(path: str) -> list[str]:
+        parsed[path] = _read(path)
+        return [one for one in parsed[path].input_derivations if one not in known.paths]
+
+    new = [path for path in wanted if path not in known.paths]
+    for path in dependencies_first(new, below, _circle):
+        known.hasher.add(parsed.pop(path))
+        known.paths.add(path)
     return {path: known.hasher.modulo_of(path) for path in wanted}
+
+
+def _circle(paths: list[str]) -> NixFormatError:
+    return NixFormatError(f"{paths[0]} depends on itself", "no Nix has written this")
 
 
 def _read(path: str) -> Derivation:
