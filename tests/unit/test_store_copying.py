@@ -215,8 +215,8 @@ def test_collecting_meanwhile(source: Store, target: Store) -> None:
     def look(done: int, total: int, rref: str) -> None:
         del done, total, rref
         for store in (source, target):
-            garbage.append(build(store, "garbage"))
             opened = Store(store.root)
+            garbage.append(build(opened, "garbage"))
             gone = collect(opened, plan_gc(opened, everything=True), pytest.fail)
             assert [one.rref for one in gone.deleted] == garbage[-1:]
 
