@@ -18,8 +18,6 @@ from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError
 from plxnix.snapshots import kept
 
-__all__ = ["HINT", "Library", "is_own", "loaded"]
-
 HINT = 'put the function into a file, or pass `version="..."` to autostage'
 
 

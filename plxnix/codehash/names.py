@@ -6,19 +6,6 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = [
-    "Comprehension",
-    "Definition",
-    "Function",
-    "Import",
-    "Use",
-    "called",
-    "children",
-    "imports",
-    "roots",
-    "stored",
-]
-
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 Definition = (*Function, ast.ClassDef)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -96,6 +83,12 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
 def called(node: ast.expr) -> ast.expr:
     """Give what is called; a node that is no call stands for itself."""
     return node.func if isinstance(node, ast.Call) else node
+
+
+def parameters(arguments: ast.arguments) -> list[ast.arg]:
+    """Give all parameters of a function."""
+    stars = [star for star in (arguments.vararg, arguments.kwarg) if star]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
 
 
 def roots(nodes: Iterable[ast.AST | None]) -> set[str]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from plxnix.codehash.units import Unit
 
-__all__ = ["Node", "combined", "digest", "external", "listed"]
-
 
 class Node:
     """One definition or value: its own text, and links to what it uses, each under a name."""

@@ -23,8 +23,6 @@ from plxnix.codehash.units import Unit
 from plxnix.codehash.values import GETTERS, composition, spelled
 from plxnix.errors import CodeHashError
 
-__all__ = ["Objects"]
-
 Links = Iterator[tuple[str, Node]]
 
 

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from plxnix.codehash.names import Definition, Import, called, imports, roots, stored
 
-__all__ = ["Piece", "Pieces"]
-
 #: What a statement is under, from the outside in: a keyword and the expression after it, if any.
 Conditions = tuple[tuple[str, "ast.expr | None"], ...]
 

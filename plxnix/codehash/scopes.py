@@ -14,12 +14,11 @@ from plxnix.codehash.names import (
     called,
     children,
     imports,
+    parameters,
     stored,
 )
 from plxnix.codehash.pieces import Pieces
 from plxnix.codehash.tokens import UNREADABLE
-
-__all__ = ["Reader", "Scope"]
 
 
 class Scope:
@@ -129,8 +128,7 @@ class Reader:
         self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: Scope | None
     ) -> None:
         arguments = node.args
-        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        given += [star for star in (arguments.vararg, arguments.kwarg) if star]
+        given = parameters(arguments)
         self._later([*arguments.defaults, *filter(None, arguments.kw_defaults)], scope)
         body: Sequence[ast.AST]
         if isinstance(node, ast.Lambda):

@@ -13,8 +13,6 @@ import keyword
 import tokenize
 from collections.abc import Iterator, Sequence
 
-__all__ = ["DEDENT", "INDENT", "LINE", "UNREADABLE", "Position", "decoded", "normalised"]
-
 #: A line, counted from 1, and a column in it, counted from 0, in characters.
 Position = tuple[int, int]
 

@@ -16,8 +16,6 @@ from plxnix.codehash.tokens import DEDENT, INDENT, LINE, UNREADABLE, Position, n
 from plxnix.errors import CodeHashError
 from plxnix.snapshots import kept
 
-__all__ = ["Place", "Unit"]
-
 #: Words that open a block, which may stand on the same line.
 BLOCKS = frozenset(
     (

@@ -24,8 +24,6 @@ from plxnix.codehash.tokens import UNREADABLE, decoded
 from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError
 
-__all__ = ["GETTERS", "composition", "path_node", "spelled"]
-
 GETTERS = (GetSetDescriptorType, MemberDescriptorType)
 DESCRIPTORS = (
     *GETTERS,

@@ -199,6 +199,3 @@ def _text(value: dict[str, Any], field: str) -> str:
 
 def _shown(kind: Any) -> str:
     return f"{kind!r:.40}"
-
-
-__all__ = ["Offer", "read_foreign"]

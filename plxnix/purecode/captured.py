@@ -14,8 +14,6 @@ from plxnix.errors import InvalidValue
 from plxnix.purecode.pieces import Pieces
 from plxnix.purecode.spelling import literal, spell
 
-__all__ = ["Captured"]
-
 
 class Captured:
     """The statements (`lines`) that bind the free variables of a function, and what these use.

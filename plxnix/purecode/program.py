@@ -15,7 +15,7 @@ from typing import Any
 
 from plxnix.codehash import STAGE_DECORATORS
 from plxnix.codehash.library import Library
-from plxnix.codehash.names import Function, Use, called
+from plxnix.codehash.names import Function, Use, called, parameters
 from plxnix.codehash.scopes import Reader
 from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError, InvalidValue
@@ -23,8 +23,6 @@ from plxnix.purecode.captured import Captured
 from plxnix.purecode.pieces import Pieces
 from plxnix.purecode.section import LAST, start_of
 from plxnix.purecode.spelling import spell
-
-__all__ = ["plain", "program"]
 
 _library = Library()
 _lock = threading.RLock()
@@ -80,12 +78,11 @@ class _Program(Pieces):
 
     def _stage(self, function: FunctionType, is_wrapped: bool) -> None:
         node: Any = self.node
-        arguments = node.args
-        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        given += [star for star in (arguments.vararg, arguments.kwarg) if star]
         is_lambda = isinstance(node, ast.Lambda)
         ends = (",", ":") if is_lambda else (",", ")")
-        left_out = [self.home.until(self.home.first(one) + 1, ends) for one in given]
+        left_out = [
+            self.home.until(self.home.first(one) + 1, ends) for one in parameters(node.args)
+        ]
         bare = _bare(node)
         if not is_lambda:
             if node.returns is not None:

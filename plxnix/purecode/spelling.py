@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 
 from plxnix.codehash.tokens import DEDENT, INDENT, LINE
 
-__all__ = ["literal", "quoted", "spell"]
-
 _TIGHT_AFTER = frozenset("([{.~")
 _UNARY = frozenset({"-", "+", "~", "*", "**"})
 _NAMES = frozenset(keyword.kwlist) - {"None", "True", "False"}
