@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -149,26 +150,30 @@ def traced(function: Callable[[], object], log: str, *options: str) -> Outcome:
     return child.wait()
 
 
-def calls(function: Callable[[], object], place: str, log: str) -> tuple[list[Call], Outcome]:
+def calls(
+    function: Callable[[], object], place: str, log: str, everywhere: bool = False
+) -> tuple[list[Call], Outcome]:
     """Return the changing calls of a function on files below `place`, in their order.
 
-    Those of other threads and processes are left out: their numbers are counted by themselves.
+    Those of other threads and processes are left out, as their numbers are counted by themselves;
+    with `everywhere` they are there, and of those with the same name and number the first.
     """
     outcome = traced(function, log, "-e", f"trace={','.join(CHANGING)}", "-s", "300")
-    counts = dict.fromkeys(CHANGING, 0)
-    found: list[Call] = []
+    counts: Counter[tuple[str, str]] = Counter()
+    found: dict[tuple[str, int], Call] = {}
     first = ""
     with open(log, errors="replace") as lines:
         for line in lines:
             match = _CALL.match(line)
             if match is None:
                 continue
-            first = first or match[1]
-            if match[1] == first and match[2] in counts:
-                counts[match[2]] += 1
-                if place in line:
-                    found.append(Call(match[2], counts[match[2]], match[3].strip()))
-    return found, outcome
+            thread, name, text = match.groups()
+            first = first or thread
+            counts[thread, name] += 1
+            number = counts[thread, name]
+            if place in line and name in CHANGING and (everywhere or thread == first):
+                found.setdefault((name, number), Call(name, number, text.strip()))
+    return list(found.values()), outcome
 
 
 def injected(function: Callable[[], object], log: str, call: Call, fault: str) -> Outcome:

@@ -12,7 +12,7 @@ from tests.faults.workflows import harm
 _FULL = ("ENOSPC", "EDQUOT")
 _ENTRY = (*_FULL, "EROFS", "EIO")
 
-#: How calls can fail; opening a file to read it does not meet a full disk.
+#: How calls can fail that change something.
 ERRORS = {
     "openat": (*_ENTRY, "EMFILE", "EINTR"),
     **dict.fromkeys(("write", "pwrite64", "writev", "sendfile"), (*_FULL, "EIO", "EINTR")),
@@ -24,7 +24,8 @@ ERRORS = {
     **dict.fromkeys(("chmod", "fchmod", "fchmodat", "utimensat"), ("EROFS", "EIO")),
 }
 
-_READING = ("EIO", "EMFILE", "EINTR")
+#: How opening a file to read it can fail.
+READING = ("EIO", "EMFILE", "EINTR")
 
 
 def errors(scale: Scale) -> Iterator[Row]:
@@ -34,7 +35,7 @@ def errors(scale: Scale) -> Iterator[Row]:
         trials = [
             (call, error)
             for call in stage.calls
-            for error in (ERRORS[call.name] if call.changes else _READING)
+            for error in (ERRORS[call.name] if call.changes else READING)
         ]
         failed = 0
         for call, error in scale.sample(stage.workflow.name, trials, 50):
@@ -56,4 +57,4 @@ def _told(outcome: Outcome, stage: Stage) -> str:
     return "" if outcome.typed else f"no typed error: {outcome.status} {outcome.error[-2500:]}"
 
 
-__all__ = ["errors"]
+__all__ = ["ERRORS", "READING", "errors"]

@@ -20,7 +20,7 @@ if __name__ == "__main__":  # Run as a program, it finds its neighbours from the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from plxnix.store import tree
-from tests.faults import errors, hostile, kills, many, mutations, power_cuts, surroundings
+from tests.faults import errors, hostile, jobs, kills, many, mutations, power_cuts, surroundings
 from tests.faults.children import STRACE
 from tests.faults.counting import Row, Scale
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "kills": kills.kills,
     "random-kills": kills.random_kills,
     "errors": errors.errors,
+    "jobs": jobs.jobs,
     "power": power_cuts.power_cuts,
     "many": many.many,
     "race": many.race,
@@ -38,7 +39,7 @@ PARTS: dict[str, Callable[[Scale], Iterator[Row]]] = {
 }
 
 #: Those that need strace.
-TRACED = {"kills", "errors", "power"}
+TRACED = {"kills", "errors", "jobs", "power"}
 
 
 def main() -> int:

@@ -62,8 +62,13 @@ class Stage:
         return wrong + [f"after the next there is {name}" for name in leftovers(place)]
 
 
-def stages(folder: str, workflows: Sequence[Workflow] = WORKFLOWS) -> Iterator[Stage]:
-    """Make each workflow ready below `folder`; the first run of each also warms the imports."""
+def stages(
+    folder: str, workflows: Sequence[Workflow] = WORKFLOWS, everywhere: bool = False
+) -> Iterator[Stage]:
+    """Make each workflow ready below `folder`; the first run of each also warms the imports.
+
+    With `everywhere` they have the calls of all their threads and processes (see `calls`).
+    """
     for workflow in workflows:
         home = f"{folder}/{workflow.name}"
         template = f"{home}/template"
@@ -82,7 +87,7 @@ def stages(folder: str, workflows: Sequence[Workflow] = WORKFLOWS) -> Iterator[S
             os.mkdir(f"{template}/store/tmp")
         stage = Stage(workflow, home, None, [])
         with stage.place() as place:
-            found, outcome = calls(stage.run(place), place, f"{home}/log")
+            found, outcome = calls(stage.run(place), place, f"{home}/log", everywhere)
             if outcome.status != 0 or harm(place):
                 raise RuntimeError(f"{workflow.name} fails without a fault: {outcome}")
         yield Stage(workflow, home, outcome.result, found)
