@@ -81,14 +81,14 @@ class Definitions:
         if unit is None:
             return [external(".".join((module, *names)))]
         if not names:
-            return [self._whole(unit)]
+            return [self.whole(unit)]
         first, rest = names[0], names[1:]
         if not unit.filename.startswith("<namespace "):
             found = self.named(unit, first, rest, seen)
             if found or is_dunder(first):
                 return found
             if unit.search is None or self.library.module(f"{module}.{first}") is None:
-                return self.named(unit, "__getattr__", (), seen) or [self._whole(unit)]
+                return self.named(unit, "__getattr__", (), seen) or [self.whole(unit)]
         return self.attribute(f"{module}.{first}", rest, seen)
 
     def _imported(
@@ -119,7 +119,7 @@ class Definitions:
             self._nodes[key] = Node(f"{kind}\0{body}", find, label, unit)
         return self._nodes[key]
 
-    def _whole(self, unit: Unit) -> Node:
+    def whole(self, unit: Unit) -> Node:
         """Give the node of a module that is used as an object: all of it, with what it imports."""
         if unit not in self._nodes:
             body, uses = unit.read(unit.tree, self.skip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -10,10 +11,11 @@ from typing import TypeVar
 from plxnix.codehash.definitions import Definitions
 from plxnix.codehash.nodes import Node, combined, listed
 from plxnix.codehash.objects import Objects
+from plxnix.codehash.units import Unit
 from plxnix.codehash.values import path_node
 from plxnix.errors import CodeHashError
 
-__all__ = ["STAGE_DECORATORS", "codehash", "explain"]
+__all__ = ["STAGE_DECORATORS", "codehash", "explain", "texthashes"]
 
 #: Decorators that make a stage: their arguments are in its config, so they are not code.
 STAGE_DECORATORS = frozenset({"autostage", "autostage_", "autodrv", "autodrv_"})
@@ -51,6 +53,27 @@ def explain(
     Names in other modules than the first object's have that module's last name before them.
     """
     return _found(objects, skip_decorators, listed)
+
+
+def texthashes(texts: Sequence[str], folder: str) -> list[str]:
+    """Hash programs that are to run in a folder, each with what it imports of one's own modules.
+
+    Nothing is imported for that. A text that is not Python has no hash: it is empty.
+    """
+    with _lock:
+        definitions = Definitions(STAGE_DECORATORS)
+        hashes = []
+        sys.path.insert(0, folder)
+        try:
+            for text in texts:
+                try:
+                    unit = Unit("<text>", text, "", True)
+                    hashes.append(combined([definitions.whole(unit)]))
+                except (CodeHashError, RecursionError):
+                    hashes.append("")
+        finally:
+            sys.path.remove(folder)
+        return hashes
 
 
 def _found(

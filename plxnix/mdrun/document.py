@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plxnix.codehash.hashes import texthashes
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, PlxnixError
 from plxnix.mdrun.interpreter import Interpreter, read_output
@@ -53,7 +54,8 @@ def evaluate_document(
 ) -> Evaluation:
     """Evaluate the sections of a Markdown document in `directory` and show what they give.
 
-    Results are kept in `store`, by code, language, directory and the results above. Pictures are
+    Results are kept in `store`, by code, language, directory, the results above and the modules in
+    `directory` that the code imports. Pictures are
     copied to the folder `pictures`, to which the document's links are relative to its parent;
     without it, links lead into the store. `restart` runs all again. A section that fails, or that
     should and does not, ends the evaluation: that is in the result, and raises nothing.
@@ -87,8 +89,10 @@ class _Evaluating:
         self._state = 0
         self._registry = Registry(store)
         self._stages: list[DRef] = []
-        for section in document.sections:
-            self._stages.append(self._stage(section))
+        codes = [one.code if one.language == "python" else "" for one in document.sections]
+        hashes = texthashes(codes, os.fspath(directory))
+        for section, modules in zip(document.sections, hashes, strict=True):
+            self._stages.append(self._stage(section, modules))
 
     def realize(self, restart: bool, observer: Observer) -> None:
         """Realize all sections; raise what the first one that fails raises."""
@@ -109,13 +113,14 @@ class _Evaluating:
             context = {dref: found}
         return results
 
-    def _stage(self, section: Section) -> DRef:
+    def _stage(self, section: Section, modules: str) -> DRef:
         """Register the stage of a section, which depends on the one before."""
         config = {
             "name": f"section-{section.number}",
             "code": section.code,
             "directory": os.fspath(self.directory),
             "language": section.language,
+            "modules": modules,
             "previous": self._stages[-1] if self._stages else None,
             "raises": section.raises,
             "output": [selfref, "output"],

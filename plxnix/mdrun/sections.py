@@ -69,6 +69,9 @@ class Document:
     def __init__(self, text: str) -> None:
         """Read a document (CommonMark); time is linear in its length. Raises `InvalidValue`."""
         self.lines = text.splitlines(keepends=True)
+        first = re.search(r"\r\n|\n|\r", text)
+        #: How its lines end, of which outputs are made too.
+        self.newline = first[0] if first else "\n"
         fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
         inside = {line for token in fences for line in range(*_place(token))}
         self.sections: list[Section] = []
@@ -108,12 +111,12 @@ class Document:
             yield from self.lines[done : section.end]
             done = section.end + section.old
             shown = _shown(outcomes.get(section.number, Outcome()))
-            if shown and not self.lines[section.end - 1].endswith("\n"):
-                yield "\n"
+            if shown and not self.lines[section.end - 1].endswith(self.newline):
+                yield self.newline
             if shown and section.fence:
                 shown.insert(0, section.fence)
             for line in shown:
-                yield f"{section.prefix}{line}".rstrip() + "\n"
+                yield f"{section.prefix}{line}".rstrip() + self.newline
         yield from self.lines[done:]
 
     def _directives(self, start: int) -> list[str]:

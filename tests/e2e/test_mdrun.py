@@ -68,6 +68,25 @@ def test_what_follows_a_change_runs_again(store: Store, tmp_path: Path) -> None:
     assert (early.ran, early.kept, outputs(early.text)[-1]) == (3, 0, "16")
 
 
+def test_modules_beside_the_document_count(store: Store, tmp_path: Path) -> None:
+    """What imports a changed module runs again, with what follows; comments do not count."""
+    document = "```py\n1\n```\n```py\nimport helper\n```\n```py\nhelper.double(2)\n```\n"
+    (tmp_path / "deeper.py").write_text("FACTOR = 2\n")
+    (tmp_path / "helper.py").write_text(
+        "from deeper import FACTOR\n\ndef double(x):\n    return FACTOR * x\n"
+    )
+
+    def evaluated() -> tuple[int, int, str]:
+        result = evaluate_document(document, store, tmp_path)
+        return result.ran, result.kept, outputs(result.text)[-1]
+
+    assert evaluated() == (3, 0, "4")
+    (tmp_path / "deeper.py").write_text("# as it is\nFACTOR = 2\n")
+    assert evaluated() == (0, 3, "4")
+    (tmp_path / "deeper.py").write_text("FACTOR = 10\n")
+    assert evaluated() == (2, 1, "20")
+
+
 def test_restart_runs_all(store: Store, tmp_path: Path) -> None:
     """With `restart`, sections run whatever is kept, and the new results are shown."""
     counter = (

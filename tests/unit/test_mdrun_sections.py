@@ -48,6 +48,17 @@ def test_a_fence_that_nobody_closed_is_closed(text: str) -> None:
     assert Document(rendered).render({1: Outcome("1")}) == rendered
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_in_the_document(end: str) -> None:
+    """Outputs have the line ends of the document, and are found again with them."""
+    text = "a\n\n> ```py\n> 1\n> ```\n\nb\n\n```py\n2".replace("\n", end)
+    shown = Document(text).render({1: Outcome("x\ny"), 2: Outcome("z")})
+    plain = Document(text.replace(end, "\n")).render({1: Outcome("x\ny"), 2: Outcome("z")})
+    assert shown == plain.replace("\n", end)
+    assert Document(shown).render({1: Outcome("x\ny"), 2: Outcome("z")}) == shown
+    assert [section.code for section in Document(text).sections] == ["1\n", "2"]
+
+
 def test_output_follows_its_section_between_comments() -> None:
     """Output is a fence below the section; what prints nothing shows nothing."""
     document = Document("```py\na\n```\ntext\n```py\nb\n```")
