@@ -96,8 +96,8 @@ class Recording:
         elif call == "sendfile" or call == "copy_file_range":
             self._copied(call, arguments, numbers, result)
         elif call == "syncfs":
-            for inode in self.inodes():
-                inode.flushed.append(index)
+            for one in self.inodes():
+                one.flushed.append(index)
         elif call in ("mkdir", "mkdirat"):
             mode = int(arguments.rsplit(", ", 1)[1], 8)
             self._name(paths[0], Inode("folder", modes=[(index, mode & ~0o022)]))
