@@ -72,7 +72,7 @@ def verify(
     rrefs = None
     if references:
         rrefs = list(dict.fromkeys(rref for text in references for rref in rrefs_of(store, text)))
-    with store.building(session.console.say), Watch(session, "verifying") as watch:
+    with store.keeping_all(session.console.say), Watch(session, "verifying") as watch:
         damages = list(find_damage(store, rrefs, watch, jobs or cpus()))
     repairs: list[Repair] = []
     if damages and (repair or refetch or others):

@@ -49,7 +49,7 @@ def add_root(store: Store, link: str | os.PathLike[str], rref: str) -> Path:
             f"a root cannot be inside the store: {place}", "put the link outside, or into gcroots/"
         )
     # Garbage collection waits, so it sees neither an unregistered link nor a lone registration.
-    with store.building():
+    with store.keeping_all():
         target = store.path(reference)
         try:
             force_link(target, place)

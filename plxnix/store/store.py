@@ -94,13 +94,13 @@ class Store:
         They stay with all realizations that they have or get, and with all that those were made
         from; more can be added. Who publishes keeps what it publishes and what that is made from,
         and names it before looking what there is. Garbage collection goes on meanwhile. In a store
-        that this user cannot write it waits, as for `building`. Raises `StoreError`. Cost: one
+        that this user cannot write it waits, as for `keeping_all`. Raises `StoreError`. Cost: one
         small file for all of them.
         """
         return temproots.keep(self.layout, drefs, waiting)
 
-    def building(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Hold off whoever deletes while the block runs: for a moment, or for reading everything.
+    def keeping_all(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Hold off whoever deletes while the block runs: for a moment, or to read everything.
 
         In a store that this user cannot write it is held as far as it can be.
         """

@@ -33,7 +33,7 @@ def verify(
 
     Reads the disk, not what this process remembers; one bad entry never stops the rest. It takes
     no lock, so that it works on a read-only store; where others delete meanwhile, what is gone may
-    be reported: hold `store.building()` to exclude that. Up to `jobs` threads read and hash.
+    be reported: hold `store.keeping_all()` to exclude that. Up to `jobs` threads read and hash.
 
     Cost: all artifacts are read once, in pieces; memory grows with the number of realizations.
     """

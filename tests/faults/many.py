@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,9 +96,12 @@ def _realizing(root: str, runs: str, number: int) -> Callable[[], object]:
 
 
 def _stage(name: str, number: int) -> Callable[[], str]:
-    """Return a chain of two stages that write what they are called."""
+    """Return a chain of two stages that write what they are called, and read what is below."""
 
     def make(build: Any) -> None:
+        time.sleep(random.random() * 0.02)
+        for (rref,) in build.context.values():
+            Path(build.store.path(rref), "out").read_text()
         (build.outpaths[0] / "out").write_text(build.dref.name)
 
     def stages() -> str:
@@ -119,8 +123,9 @@ def _builder(root: str, who: int, end: float, scale: Scale) -> Callable[[], obje
             store = Store(root, Fsync.NONE)
             number = chance.randrange(6)
             name = "shared" if chance.random() < 0.5 else f"own-{who}"
-            with store.building():  # From the realization to its root, nothing may be collected.
-                rref = realize(instantiate(_stage(name, number), registry=Registry(store)))
+            closure = instantiate(_stage(name, number), registry=Registry(store))
+            with store.keeping(closure.derivations):  # from the realization to its root
+                rref = realize(closure)
                 link = f"{root}/gcroots/{who}-{rounds}"
                 add_root(store, link, rref)
             kept[link] = rref, f"{name}-{number}"

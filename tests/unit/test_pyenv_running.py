@@ -66,7 +66,8 @@ def test_fish_quotes(tmp_path: Path) -> None:
     fish = shutil.which("fish")
     if fish is not None:
         show = "echo $VIRTUAL_ENV; python -c 'import sys; print(sys.prefix)'"
-        assert shown(fish, f"{code}\n{show}\ndeactivate\necho x$VIRTUAL_ENV") == [tree, tree, "x"]
+        code = f'{code}\n{show}\ndeactivate\necho x"$VIRTUAL_ENV"'
+        assert shown(fish, code) == [tree, tree, "x"]
 
 
 def test_unknown_shell() -> None:

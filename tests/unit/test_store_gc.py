@@ -271,7 +271,7 @@ def test_who_holds_the_store_is_waited_for(store: Store, chain: list[RRef]) -> N
         waits.set()
         built.wait(10)
 
-    with store.building():
+    with store.keeping_all():
         worker = threading.Thread(target=collect, args=(store, plan, waiting))
         worker.start()
         assert waits.wait(10)

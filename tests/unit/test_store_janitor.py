@@ -251,7 +251,7 @@ def test_who_collects_is_told_who_builds(store: Store, kept: RRef) -> None:
     def collecting() -> None:
         collect(store, plan_gc(store), waiting)
 
-    with store.building():
+    with store.keeping_all():
         worker = threading.Thread(target=collecting)
         worker.start()
         assert waits.wait(10)

@@ -53,7 +53,7 @@ def test_a_whole_store(store: Store, data: RRef, model: RRef, tmp_path: Path) ->
     add_root(store, tmp_path / "result", model)
     Path(store.layout.failed, "log").touch()
     store.session().folder("unfinished")
-    with store.building(), store.realizing(data.dref):
+    with store.keeping_all(), store.realizing(data.dref):
         assert kinds(store) == []
 
 

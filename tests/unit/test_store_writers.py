@@ -138,7 +138,7 @@ def test_others_cannot_enter_a_private_store(place: Path) -> None:
 
     def look() -> None:
         opened = Store(root)
-        with opened.building():
+        with opened.keeping_all():
             opened.path(rref)
         with pytest.raises(StoreError, match="cannot write below"):
             opened.session()
@@ -152,11 +152,11 @@ def test_who_may_only_read_holds_off_gc(place: Path) -> None:
     """A reader without the right to write holds the store's lock together with builders."""
     store = Store.init(place / "store", Fsync.NONE)
     rref = build(store, "one")
-    with store.building():
+    with store.keeping_all():
         pass
 
     def read() -> None:
-        with Store(store.root).building():
+        with Store(store.root).keeping_all():
             Path(Store(store.root).path(rref), "file").read_text()
             descriptor = os.open(store.layout.store_lock(), os.O_RDONLY)
             with pytest.raises(BlockingIOError):
