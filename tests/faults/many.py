@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,7 +98,7 @@ def _stage(name: str, number: int) -> Callable[[], str]:
     """Return a chain of two stages that write what they are called, and read what is below."""
 
     def make(build: Any) -> None:
-        time.sleep(random.random() * 0.02)
+        time.sleep(0.01)
         for (rref,) in build.context.values():
             Path(build.store.path(rref), "out").read_text()
         (build.outpaths[0] / "out").write_text(build.dref.name)
