@@ -1,4 +1,4 @@
-"""Copies of local projects beside a lock, for Nix and for other machines: each has its hash."""
+"""Copies of local projects and files beside a lock, for Nix and for other machines."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from typing import Final
 from plxnix.errors import ExportError, HashMismatch, InvalidValue, NixFormatError
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
-from plxnix.pyenv.distribution import around
+from plxnix.pyenv.distribution import Reader, around
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.snapshot import copy_sources
 
-__all__ = ["COPIES", "has", "projects", "write_copy"]
+__all__ = ["COPIES", "has", "local_sources", "write_copy"]
 
-#: Where they are, relative to the lock: one folder for each package, by name.
+#: Where they are, relative to the lock: folders by the names of packages, files by their own.
 COPIES: Final = "plxnix/sources"
 
 
-def projects(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
-    """Return for each local project of a lock where it is, and the hash that it is locked by.
+def local_sources(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
+    """Return for what is to be copied where it is, and the hash that it is locked by.
 
-    Raises `InvalidLock` for a project that holds the lock's own folder: a copy would be part of
-    itself.
+    These are projects (the hash is that of the NAR), and files that are not in the lock's folder.
+    Raises `InvalidLock` for a project that holds that folder: a copy would be part of itself.
     """
     found = {}
     home = lock.folder.resolve()
     for package in lock.pylock.packages:
+        for file in (package.archive, package.sdist, *(package.wheels or ())):
+            if file is not None and os.path.normpath(file.path or "").startswith(".."):
+                one = Reader(lock.where).file(package, file)
+                if one.path:
+                    found[one.filename] = lock.folder / one.path, one.sha256
         name = str(package.name)
         if package.directory is None or name not in lock.plxnix.get("sources", {}):
             continue
@@ -41,21 +46,23 @@ def projects(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
 
 
 def has(place: Path, digest: str) -> bool:
-    """Tell whether a folder is there and has a NAR hash; costs a read of all of it."""
+    """Tell whether a copy is there and has a hash; costs a read of all of it."""
     try:
-        return not place.is_symlink() and place.is_dir() and nar_hash(place)[0].sri == digest
+        return not place.is_symlink() and _hash(place).sri == digest
     except (NixFormatError, OSError):
         return False
 
 
-def write_copy(name: str, folder: Path, digest: Hash, place: Path) -> None:
-    """Put a copy of the project `folder` at `place`, in the stead of what is there.
+def write_copy(name: str, source: Path, digest: Hash, place: Path) -> None:
+    """Put a copy of a project, or of a file, at `place`, in the stead of what is there.
 
-    Nothing is replaced before all is copied and has the hash. Raises `InvalidValue` if the project
+    Nothing is replaced before all is copied and has the hash. Raises `InvalidValue` if the source
     cannot be read, `HashMismatch` if it is not as it was locked, `ExportError`.
     """
     import tempfile
 
+    if not source.is_dir() and not source.is_file():
+        raise InvalidValue(f"{name} cannot be copied: there is no file or folder {source}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place.parent))
@@ -63,13 +70,14 @@ def write_copy(name: str, folder: Path, digest: Hash, place: Path) -> None:
         raise ExportError(f"cannot write {place}: {error.strerror}") from error
     try:
         try:
-            copy_sources(folder, work / "new")
+            copy = copy_sources if source.is_dir() else shutil.copyfile
+            copy(source, work / "new")
         except OSError as error:
-            raise InvalidValue(f"{name}: {folder} cannot be copied: {error}") from None
-        found, _ = nar_hash(work / "new")
+            raise InvalidValue(f"{name}: {source} cannot be copied: {error}") from None
+        found = _hash(work / "new")
         if found != digest:
             raise HashMismatch(
-                f"the sources of {name} in {folder} are not those of the lock:\n"
+                f"the sources of {name} in {source} are not those of the lock:\n"
                 f"  specified: {digest.sri}\n  got:       {found.sri}",
                 "lock them as they are: plxnix env update",
                 digest.sri,
@@ -83,3 +91,7 @@ def write_copy(name: str, folder: Path, digest: Hash, place: Path) -> None:
             raise ExportError(f"cannot write {place}: {error.strerror}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _hash(place: Path) -> Hash:
+    return nar_hash(place)[0] if place.is_dir() else Hash.of_file(place)

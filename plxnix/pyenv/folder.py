@@ -1,7 +1,7 @@
 """A folder that is a Python environment for Nix: a lock, three Nix files, and what these need.
 
 It can be copied to another machine: the functions of Nix that read the lock, the builder, and
-copies of local projects are in its folder `plxnix`, and nothing leads out of it.
+copies of local projects and files are in its folder `plxnix`, and nothing leads out of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from plxnix.errors import InvalidValue
 from plxnix.export.environment import NIXPKGS
 from plxnix.export.output import write_files
 from plxnix.nix.text import string
-from plxnix.pyenv.copies import COPIES, has, projects, write_copy
+from plxnix.pyenv.copies import COPIES, has, local_sources, write_copy
 from plxnix.pyenv.lock import EnvironmentLock
 
 __all__ = ["LIBRARY", "LOCK", "TOOLCHAINS", "Written", "render", "write_folder"]
@@ -90,11 +90,11 @@ def write_folder(
     toolchain: str = "host",
     force: bool = False,
 ) -> Written:
-    """Write a folder for a lock, all of its files or none, behind copies of local projects.
+    """Write a folder for a lock, all of its files or none, behind copies of local sources.
 
     A file that was edited since it was written is kept, unless `force`. A copy that has the hash of
-    the lock stays; then its project need not be there. Raises `InvalidValue` if a file is in the
-    way that was never written by this, or a project cannot be read, `HashMismatch` if one is not as
+    the lock stays; then its source need not be there. Raises `InvalidValue` if a file is in the
+    way that was never written by this, or a source cannot be read, `HashMismatch` if one is not as
     it was locked, `ExportError` if something cannot be written.
     """
     place = Path(folder)
@@ -111,7 +111,7 @@ def write_folder(
             kept.append(name)
         else:
             foreign.append(name)
-    local = {f"{COPIES}/{name}": (name, *found) for name, found in projects(lock).items()}
+    local = {f"{COPIES}/{name}": (name, *found) for name, found in local_sources(lock).items()}
     stale = [name for name, (_, _, digest) in local.items() if not has(place / name, digest.sri)]
     for name in stale:
         ours = force or has(place / name, written.get(name, ""))
@@ -131,7 +131,8 @@ def write_folder(
     write_files({**ready, place / _WRITTEN: known})
     for name, digest in written.items():
         if name.startswith(f"{COPIES}/") and name not in local and has(place / name, digest):
-            shutil.rmtree(place / name)
+            copy = place / name
+            shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
     return Written((*changed, *stale), tuple(kept))
 
 

@@ -19,7 +19,7 @@ from tests.command_line import CommandLine
 from tests.commits import serve_commit
 from tests.nix.conftest import stub_nixpkgs
 from tests.nix_environment import NixCommandFailed, NixEnv
-from tests.wheels import BACKEND, Index, make_sdist
+from tests.wheels import BACKEND, Index, make_sdist, make_wheel
 
 __all__ = ["stub_nixpkgs"]
 
@@ -212,6 +212,42 @@ def test_a_local_project_has_one_path(
     assert str(built) == graph.instantiation.path(graph.roots[0].node)
     program = "import mine, top; print(mine.VALUE)"
     assert nix_env.run(built / "bin/python", "-B", "-c", program).stdout == "1\n"
+
+
+def test_local_files_have_one_path(
+    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
+) -> None:
+    """A folder has copies of wheels and archives, too, but for those that are in it anyway."""
+    assert index.url
+    make_wheel(cli.folder / "files", "mine", "1.0+x")
+    make_sdist(cli.folder / "files", "made")
+    make_wheel(cli.folder / "env" / "files", "inner")
+    files = ("files/mine-1.0+x-py3-none-any.whl", "files/made-1.0.tar.gz")
+    inner = "env/files/inner-1.0-py3-none-any.whl"
+    asked = [word for one in (*files, inner) for word in ("-p", f"./{one}")]
+    cli.ok("env", "env", *asked, "--python", host_python)
+    copies = cli.folder / "env/plxnix/sources"
+    assert {f"files/{one.name}" for one in copies.iterdir()} == set(files)
+    shutil.rmtree(cli.folder / "files")
+    place = cli.folder / "elsewhere" / "env"
+    shutil.move(cli.folder / "env", place)
+    assert "as it was" in cli.ok("env", place).err
+    registry = Registry(fsinit(cli.folder / "store"))
+
+    def stage() -> DRef:
+        return python_env(place / "pylock.toml", host_python, registry=registry)
+
+    closure = instantiate(stage, registry=registry)
+    native = nar_hash(registry.store.path(realize1(closure)))
+    program = "import mine, made, inner; print(mine.VERSION)"
+    shown = nix_env.run("nix", "develop", f"path:{place}", "-c", "python", "-c", program)
+    assert shown.stdout == "1.0+x\n"
+    built = nix_env.build(place)
+    assert nar_hash(built) == native
+    (place / "plxnix/sources/made-1.0.tar.gz").unlink()
+    assert "there is no file or folder" in cli.fails("env", place)
+    cli.ok("env", place, "-p", "top")
+    assert not (place / "plxnix/sources/mine-1.0+x-py3-none-any.whl").exists()
 
 
 def test_a_local_project_with_a_package_set(

@@ -48,7 +48,11 @@ rec {
       }
     else
       builtins.path {
-        path = folder + "/${one.path}";
+        path =
+          let
+            copy = folder + "/plxnix/sources/${one.filename}";
+          in
+          if builtins.pathExists copy then copy else folder + "/${one.path}";
         name = storeName one.filename;
         recursive = false;
         inherit (one) sha256;
