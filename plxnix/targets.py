@@ -15,6 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
+from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,14 +26,22 @@ from plxnix.model import isdref
 from plxnix.module_stages import close_to, default_stage, named_stage, stages, takes_registry
 from plxnix.realize.registry import Closure, Registry, current_registry, instantiate
 from plxnix.user_errors import translated, user_frames
+from plxnix.written import read, wanted_by
 
 __all__ = ["import_target", "load", "stages", "user_frames"]
 
 
-def load(target: str, registry: Registry, arguments: Mapping[str, Any] | None = None) -> Closure:
+def load(
+    target: str,
+    registry: Registry,
+    arguments: Mapping[str, Any] | None = None,
+    written: Mapping[str, str] | None = None,
+) -> Closure:
     """Import what `target` names and instantiate its stage with keyword `arguments`.
 
-    Without a stage it is the one called `default` or `main`, else the only one that no other uses.
+    Arguments may also be given as they are `written` in a shell: they are read as what the stage's
+    parameters want (see `written.read`). Without a stage it is the one called `default` or `main`,
+    else the only one that no other uses.
 
     Raises `UnknownStage` if there is no such file, module or stage, or the choice is not clear;
     `InvalidValue` for arguments that the stage does not take; `TargetError` for whatever the user's
@@ -47,11 +56,12 @@ def load(target: str, registry: Registry, arguments: Mapping[str, Any] | None = 
     module = import_target(place, registry)
     name = name or default_stage(place, module, registry)
     stage = named_stage(place, module, name)
-    _check_arguments(name, stage, arguments or {})
+    values = {**(arguments or {}), **_read(stage, written or {})}
+    _check_arguments(name, stage, values)
     chosen = _registry_of(stage, module, registry)
     try:
         with current_registry(chosen):
-            return instantiate(stage, registry=chosen, **(arguments or {}))
+            return instantiate(stage, registry=chosen, **values)
     except (Exception, SystemExit) as error:
         raise translated(error, f"the stage {name}") from error
 
@@ -133,6 +143,23 @@ def _registry_of(stage: Any, module: ModuleType, registry: Registry) -> Registry
     return registry
 
 
+def _read(stage: Any, written: Mapping[str, str]) -> dict[str, Any]:
+    parameters = _parameters(stage) or {}
+    others = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    config = stage.config if isinstance(stage, AutoStage) else {}
+    return {
+        name: read(text, wanted_by(parameters.get(name, others), config.get(name, Parameter.empty)))
+        for name, text in written.items()
+    }
+
+
+def _parameters(stage: Any) -> Mapping[str, Parameter] | None:
+    try:
+        return inspect.signature(stage).parameters
+    except (TypeError, ValueError):
+        return None
+
+
 def _check_arguments(name: str, stage: Any, arguments: Mapping[str, Any]) -> None:
     if not callable(stage):
         if arguments:
@@ -141,16 +168,15 @@ def _check_arguments(name: str, stage: Any, arguments: Mapping[str, Any]) -> Non
                 "name the function that makes it",
             )
         return
-    try:
-        parameters = inspect.signature(stage).parameters.values()
-    except (TypeError, ValueError):
+    parameters = _parameters(stage)
+    if parameters is None:
         return
-    given = {p.name: p for p in parameters if not takes_registry(p)}
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    given = {p.name: p for p in parameters.values() if not takes_registry(p)}
+    variadic = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
     known = [key for key, p in given.items() if p.kind not in variadic]
     if isinstance(stage, AutoStage):
         known = list(dict.fromkeys([*stage.config, *known]))
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in given.values())
+    open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in given.values())
     for key in arguments:
         if key not in known and not open_ended:
             raise InvalidValue(
@@ -158,7 +184,7 @@ def _check_arguments(name: str, stage: Any, arguments: Mapping[str, Any]) -> Non
                 close_to(key, known) + f"it takes {', '.join(known)}" if known else "it takes none",
             )
     if not isinstance(stage, AutoStage):  # which checks that itself
-        missing = [k for k in known if given[k].default is inspect.Parameter.empty]
+        missing = [k for k in known if given[k].default is Parameter.empty]
         wanted = [key for key in missing if key not in arguments]
         if wanted:
             raise InvalidValue(

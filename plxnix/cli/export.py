@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -161,14 +160,14 @@ _DEFAULTS = {"--format": "nix", "--toolchain": "nixpkgs"}
 
 def said_command(
     targets: tuple[str, ...],
-    arguments: dict[str, Any],
+    arguments: dict[str, str],
     options: dict[str, str | None],
     **flags: bool,
 ) -> str:
     """Return the command line that makes the same export again."""
     words = ["plxnix", "export", *targets]
-    for name, value in arguments.items():
-        words += ["-a", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    for name, text in arguments.items():
+        words += ["-a", f"{name}={text}"]
     for name, given in options.items():
         if given is not None and _DEFAULTS.get(name) != given:
             words += [name, given]

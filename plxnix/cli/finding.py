@@ -10,7 +10,7 @@ from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text
-from plxnix.cli.values import duration, pairs
+from plxnix.cli.values import duration, fields
 from plxnix.comparison import MISSING, compare_references
 from plxnix.references import resolve_one, resolve_realization
 from plxnix.shell_functions import find as find_realizations
@@ -34,8 +34,8 @@ from plxnix.shell_functions import find as find_realizations
     "where",
     metavar="FIELD=VALUE",
     multiple=True,
-    callback=pairs,
-    help="The config has this value, JSON or else a string. May be repeated.",
+    callback=fields,
+    help="The config has this value, JSON or else text, as is 2.10. May be repeated.",
 )
 @json_option
 @pass_session

@@ -26,15 +26,17 @@ from plxnix.realize.events import EventLog
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
 from plxnix.store.roots import add_root
+from plxnix.written import read
 
 
 def _amounts(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, float]:
-    found = pairs(context, parameter, values)
-    for name, amount in found.items():
+    found = {}
+    for name, text in pairs(context, parameter, values).items():
+        found[name] = amount = read(text, "number")
         if not isinstance(amount, (int, float)) or isinstance(amount, bool) or amount < 0:
-            raise click.BadParameter(f"{name}={amount} is no amount", context, parameter)
+            raise click.BadParameter(f"{name}={text} is no amount", context, parameter)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,18 +33,19 @@ arguments_option = click.option(
     metavar="NAME=VALUE",
     multiple=True,
     callback=pairs,
-    help="Pass a value to the stage: JSON, or else a string. May be repeated.",
+    help="Pass a value to the stage: JSON, or else text. A parameter for text (x: str, or x='...') "
+    "gets it as it is; 2.10 is a number for parameters that take numbers. May be repeated.",
 )
 
 
 def load_targets(
-    session: Session, store: Store, targets: Sequence[str], arguments: dict[str, Any]
+    session: Session, store: Store, targets: Sequence[str], arguments: Mapping[str, str]
 ) -> list[Closure]:
     """Import the targets and instantiate their stages, in one registry over `store`."""
     from plxnix.store import current_storage, current_store
 
     registry = Registry(store)
-    closures = [load(target, registry, arguments) for target in targets]
+    closures = [load(target, registry, written=arguments) for target in targets]
     with current_storage(None):
         try:
             other = current_store().root
@@ -65,8 +65,7 @@ def joined(closures: Sequence[Closure]) -> Closure:
     return Closure({dref: dref for dref in targets}, targets, derivations, closures[0].store)
 
 
-def command_line(targets: Sequence[str], arguments: Mapping[str, Any]) -> str:
+def command_line(targets: Sequence[str], arguments: Mapping[str, str]) -> str:
     """Return the command that realizes the targets."""
-    given = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
-    pairs = [word for pair in given for word in ("-a", pair)]
-    return shlex.join(["plxnix", "realize", *targets, *pairs])
+    given = [word for name, text in arguments.items() for word in ("-a", f"{name}={text}")]
+    return shlex.join(["plxnix", "realize", *targets, *given])

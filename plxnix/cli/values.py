@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,26 +9,28 @@ import click
 
 from plxnix.cli.units import parse_duration
 from plxnix.errors import InvalidValue
+from plxnix.written import read
 
 
 def pairs(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read pairs as the metavar shows them, where a value is JSON, or else a string.
-
-    A `NAME` has to be an identifier.
-    """
+) -> dict[str, str]:
+    """Take pairs apart, as the metavar shows them; a `NAME` has to be an identifier."""
     shown = parameter.metavar or "NAME=VALUE"
     found = {}
     for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name or (shown.startswith("NAME") and not name.isidentifier()):
             raise click.BadParameter(f"{text!r} is not {shown}", context, parameter)
-        try:
-            found[name] = json.loads(value)
-        except (ValueError, RecursionError):
-            found[name] = value
+        found[name] = value
     return found
+
+
+def fields(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """Take pairs apart, and read their values."""
+    return {name: read(text) for name, text in pairs(context, parameter, values).items()}
 
 
 def read_by(parse: Callable[[str], Any]) -> Callable[[Any, click.Parameter, Any], Any]:

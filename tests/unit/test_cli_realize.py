@@ -114,6 +114,26 @@ def test_arguments_are_json_or_text(plxnix: CommandLine) -> None:
     assert Store(plxnix.store).config(dref)["count"] == "a b=c"
 
 
+def test_text_stays_text(plxnix: CommandLine) -> None:
+    """What a parameter takes decides how `-a` is read, in each kind of stage."""
+    plxnix.file(
+        "from plxnix import DRef, autostage, mkfile\n"
+        "@autostage(release='1.0', size=1.5, out=None)\n"
+        "def typed(release, size, tag: str, more=None): ...\n"
+        "def plain(text: str, *, name='x', **more: str) -> DRef:\n"
+        "    return mkfile(name, repr((text, more)).encode())\n",
+        "typed.py",
+    )
+    given = ("release=2.10", "size=2.10", "tag=12", "more=2.10", "out=null")
+    arguments = [word for one in given for word in ("-a", one)]
+    (dref,) = plxnix.ok("instantiate", "typed.py:typed", *arguments).lines
+    config = Store(plxnix.store).config(dref)
+    found = [config[name] for name in ("release", "size", "tag", "more", "out")]
+    assert found == ["2.10", 2.1, "12", "2.10", None]
+    (rref,) = plxnix.ok("realize", "typed.py:plain", "-a", "text=1.0", "-a", "other=[]").lines
+    assert plxnix.ok("cat", f"{rref}/x").out == b"('1.0', {'other': '[]'})"
+
+
 def test_instantiate_realizes_nothing(plxnix: CommandLine) -> None:
     """`instantiate` prints references of derivations, once each, and runs nothing."""
     done = plxnix.ok("instantiate", "stages.py:runs", "stages.py:report", "stages.py:runs")
