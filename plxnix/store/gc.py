@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
-from plxnix.store import fixed, nixroots, temproots
+from plxnix.store import fixed, locks, nixroots, temproots
 from plxnix.store.litter import Litter, find_litter, sweep_litter
 from plxnix.store.locks import Waiting
 from plxnix.store.reach import Garbage, StoreGraph
@@ -106,7 +106,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
     Each realization disappears by one rename, dependents first, so an interruption leaves a whole
     store; bytes are freed after others may begin. What cannot be deleted stays, with what it needs,
     and the rest goes. Registrations of roots whose links are gone are removed, and so are roots in
-    Nix and links by hash of realizations that are gone.
+    Nix and links by hash of realizations that are gone, and locks of killed processes.
     Raises what `plan_gc` raises, and `StoreError` if the store cannot be written.
     """
     store.session()  # Who may not write here need not wait.
@@ -122,6 +122,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             done = _take_away(store, graph, done, used, moved)
             nixroots.remove_stale(store, used)
             fixed.remove_stale(store)
+            locks.sweep(store.layout.locks, but=store.layout.store_lock())
         except OSError as error:
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"

@@ -86,8 +86,30 @@ def is_unwritable(error: StoreError) -> bool:
 
 def try_folder(path: str) -> int | None:
     """Lock a folder if nobody else holds it; return the descriptor to be closed, or None."""
+    return _tried(path, os.O_DIRECTORY)
+
+
+def sweep(folder: str, but: str) -> None:
+    """Remove the lock files in `folder` that nobody holds, such as those of killed processes.
+
+    The one at the path `but` stays. What cannot be removed stays too; raises `OSError` if `folder`
+    cannot be listed.
+    """
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
+        with suppress(OSError):
+            descriptor = None if path == but else _tried(path)
+            if descriptor is not None:
+                try:
+                    os.unlink(path)
+                finally:
+                    os.close(descriptor)
+
+
+def _tried(path: str, flags: int = 0) -> int | None:
+    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:

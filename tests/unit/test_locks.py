@@ -90,6 +90,21 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path, kind: str) -> None:
             pass
 
 
+def test_files_of_the_dead_are_swept(tmp_path: Path) -> None:
+    """The lock files that nobody holds go; those of live processes stay, and one that is spared."""
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    (folder / "store").touch()
+    (folder / "link").symlink_to("store")
+    (folder / "folder").mkdir()
+    with holder("exclusive", folder / "dead") as dead:
+        dead.kill()
+    with holder("exclusive", folder / "alive") as alive:
+        locks.sweep(str(folder), but=str(folder / "store"))
+        assert sorted(os.listdir(folder)) == ["alive", "folder", "link", "store"]
+        release(alive)
+
+
 def test_an_exclusive_lock_leaves_no_file(tmp_path: Path) -> None:
     """The file is gone after the block, also after an error, and says who holds it before."""
     path = tmp_path / "stage"
@@ -101,7 +116,7 @@ def test_an_exclusive_lock_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_threads_exclude_each_other(tmp_path: Path) -> None:
-    """Many threads that take one lock, whose file comes and goes, are never in it together."""
+    """Threads that take one lock, whose file comes, goes and is swept, are never in it together."""
     inside: list[int] = []
     most: list[int] = []
 
@@ -112,6 +127,7 @@ def test_threads_exclude_each_other(tmp_path: Path) -> None:
                 most.append(len(inside))
                 time.sleep(0)
                 inside.remove(number)
+            locks.sweep(str(tmp_path), but="")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -214,7 +214,8 @@ def test_what_is_gone_already(store: Store, chain: list[RRef]) -> None:
 
 
 def test_stale_registrations_go(store: Store, chain: list[RRef], tmp_path: Path) -> None:
-    """Collecting forgets roots whose links are gone, and those do not count as roots."""
+    """Collecting forgets roots whose links are gone, which do not count, and locks of the dead."""
+    Path(store.layout.lock(chain[0].dref)).write_text("of a process that was killed")
     add_root(store, tmp_path / "result", chain[0])
     add_root(store, tmp_path / "kept", chain[3])
     (tmp_path / "result").unlink()
@@ -222,6 +223,7 @@ def test_stale_registrations_go(store: Store, chain: list[RRef], tmp_path: Path)
     assert present(store) == {chain[3]}
     assert len(os.listdir(Path(store.layout.gcroots, "auto"))) == 1
     assert [root.rref for root in roots(store)] == [chain[3]]
+    assert not os.path.exists(store.layout.lock(chain[0].dref))
 
 
 def test_a_lost_record_keeps_all_it_may_need(store: Store) -> None:
