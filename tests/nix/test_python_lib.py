@@ -427,7 +427,35 @@ def test_packages_of_nixpkgs_stand_in(nix_env: NixEnv, wheels: Wheels) -> None:
             "[ (builtins.attrNames made) (made.numpy.outPath == ps.numpy.outPath) ]"
         )
     )
-    assert found == [["numpy", "second"], True]
+    assert found == [["buildPythonApplication", "buildPythonPackage", "numpy", "second"], True]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'p.mkPython { inherit lock; form = "packages"; }',
+        "(p.mkNixpkgs { inherit lock; }).python3.pkgs.second",
+        "(pkgs.extend (pkgs: old: { pythonPackagesExtensions = old.pythonPackagesExtensions ++ "
+        "[ (p.mkPythonOverrides { inherit lock pkgs; }) ]; })).python3.pkgs.second",
+    ],
+)
+def test_packages_are_not_built_by_those_of_the_lock(
+    nix_env: NixEnv, wheels: Wheels, asked: str
+) -> None:
+    """A lock may have what nixpkgs builds packages with, as the package set's own builds them."""
+    wheels.lock.write_text(wheels.lock.read_text().replace('name = "first"', 'name = "installer"'))
+    assert json.loads(nix_env.evaluate(f"{wheels.functions} ({asked}).drvPath")).endswith(".drv")
+
+
+def test_overrides_that_were_there_stay(nix_env: NixEnv, wheels: Wheels) -> None:
+    """A Python with overrides of its own keeps them below those of the lock."""
+    found = nix_env.evaluate(
+        f"{wheels.functions} let python = pkgs.python3.override "
+        "{ packageOverrides = _: _: { mine = 1; first = 2; }; self = python; }; "
+        "set = pkgs.extend (_: _: { python3 = python; }); in "
+        '(set.extend (p.mkOverlay { inherit lock; python = "python3"; })).python3.pkgs.mine'
+    )
+    assert json.loads(found) == 1
 
 
 def test_package_sets_follow_a_lock(nix_env: NixEnv, wheels: Wheels) -> None:

@@ -127,6 +127,26 @@ let
     );
 
   names = s: map (one: one.name) s.distributions;
+
+  # The interpreter with more overrides than it has, by which `self` knows itself.
+  overridden =
+    s: more: self:
+    s.interpreter.override (old: {
+      packageOverrides = compose ([ old.packageOverrides or (_: _: { }) ] ++ more);
+      inherit self;
+    });
+
+  # In nixpkgs, what builds packages (installer, flit-core, packaging, wheel, ...) is of the same
+  # package set, from sources. A lock has wheels of these, so it must not be built by them: packages
+  # are built by those of a Python of its own, in whose set our overrides change nothing.
+  builders =
+    s:
+    let
+      plain = overridden s [ (_: _: { unchanged = true; }) ] plain;
+    in
+    {
+      inherit (plain.pkgs) buildPythonPackage buildPythonApplication;
+    };
 in
 rec {
   # The tree, by the builder of plxnix with the Python of the package set.
@@ -144,7 +164,7 @@ rec {
     ) (tree.run + (if patch then "\nautoPatchelf \"$out\"\n" else ""));
 
   overrides =
-    s:
+    s: final: prev:
     let
       own = filter (one: one.kind != "nixpkgs") s.distributions;
       ours =
@@ -155,25 +175,24 @@ rec {
             value = define s final one;
           }) own
         );
+      all = compose (
+        [ (_: _: builders s) ]
+        ++ s.overridesPre
+        ++ [
+          ours
+          (changed s)
+        ]
+        ++ s.overridesPost
+        ++ [ (joined s (names s)) ]
+      ) final prev;
     in
-    compose (
-      s.overridesPre
-      ++ [
-        ours
-        (changed s)
-      ]
-      ++ s.overridesPost
-      ++ [ (joined s (names s)) ]
-    );
+    mapAttrs (name: value: if final.unchanged or false then prev.${name} or null else value) all;
 
   # The Python whose packages are those of the lock.
   python =
     s:
     let
-      self = s.interpreter.override {
-        packageOverrides = overrides s;
-        inherit self;
-      };
+      self = overridden s [ (overrides s) ] self;
     in
     self;
 
@@ -200,10 +219,7 @@ rec {
       s = settings prev;
     in
     {
-      ${s.attribute} = s.interpreter.override {
-        packageOverrides = overrides s;
-        self = final.${s.attribute};
-      };
+      ${s.attribute} = overridden s [ (overrides s) ] final.${s.attribute};
     };
 
   # A package of sources, with the packages of the lock.

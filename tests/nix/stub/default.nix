@@ -48,7 +48,13 @@ let
         extensions = set.pythonPackagesExtensions ++ [ packageOverrides ];
       };
       # The real one makes its packages with `self`, the Python that comes out.
-      override = { packageOverrides, self }: pythonOf set packageOverrides;
+      override =
+        arguments:
+        let
+          given = if builtins.isFunction arguments then arguments old else arguments;
+          old = { inherit packageOverrides; };
+        in
+        pythonOf set (old // given).packageOverrides;
       withPackages = select: pkgs.environment (select pkgs);
     };
 

@@ -5,8 +5,8 @@
 let
   names = [
     "click" "cloudpickle" "distributed" "fsspec" "hatchling" "hypothesis" "installer" "jinja2"
-    "matplotlib" "mypy" "numpy" "packaging" "pytest" "pytest-randomly" "pytest-xdist" "pyyaml"
-    "rich" "scikit-learn" "types-pyyaml" "urllib3" "uv"
+    "matplotlib" "mypy" "numpy" "packaging" "pytest" "pytest-randomly" "pytest-xdist"
+    "rich" "scikit-learn" "urllib3" "uv"
   ];
 
   # As the real one: what it was called with can be overridden.
@@ -72,9 +72,15 @@ let
       chmod +x $out/bin/python
     '';
 
-  buildPythonPackage = overridable (
-    arguments: (if isArchive arguments.src then unpacked else copied) arguments
-  );
+  # As in the real one, what builds packages is one of them.
+  buildPythonPackage =
+    self:
+    overridable (
+      arguments:
+      builtins.seq self.installer.outPath (
+        (if isArchive arguments.src then unpacked else copied) arguments
+      )
+    );
 
   copied =
     {
@@ -121,8 +127,9 @@ let
   base = self:
     lib.genAttrs names (name: run "python3-${name}" { pname = name; } "mkdir -p $out/bin" // { pname = name; })
     // {
-      inherit buildPythonPackage environment;
-      buildPythonApplication = buildPythonPackage;
+      inherit environment;
+      buildPythonPackage = buildPythonPackage self;
+      buildPythonApplication = buildPythonPackage self;
       toPythonApplication = package: package;
       callPackage = callPackageWith (pkgs // self);
     };
