@@ -20,7 +20,6 @@ pkgs.mkShell {
       pytest-randomly
       pytest-xdist
       scikit-learn
-      types-pyyaml
     ])
     ++ lib.concatLists (lib.attrValues plxnix.optional-dependencies)
     ++ (with pkgs; [

@@ -5,7 +5,6 @@
   hatchling,
   click,
   jinja2,
-  pyyaml,
   rich,
   urllib3,
   cloudpickle,
@@ -39,7 +38,6 @@ buildPythonPackage {
   dependencies = [
     click
     jinja2
-    pyyaml
     rich
     urllib3
   ];

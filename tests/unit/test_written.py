@@ -119,6 +119,8 @@ def test_what_bare_parameters_want(default: object, wanted: str) -> None:
     """Without an annotation the default says it; true is no number."""
     bare = inspect.Parameter("x", inspect.Parameter.KEYWORD_ONLY, default=default)
     assert wanted_by(bare) == wanted
+    optional = bare.replace(annotation="typing.Optional[str]")
+    assert wanted_by(optional) == "text or null"
 
 
 def test_what_a_default_elsewhere_wants() -> None:
