@@ -65,7 +65,7 @@ def resolve(
     }
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
     ours["requested"] = _requested(lock, inputs, folder)
-    sources = _sources(lock, folder)
+    sources = _sources(lock, folder, known)
     if sources:
         ours["sources"] = sources
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
@@ -162,14 +162,18 @@ def _requested(lock: EnvironmentLock, inputs: Inputs, folder: Path) -> list[str]
     )
 
 
-def _sources(lock: EnvironmentLock, folder: Path) -> dict[str, str]:
+def _sources(lock: EnvironmentLock, folder: Path, known: EnvironmentLock | None) -> dict[str, str]:
     """Return the hashes of what has none in the standard: folders and commits."""
+    before = {} if known is None else {one.name: one.vcs for one in known.pylock.packages}
+    hashes = {} if known is None else known.plxnix.get("sources", {})
     found = {}
     for package in lock.pylock.packages:
+        name = str(package.name)
         if package.directory is not None:
-            found[str(package.name)] = sources_hash(folder / package.directory.path).sri
+            found[name] = sources_hash(folder / package.directory.path).sri
         elif package.vcs is not None:
-            found[str(package.name)] = _commit_hash(package.name, package.vcs).sri
+            same = name in hashes and before.get(package.name) == package.vcs
+            found[name] = hashes[name] if same else _commit_hash(name, package.vcs).sri
     return dict(sorted(found.items()))
 
 

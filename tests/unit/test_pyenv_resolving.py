@@ -188,10 +188,18 @@ def test_commit_of_git_is_pinned(index: Index, folder: Path) -> None:
         '[project]\nname = "lib"\nversion = "1.0"\n'
     )
     url, commit = serve_commit(index.server, source)
-    (lib,) = resolve(_inputs(f"lib @ git+{url}"), folder).select(Target())
+    lock = resolve(_inputs(f"lib @ git+{url}"), folder)
+    (lib,) = lock.select(Target())
     assert (lib.kind, lib.url, lib.commit) == ("vcs", url, commit)
     assert lib.sha256 == sources_hash(source)
     assert [one.name for one in lib.build] == [BACKEND]
+    count = sum("/objects/" in one.path for one in index.server.requests)
+    assert resolve(_inputs(f"lib @ git+{url}"), folder, lock).text == lock.text
+    assert sum("/objects/" in one.path for one in index.server.requests) == count > 0
+    (source / "lib.py").touch()
+    _, newer = serve_commit(index.server, source)
+    (lib,) = resolve(_inputs(f"lib @ git+{url}"), folder, lock, ["lib"]).select(Target())
+    assert (lib.commit, lib.sha256) == (newer, sources_hash(source))
 
 
 def test_archive_at_a_url_is_direct(index: Index, folder: Path) -> None:
