@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from plxnix import DRef, execute
+from plxnix import DRef, current_registry, execute
 from plxnix.store import current
 from tests.command_line import CommandLine
 from tests.http_server import Server
@@ -158,6 +158,13 @@ def private_surroundings(
 def lab(tmp_path: Path) -> Lab:
     """A store and a registry."""
     return Lab(tmp_path / "store")
+
+
+@pytest.fixture
+def registered(lab: Lab) -> Iterator[None]:
+    """Let stages register in the lab without naming its registry; `lab.again()` is not followed."""
+    with current_registry(lab.registry):
+        yield
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from tests.conftest import missing
 from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
-pytestmark = pytest.mark.usefixtures("nix_env")
+pytestmark = pytest.mark.usefixtures("nix_env", "registered")
 
 #: A program, what it needs at run time, and headers; `word` is in all that is built.
 SET = """\
@@ -108,7 +108,7 @@ class TestForms:
 
     def test_a_file(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
         """A file with an attribute gives links to what `nix-build` gives, and a record of it."""
-        dref = nix_build(file=place / "default.nix", attribute="pair.hello", registry=lab.registry)
+        dref = nix_build(file=place / "default.nix", attribute="pair.hello")
         built = nix_env.build(place / "default.nix", "pair.hello")
         rref = lab.realize(dref)
         assert dref.name == "hello-1"
@@ -120,9 +120,7 @@ class TestForms:
 
     def test_a_folder_and_arguments(self, lab: Lab, place: Path) -> None:
         """A folder is its `default.nix`; functions are called with the arguments."""
-        dref = nix_build(
-            file=place, attribute="data", args={"word": 'a "b"\n${c}'}, registry=lab.registry
-        )
+        dref = nix_build(file=place, attribute="data", args={"word": 'a "b"\n${c}'})
         rref = lab.realize(dref)
         assert 'a "b"\n' not in dref
         assert list(links(lab, rref)) == ["data"]
@@ -143,39 +141,39 @@ class TestForms:
         """Text may end in a comment, and be a function; a file as the output is one link."""
         text = f"{{ word }}: (import {place.parent}/link {{ inherit word; }}).data # or so"
         (place.parent / "link").symlink_to(place)
-        dref = nix_build(text, args={"word": "w"}, name="named", registry=lab.registry)
+        dref = nix_build(text, args={"word": "w"}, name="named")
         rref = lab.realize(dref)
         assert Path(lab.store.path(rref), "named").read_text().endswith(" w\n")
         assert lab.store.record(rref).flat
 
     @pytest.mark.parametrize("name", ["#hello", "#odd.hello"])
-    def test_a_flake(self, lab: Lab, place: Path, name: str) -> None:
+    def test_a_flake(self, place: Path, name: str) -> None:
         """Packages of this system come first, then other outputs."""
-        file = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
-        flake = nix_build(flake=f"{place.parent}/flake{name}", registry=lab.registry)
+        file = nix_build(file=place, attribute="pair.hello")
+        flake = nix_build(flake=f"{place.parent}/flake{name}")
         assert flake == file
 
-    def test_the_default_of_a_flake(self, lab: Lab, place: Path) -> None:
+    def test_the_default_of_a_flake(self, place: Path) -> None:
         """Without an attribute it is the default package."""
-        flake = nix_build(flake=str(place.parent / "flake"), registry=lab.registry)
-        assert flake == nix_build(file=place, attribute="data", registry=lab.registry)
+        flake = nix_build(flake=str(place.parent / "flake"))
+        assert flake == nix_build(file=place, attribute="data")
 
     @pytest.mark.parametrize("reference", ["path:./flake#hello", "./flake#hello", "flake#hello"])
     def test_a_relative_flake(
-        self, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+        self, place: Path, monkeypatch: pytest.MonkeyPatch, reference: str
     ) -> None:
         """Paths are relative to the process's folder; a name without `./` is of the registry."""
         monkeypatch.chdir(place.parent)
         if reference.startswith("flake"):
             with pytest.raises(ToolFailed, match="flake:flake"):
-                nix_build(flake=reference, registry=lab.registry)
+                nix_build(flake=reference)
             return
-        flake = nix_build(flake=reference, registry=lab.registry)
-        assert flake == nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        flake = nix_build(flake=reference)
+        assert flake == nix_build(file=place, attribute="pair.hello")
 
     def test_an_empty_output(self, lab: Lab, place: Path) -> None:
         """It is an empty folder."""
-        rref = lab.realize(nix_build(file=place, attribute="empty", registry=lab.registry))
+        rref = lab.realize(nix_build(file=place, attribute="empty"))
         assert links(lab, rref) == {}
 
 
@@ -185,32 +183,32 @@ class TestIdentity:
     def test_a_comment(self, lab: Lab, place: Path) -> None:
         """A comment in the file, or another file of the same value, is the same stage."""
         file = place / "default.nix"
-        first = nix_build(file=file, attribute="data", registry=lab.registry)
+        first = nix_build(file=file, attribute="data")
         lab.realize(first)
         file.write_text("# a comment\n" + file.read_text())
-        assert nix_build(file=file, attribute="data", registry=lab.registry) == first
+        assert nix_build(file=file, attribute="data") == first
         other = f"(import {place.parent}/'x' {{ }}).data".replace("'x'", "other.nix")
         shutil.copy(file, place.parent / "other.nix")
-        assert nix_build(other, registry=lab.registry) == first
+        assert nix_build(other) == first
 
     def test_a_change(self, lab: Lab, place: Path) -> None:
         """Another derivation is another stage, also within a process."""
         file = place / "default.nix"
-        first = nix_build(file=file, attribute="data", registry=lab.registry)
+        first = nix_build(file=file, attribute="data")
         file.write_text(file.read_text().replace("echo '", "echo 'more "))
-        second = nix_build(file=file, attribute="data", registry=lab.registry)
+        second = nix_build(file=file, attribute="data")
         assert first != second
         assert "more" in Path(lab.store.path(lab.realize(second)), "data").read_text()
 
     def test_evaluated_once(
-        self, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """The same question is asked once a process: the second time without Nix's programs."""
-        first = nix_build(file=place, attribute="data", registry=lab.registry)
+        first = nix_build(file=place, attribute="data")
         monkeypatch.setenv("PATH", os.fspath(tmp_path))
-        assert nix_build(file=place, attribute="data", registry=lab.registry) == first
+        assert nix_build(file=place, attribute="data") == first
         with pytest.raises(ToolMissing, match="nix-instantiate") as caught:
-            nix_build(file=place, attribute="empty", registry=lab.registry)
+            nix_build(file=place, attribute="empty")
         assert "install Nix" in caught.value.hint
 
 
@@ -229,10 +227,10 @@ class TestErrors:
             ({"expression": "{ a = 1; }", "attribute": "a.c"}, "is an integer while a set"),
         ],
     )
-    def test_evaluation(self, lab: Lab, arguments: dict[str, str], message: str) -> None:
+    def test_evaluation(self, arguments: dict[str, str], message: str) -> None:
         """Nix's last lines are in the message."""
         with pytest.raises(ToolFailed, match=message):
-            nix_build(**arguments, registry=lab.registry)  # type: ignore[arg-type]
+            nix_build(**arguments)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -247,19 +245,19 @@ class TestErrors:
             ({"expression": "1", "attribute": "a..b"}, "no attribute path"),
         ],
     )
-    def test_arguments(self, lab: Lab, arguments: dict[str, str], message: str) -> None:
+    def test_arguments(self, arguments: dict[str, str], message: str) -> None:
         """What is no derivation, or not asked for in one way, is refused."""
         with pytest.raises(InvalidValue, match=message):
-            nix_build(**arguments, registry=lab.registry)  # type: ignore[arg-type]
+            nix_build(**arguments)  # type: ignore[arg-type]
 
-    def test_no_function(self, lab: Lab, place: Path) -> None:
+    def test_no_function(self, place: Path) -> None:
         """Arguments for what takes none are refused."""
         with pytest.raises(InvalidValue, match="is no function"):
-            nix_build(f'(import "{place}" {{ }}).data', args={"a": 1}, registry=lab.registry)
+            nix_build(f'(import "{place}" {{ }}).data', args={"a": 1})
 
     def test_a_build(self, lab: Lab, place: Path) -> None:
         """A build that fails shows Nix's last lines, and the log has them all."""
-        dref = nix_build(file=place, attribute="broken", registry=lab.registry)
+        dref = nix_build(file=place, attribute="broken")
         with pytest.raises(BuildFailed, match="it fails on purpose") as caught:
             lab.realize(dref)
         assert "nix-store" not in caught.value.message
@@ -279,7 +277,7 @@ class TestRoots:
 
     def test_kept_and_given_up(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
         """Nix's collection keeps it, until the realization is removed."""
-        rref = lab.realize(nix_build(file=place, attribute="pair.hello", registry=lab.registry))
+        rref = lab.realize(nix_build(file=place, attribute="pair.hello"))
         path = Path(lab.store.record(rref).nix["path"])
         collect_nix(nix_env)
         assert (path / "bin" / "hello").exists()
@@ -293,8 +291,7 @@ class TestRoots:
     def test_collected_here(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
         """Garbage collection of this store takes the roots of what it deletes, and of the gone."""
         keep, drop = (
-            lab.realize(nix_build(file=place, attribute=name, registry=lab.registry))
-            for name in ("pair.hello", "empty")
+            lab.realize(nix_build(file=place, attribute=name)) for name in ("pair.hello", "empty")
         )
         add_root(lab.store, place / "keep", keep)
         stale = Path(lab.store.layout.nix_root(RRef(f"{keep[:-3]}xyz")))
@@ -309,7 +306,7 @@ class TestRoots:
         self, nix_env: NixEnv, lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In another store it has a root of its own; where Nix does not have it, it is refused."""
-        rref = lab.realize(nix_build(file=place, attribute="pair.hello", registry=lab.registry))
+        rref = lab.realize(nix_build(file=place, attribute="pair.hello"))
         other = Lab(place.parent / "other")
         with monkeypatch.context() as patch:
             patch.setenv("PATH", os.fspath(place))
@@ -324,7 +321,7 @@ class TestRoots:
 
     def test_damage(self, nix_env: NixEnv, lab: Lab, place: Path) -> None:
         """Verification tells of a missing root, then of what is gone; realizing anew repairs."""
-        dref = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        dref = nix_build(file=place, attribute="pair.hello")
         rref = lab.realize(dref)
         collect_nix(nix_env)
         root = Path(lab.store.layout.nix_root(rref))
@@ -358,13 +355,9 @@ def reading(lab: Lab, hello: DRef) -> DRef:
         f'mkdir "$out"; {hello}/bin/hello > "$out/said"; echo {hello} "$include" > "$out/where"',
         name="reading",
         include=nix_build(
-            file=Path(lab.root).parent / "the set",
-            attribute="pair.hello",
-            output="dev",
-            registry=lab.registry,
+            file=Path(lab.root).parent / "the set", attribute="pair.hello", output="dev"
         )
         / "include",
-        registry=lab.registry,
     )
 
 
@@ -373,12 +366,7 @@ class TestDependents:
 
     def test_python(self, lab: Lab, place: Path, mark: str) -> None:
         """A Python stage runs the program at its refpath."""
-        hello = nix_build(
-            file=place,
-            attribute="pair.hello",
-            program=[selfref, "bin", "hello"],
-            registry=lab.registry,
-        )
+        hello = nix_build(file=place, attribute="pair.hello", program=[selfref, "bin", "hello"])
 
         def content(build: Build) -> str:
             program = Path(build.store.path(build.context[hello][0]), "bin", "hello")
@@ -389,12 +377,7 @@ class TestDependents:
 
     def test_a_promise_not_kept(self, lab: Lab, place: Path) -> None:
         """A promise is looked for behind the links."""
-        dref = nix_build(
-            file=place,
-            attribute="pair.hello",
-            program=[selfref, "bin", "other"],
-            registry=lab.registry,
-        )
+        dref = nix_build(file=place, attribute="pair.hello", program=[selfref, "bin", "other"])
         with pytest.raises(Exception, match="promised bin/other"):
             lab.realize(dref)
 
@@ -403,12 +386,7 @@ class TestDependents:
         """A pure stage runs the program in the sandbox, and gives what `nix-build` gives."""
         if not Path("/usr/bin/python3").exists():
             missing("there is no /usr/bin/python3 here")
-        below = nix_build(
-            file=place,
-            attribute="pair.hello",
-            program=[selfref, "bin", "hello"],
-            registry=lab.registry,
-        )
+        below = nix_build(file=place, attribute="pair.hello", program=[selfref, "bin", "hello"])
 
         @autostage(pure=True, hello=below, out=[selfref, "out"])
         def stage(hello: Any, out: Path) -> None:
@@ -431,12 +409,10 @@ class TestDependents:
         self, nix_env: NixEnv, lab: Lab, place: Path, mark: str, sandbox: str
     ) -> None:
         """A command gives the bytes of `nix-build` of its export, at the same path."""
-        hello = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
+        hello = nix_build(file=place, attribute="pair.hello")
         dref = reading(lab, hello)
         later = execute(
-            f'cat {dref}/where > "$out"; cat $(cut -d" " -f1 "$out")/bin/hello',
-            name="later",
-            registry=lab.registry,
+            f'cat {dref}/where > "$out"; cat $(cut -d" " -f1 "$out")/bin/hello', name="later"
         )
         rref = lab.realize(later, sandbox=sandbox)
         exported = place.parent / "export" / "default.nix"
@@ -459,8 +435,8 @@ class TestDependents:
 @pytest.mark.usefixtures("bubblewrap")
 def test_checked(lab: Lab, place: Path) -> None:
     """`check` compares the links, and does not let Nix build again what is its own."""
-    hello = nix_build(file=place, attribute="pair.hello", registry=lab.registry)
-    dref = execute(f'{hello}/bin/hello > "$out"', name="said", registry=lab.registry)
+    hello = nix_build(file=place, attribute="pair.hello")
+    dref = execute(f'{hello}/bin/hello > "$out"', name="said")
     found = {one.dref: one for one in Check(lab.closure(dref), everything=True).run()}
     assert all(one.same for one in found.values())
     assert "Nix" in found[hello].without_nix
@@ -479,11 +455,11 @@ class TestExports:
             b"; }}; in all.pair
         """
         stages = [
-            nix_build(file=place, attribute="pair.hello", registry=lab.registry),
-            nix_build(flake=f"{place.parent}/flake#hello", name="by-flake", registry=lab.registry),
-            nix_build(odd, attribute="hello", output="dev", registry=lab.registry),
+            nix_build(file=place, attribute="pair.hello"),
+            nix_build(flake=f"{place.parent}/flake#hello", name="by-flake"),
+            nix_build(odd, attribute="hello", output="dev"),
         ]
-        target = execute(" ".join(["echo", *stages, '> "$out"']), registry=lab.registry)
+        target = execute(" ".join(["echo", *stages, '> "$out"']))
         graph = ExportGraph(lab.closure([target, *stages]))
         expected = [graph.instantiation.drv_path(item.node) for item in graph.roots]
         for folder in ("", os.fspath(place.parent / "a" / "b")):
@@ -513,8 +489,8 @@ class TestExports:
 
     def test_other_forms(self, lab: Lab, place: Path) -> None:
         """A lock says that it cannot; the rest can."""
-        hello = nix_build(file=place, attribute="data", registry=lab.registry)
-        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"', registry=lab.registry)))
+        hello = nix_build(file=place, attribute="data")
+        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"')))
         with pytest.raises(ExportError, match="data is an expression of Nix") as caught:
             render("lock", graph, Request("x"))
         assert "nix, flake" in caught.value.hint
@@ -531,8 +507,8 @@ class TestExports:
         file = (flake / "default.nix").rename(flake / "all.nix")
         text = file.read_text().replace("builtins.currentSystem", f'"{this_system()}"')
         file.write_text(text)
-        hello = nix_build(file=file, attribute="data", registry=lab.registry)
-        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"', registry=lab.registry)))
+        hello = nix_build(file=file, attribute="data")
+        graph = ExportGraph(lab.closure(execute(f'cat {hello} > "$out"')))
         graph.folder = os.fspath(flake)
         for name, one in render("flake", graph, Request("x")).items():
             (flake / name).write_text(one)

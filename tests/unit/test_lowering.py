@@ -18,6 +18,8 @@ from plxnix.nix.graph import Reference, Text, references, text
 from plxnix.recipes.lowering import Lowered, Lowering, why_pinned
 from tests.stage_samples import Lab
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 DIGEST = "0" * 64
 
 
@@ -91,27 +93,27 @@ class TestKinds:
         below = lab.stage("below")
         pin = lab.stage("pin", below)
         lab.realize(pin)
-        top = execute(f'cat {pin / "out"} > "$out"', registry=lab.registry)
+        top = execute(f'cat {pin / "out"} > "$out"')
         found = lowering(top)
         found.of(top)
         assert set(found.lowered()) == {pin, top}
 
-    def test_each_once(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_each_once(self, lowering: Callable[..., Lowering]) -> None:
         """In a diamond the shared stage is one node."""
-        base = mkfile("base", "", registry=lab.registry)
-        sides = [execute(f"cat {base}", name=name, registry=lab.registry) for name in "ab"]
-        top = execute("cat $sides", sides=sides, registry=lab.registry)
+        base = mkfile("base", "")
+        sides = [execute(f"cat {base}", name=name) for name in "ab"]
+        top = execute("cat $sides", sides=sides)
         found = lowering(top)
         below = [reference.node for reference in references(only(found, top).node)]
         assert below == [only(found, side).node for side in sides]
         (first,), (second,) = (references(one) for one in below)  # type: ignore[arg-type]
         assert first.node is second.node
 
-    def test_a_deep_chain(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_a_deep_chain(self, lowering: Callable[..., Lowering]) -> None:
         """2,000 stages on top of each other are lowered without recursion, and instantiated."""
-        dref = mkfile("base", "", registry=lab.registry)
+        dref = mkfile("base", "")
         for number in range(2000):
-            dref = execute("true", below=dref, number=number, registry=lab.registry)
+            dref = execute("true", below=dref, number=number)
         found = lowering(dref)
         assert found.instantiation.drv_path(only(found, dref).node).endswith("-execute.drv")
 
@@ -119,16 +121,16 @@ class TestKinds:
 class TestPlaces:
     """`Lowered.at`: a path below a realization, where the realization may be a file."""
 
-    def test_a_folder(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_a_folder(self, lowering: Callable[..., Lowering]) -> None:
         """Parts are joined by slashes."""
-        dref = mkfile("a", "", registry=lab.registry)
+        dref = mkfile("a", "")
         form = only(lowering(dref), dref)
         assert form.at([]) == (Reference(form.node),)
         assert form.at(["x", "y"]) == (Reference(form.node), "/x/y")
 
-    def test_a_fetch(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_a_fetch(self, lowering: Callable[..., Lowering]) -> None:
         """A fetch is its file: with its name and without it is one path, and there is no other."""
-        dref = fetchlocal(DIGEST, "/x/a b", mode="", registry=lab.registry)
+        dref = fetchlocal(DIGEST, "/x/a b", mode="")
         form = only(lowering(dref), dref)
         assert form.at([]) == form.at(["a b"]) == (Reference(form.node),)
         for other in (["c"], ["a b", "c"]):
@@ -137,7 +139,7 @@ class TestPlaces:
 
     def test_a_flat_pin(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
         """A pin is always the folder, so its only file is below it."""
-        dref = execute('echo > "$out"', name="x", deterministic=False, registry=lab.registry)
+        dref = execute('echo > "$out"', name="x", deterministic=False)
         lab.realize(dref)
         form = only(lowering(dref), dref)
         assert form.at([]) == form.at(["x"]) == (Reference(form.node), "/x")
@@ -149,9 +151,9 @@ class TestTexts:
     """Strings with mentions."""
 
     @pytest.fixture
-    def file(self, lab: Lab) -> DRef:
+    def file(self) -> DRef:
         """A stage to mention."""
-        return mkfile("file.txt", "", registry=lab.registry)
+        return mkfile("file.txt", "")
 
     def test_mentions(self, file: DRef, lowering: Callable[..., Lowering]) -> None:
         """A mention is a hole, and what is around it stays."""
@@ -167,9 +169,9 @@ class TestTexts:
         for value, expected in cases.items():
             assert found.text(value) == expected
 
-    def test_a_fetch(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_a_fetch(self, lowering: Callable[..., Lowering]) -> None:
         """After a fetch its file's name belongs to the mention."""
-        dref = fetchlocal(DIGEST, "/x/a.csv", mode="", registry=lab.registry)
+        dref = fetchlocal(DIGEST, "/x/a.csv", mode="")
         found = lowering(dref)
         hole = Reference(only(found, dref).node)
         assert found.text(f"{dref} {dref}/a.csv {dref / 'a.csv'}x") == (
@@ -213,9 +215,9 @@ class TestTexts:
 class TestValues:
     """Values of a config as Nix coerces them to strings."""
 
-    def test_values(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_values(self, lowering: Callable[..., Lowering]) -> None:
         """References, refpaths, promises, numbers, booleans and lists of them."""
-        dref = mkfile("file", "", registry=lab.registry)
+        dref = mkfile("file", "")
         found = lowering(dref)
         hole = Reference(only(found, dref).node)
         out = placeholder("out")
@@ -234,9 +236,9 @@ class TestValues:
         for value, expected in cases:
             assert found.value(value) == expected, value
 
-    def test_floats(self, lab: Lab, lowering: Callable[..., Lowering]) -> None:
+    def test_floats(self, lowering: Callable[..., Lowering]) -> None:
         """Refused, wherever they are."""
-        found = lowering(mkfile("file", "", registry=lab.registry))
+        found = lowering(mkfile("file", ""))
         for value in (1.0, [1, [2.5]]):
             with pytest.raises(InvalidValue, match="versions print it differently"):
                 found.value(value)

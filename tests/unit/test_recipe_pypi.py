@@ -28,6 +28,8 @@ from plxnix.model import DRef
 from tests.http_server import Answer, Server
 from tests.stage_samples import Lab
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 
 def wheel(version: str) -> bytes:
     """Return a wheel of `my-tool`."""
@@ -116,7 +118,7 @@ class TestFiles:
         sha256 = index.add(name, wheel("1.0"))
         index.add("my_tool-1.0.tar.gz", b"an sdist")
         index.publish(html)
-        dref = fetchpypi("My.Tool", "1.0", sha256, index=index.url, registry=lab.registry)
+        dref = fetchpypi("My.Tool", "1.0", sha256, index=index.url)
         path = folder(lab, dref)
         assert (path / name).read_bytes() == index.files[name]
         assert len(index.server.requests) == 2
@@ -157,24 +159,19 @@ class TestFiles:
         sha256 = index.add(name, wheel("1.0"))
         index.publish(hashes=False)
         with pytest.raises(FetchError, match="tells no sha256") as caught:
-            fetchpypi("my-tool", "1.0", sha256, index=index.url, registry=lab.registry)
+            fetchpypi("my-tool", "1.0", sha256, index=index.url)
         assert name in caught.value.hint
-        dref = fetchpypi(
-            *("my-tool", "1.0", sha256),
-            filename="py3-none-any",
-            index=index.url,
-            registry=lab.registry,
-        )
+        dref = fetchpypi(*("my-tool", "1.0", sha256), filename="py3-none-any", index=index.url)
         assert (folder(lab, dref) / name).exists()
 
     def test_below_another_stage(self, lab: Lab, index: Index) -> None:
         """A command can take the file by the stage's reference, and asks nobody for the URL."""
         sha256 = index.add("my_tool-1.0-py3-none-any.whl", wheel("1.0"))
-        dref = fetchpypi("my-tool", "1.0", sha256, index=index.url, registry=lab.registry)
+        dref = fetchpypi("my-tool", "1.0", sha256, index=index.url)
         folder(lab, dref)
         asked = len(index.server.requests)
         package_index.files.cache_clear()
-        used = execute(f'cp {dref} "$out"', name="used", registry=lab.registry)
+        used = execute(f'cp {dref} "$out"', name="used")
         assert lab.realize(used)
         assert len(index.server.requests) == asked
 
@@ -182,7 +179,7 @@ class TestFiles:
         """The record has the URL, without the credentials of the index, which were sent."""
         sha256 = index.add("my_tool-1.0-py3-none-any.whl", wheel("1.0"))
         secret = index.server.url("/simple", user="me:hush")
-        dref = fetchpypi("my-tool", "1.0", sha256, index=secret, registry=lab.registry)
+        dref = fetchpypi("my-tool", "1.0", sha256, index=secret)
         rref = lab.realize(dref)
         assert all("authorization" in one.headers for one in index.server.requests)
         url = index.server.url("/files/my_tool-1.0-py3-none-any.whl")
@@ -194,17 +191,17 @@ class TestFiles:
 class TestFaults:
     """Errors name what there is."""
 
-    def test_no_such_project(self, lab: Lab, index: Index) -> None:
+    def test_no_such_project(self, index: Index) -> None:
         """404 means that the index does not have it."""
         with pytest.raises(FetchError, match="has no project 'other'"):
-            fetchpypi("other", "1.0", "0" * 64, index=index.url, registry=lab.registry)
+            fetchpypi("other", "1.0", "0" * 64, index=index.url)
 
-    def test_no_such_version(self, lab: Lab, index: Index) -> None:
+    def test_no_such_version(self, index: Index) -> None:
         """The versions are listed."""
         index.add("my_tool-1.0.tar.gz", b"1")
         index.add("my_tool-1.1.tar.gz", b"2")
         with pytest.raises(FetchError, match="has no version 2") as caught:
-            fetchpypi("my-tool", "2", "0" * 64, index=index.url, registry=lab.registry)
+            fetchpypi("my-tool", "2", "0" * 64, index=index.url)
         assert "1.0, 1.1" in caught.value.hint
 
     def test_no_such_file(self, lab: Lab, index: Index) -> None:
@@ -217,11 +214,11 @@ class TestFaults:
         assert "my_tool-1.0.tar.gz" in caught.value.hint
         assert lab.leftovers() == []
 
-    def test_another_hash(self, lab: Lab, index: Index) -> None:
+    def test_another_hash(self, index: Index) -> None:
         """What the index says is known before anything is downloaded."""
         sha256 = index.add("my_tool-1.0.tar.gz", b"1")
         with pytest.raises(HashMismatch) as caught:
-            fetchpypi("my-tool", "1.0", "0" * 64, index=index.url, registry=lab.registry)
+            fetchpypi("my-tool", "1.0", "0" * 64, index=index.url)
         assert sha256 in caught.value.message
         assert len(index.server.requests) == 1
 
@@ -229,7 +226,7 @@ class TestFaults:
         """The file itself is checked, whatever the index says."""
         sha256 = index.add("my_tool-1.0.tar.gz", b"1")
         index.server.answer("/files/my_tool-1.0.tar.gz", Answer(b"2"))
-        dref = fetchpypi("my-tool", "1.0", sha256, index=index.url, registry=lab.registry)
+        dref = fetchpypi("my-tool", "1.0", sha256, index=index.url)
         with pytest.raises(HashMismatch):
             lab.realize(dref)
 
@@ -240,34 +237,34 @@ class TestFaults:
         index.add("my_tool-1.1.tar.gz", b"2")
         index.publish(html)
         with pytest.raises(FetchError, match="it bites") as caught:
-            fetchpypi("my-tool", "1.0", sha256, index=index.url, registry=lab.registry)
+            fetchpypi("my-tool", "1.0", sha256, index=index.url)
         assert "1.1" in caught.value.hint
         assert "1.0," not in caught.value.hint
         options: dict[str, Any] = {"index": index.url, "yanked": True}
         assert lab.realize(fetchpypi("my-tool", "1.0", sha256, r=lab.registry, **options))
 
     @pytest.mark.parametrize("answer", [Answer(status=500), Answer(b"{}"), Answer(b"[", 200)])
-    def test_no_page(self, lab: Lab, index: Index, answer: Answer) -> None:
+    def test_no_page(self, index: Index, answer: Answer) -> None:
         """An index that is down or is none is an error of the network, credentials not shown."""
         kind = {"Content-Type": "application/json"}
         told = Answer(answer.body, answer.status, kind)
         index.server.answer("/simple/my-tool/", told)
         url = index.server.url("/simple", user="me:hush")
         with pytest.raises(DownloadFailed) as caught:
-            fetchpypi("my-tool", "1.0", "0" * 64, index=url, registry=lab.registry)
+            fetchpypi("my-tool", "1.0", "0" * 64, index=url)
         assert caught.value.attempts
         assert "hush" not in str(caught.value) + str(caught.value.attempts)
 
-    def test_nonsense(self, lab: Lab) -> None:
+    def test_nonsense(self) -> None:
         """Arguments are checked before anybody is asked."""
         with pytest.raises(InvalidValue, match="version is ''"):
-            fetchpypi("my-tool", "", "0" * 64, registry=lab.registry)
+            fetchpypi("my-tool", "", "0" * 64)
         with pytest.raises(InvalidValue, match="project is"):
-            fetchpypi("a/b", "1", "0" * 64, registry=lab.registry)
+            fetchpypi("a/b", "1", "0" * 64)
         with pytest.raises(InvalidHash):
-            fetchpypi("a", "1", "0", registry=lab.registry)
+            fetchpypi("a", "1", "0")
         with pytest.raises(InvalidValue, match="not a path"):
-            fetchpypi("a", "1", "0" * 64, filename="x/a-1.zip", registry=lab.registry)
+            fetchpypi("a", "1", "0" * 64, filename="x/a-1.zip")
 
 
 class TestSettings:
@@ -311,7 +308,7 @@ class TestSettings:
         """Without `index=` it is asked."""
         monkeypatch.setenv("PIP_INDEX_URL", index.url)
         sha256 = index.add("my_tool-1.0.tar.gz", b"1")
-        assert lab.realize(fetchpypi("my-tool", "1.0", sha256, registry=lab.registry))
+        assert lab.realize(fetchpypi("my-tool", "1.0", sha256))
 
 
 @pytest.mark.parametrize(
