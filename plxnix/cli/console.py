@@ -22,10 +22,11 @@ from plxnix.errors import PlxnixError
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-#: Control characters, those that turn the direction of writing, and undecodable bytes.
+#: Control characters, those that turn the direction of writing, and undecodable bytes. Patterns of
+#: so many characters take milliseconds to compile, so that is left until one is used.
 _HARMFUL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_IN_TEXT = re.compile(f"[{_HARMFUL}]")
-_IN_NAME = re.compile(f"[\t\n\u2028\u2029{_HARMFUL}]")
+_IN_TEXT = f"[{_HARMFUL}]"
+_IN_NAME = f"[\t\n\u2028\u2029{_HARMFUL}]"
 
 RED, YELLOW, DIM = "1;31", "33", "2"
 
@@ -35,12 +36,12 @@ def visible(text: str) -> str:
 
     A lone carriage return, as progress bars print it, ends a line.
     """
-    return _IN_TEXT.sub(_escaped, text.replace("\r\n", "\n").replace("\r", "\n"))
+    return re.sub(_IN_TEXT, _escaped, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def visible_name(text: str) -> str:
     """Make all control characters of a name visible, newlines included."""
-    return _IN_NAME.sub(_escaped, text)
+    return re.sub(_IN_NAME, _escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -168,7 +168,7 @@ class TestHello:
         mirror.answer("/there/hello-2.10.tar.gz", Answer(hello_tarball().read_bytes()))
         place = mirror.url("/there/hello-{version}.tar.gz")
         target = f"{EXAMPLES / 'hello.py'}:tree"
-        arguments = ("-a", f"url={place}", "-a", 'version="2.10"')
+        arguments = ("-a", f"url={place}", "-a", "version=2.10")
         realized = realize(target, *arguments, PLXNIX_NIX_STORE="off")
         assert names(realized["realized"]) == ["hello-2.10.tar.gz", "hello-source"]
         assert mirror.count("/there/hello-2.10.tar.gz") == 1
