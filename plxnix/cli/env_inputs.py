@@ -11,7 +11,7 @@ import click
 
 from plxnix.errors import InvalidValue
 from plxnix.pyenv.distribution import Distribution
-from plxnix.pyenv.inputs import Inputs, is_lock
+from plxnix.pyenv.inputs import Inputs, is_lock, is_url
 from plxnix.pyenv.target import Target
 
 __all__ = [
@@ -125,7 +125,7 @@ def inputs_of(
     if groups and not files and os.path.isfile("pyproject.toml"):
         files = ["pyproject.toml"]
     for one in files:
-        if not os.path.isfile(one):
+        if not is_url(one) and not os.path.isfile(one):
             raise InvalidValue(f"there is no file {one!r}", "-p NAME is for names of packages")
     return Inputs(
         requirements=tuple(_requirement(one, folder) for one in requirements),
@@ -173,6 +173,8 @@ def _requirement(one: str, folder: Path) -> str:
 
 
 def _seen_from(folder: Path, path: str) -> str:
+    if is_url(path):
+        return path
     # Both as they really are: what is relative must hold wherever the lock's folder is a link to.
     found = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     return found if found.startswith(".") else f"./{found}"

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from plxnix.errors import InvalidLock, InvalidValue
+from plxnix.pyenv.requirements import of_file, of_project, shown
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
 
 __all__ = ["Inputs"]
-
-#: How deep files of requirements may include each other.
-_DEPTH = 16
 
 #: Credentials in a URL; a user alone is none for ssh.
 _SECRET = re.compile(r"(?<=http)s?://[^/\s@]*@|://[^/\s@]*:[^/\s@]*@")
@@ -29,11 +27,11 @@ class Inputs:
     """Requirements and options; paths of files are relative to the folder of the lock.
 
     `files` are requirements files, `pyproject.toml`, or one `pylock.toml` or `uv.lock`, told by
-    their names. Paths in requirements are relative to the folder of the first file, where uv runs;
-    those of `requirements`, which begin with `./` or `../`, to that of the lock. `platforms` are
-    those that the lock is proven for; with more than one, or with `universal`, it is good for all
-    that the packages are good for. `providers` are those of `select`, `collisions` those of
-    `python_env`.
+    their names; requirements files and constraints may be URLs. Paths in requirements are relative
+    to the folder of the first file, where uv runs; those of `requirements`, which begin with `./`
+    or `../`, to that of the lock. `platforms` are those that the lock is proven for; with more than
+    one, or with `universal`, it is good for all that the packages are good for. `providers` are
+    those of `select`, `collisions` those of `python_env`.
     """
 
     requirements: tuple[str, ...] = ()
@@ -61,6 +59,9 @@ class Inputs:
                     f"{_SECRET.sub('://****@', one)!r:.200} holds a user or a password",
                     "a lock is kept and shared: put credentials into ~/.netrc",
                 )
+        for one in self.files:
+            if is_url(one) and (self.ready or one.endswith("pyproject.toml")):
+                raise InvalidValue(f"{one!r} is not read from a URL", "download it first")
         if self.ready and (len(self.files) > 1 or self.requirements or self.constraints):
             raise InvalidValue(
                 f"{self.files[0]!r} is a lock already, so it takes nothing beside it",
@@ -132,7 +133,7 @@ class Inputs:
         """
         found = self.surroundings()
         for one in (*self.files, *self.constraints):
-            if not (folder / one).is_file():
+            if not is_url(one) and not (folder / one).is_file():
                 raise InvalidValue(
                     f"there is no file {os.path.normpath(folder / one)!r}",
                     "its name is in -r or -c",
@@ -140,7 +141,7 @@ class Inputs:
         there = self._seen_from(folder)
         found += [word for one in self.constraints for word in ("--constraints", there(one))]
         found += [word for one in self.extras for word in ("--extra", one)]
-        projects = [one for one in self.files if os.path.basename(one) == "pyproject.toml"]
+        projects = [one for one in self.files if _is_project_file(one)]
         for group in self.groups:
             found += ["--group", f"{there(projects[0])}:{group}" if projects else group]
         for name, order in self.providers.items():
@@ -150,22 +151,48 @@ class Inputs:
 
     def base(self, folder: Path) -> Path:
         """Return the folder in which uv runs for a lock in `folder`."""
-        return (folder / self.files[0]).parent if self.files else folder
+        found = self.files and not is_url(self.files[0])
+        return (folder / self.files[0]).parent if found else folder
 
     def sources(self, folder: Path) -> tuple[list[str], str]:
-        """Return the files for uv, as seen from `base`, and the text of what is no file (`-`)."""
+        """Return the files for uv, as seen from `base`, and the text of what is no file (`-`).
+
+        A `pyproject.toml` that is of no project is none of them: it is there for its groups. Raises
+        `InvalidValue` if no group is asked for.
+        """
         there = self._seen_from(folder)
         lines = [
             there(one) if one.startswith(("./", "../")) or one in (".", "..") else one
             for one in self.requirements
         ]
-        found = [there(one) for one in self.files]
+        found = [
+            there(one)
+            for one in self.files
+            if not _is_project_file(one) or self._of_project(folder / one)
+        ]
         return found + ["-"] * bool(lines), "".join(f"{one}\n" for one in lines)
+
+    def _of_project(self, path: Path) -> bool:
+        content = loads(path.read_text(errors="replace"), os.fspath(path))
+        if "project" in content or "build-system" in content:
+            return True
+        if any((path.parent / name).exists() for name in ("setup.py", "setup.cfg")):
+            return True
+        if not self.groups:
+            raise InvalidValue(
+                f"{shown(path)} is of no project: it has no [project], nor [build-system]",
+                "--group NAME takes one of its [dependency-groups]"
+                if "dependency-groups" in content
+                else "give a file of requirements",
+            )
+        return False
 
     def _seen_from(self, folder: Path) -> Callable[[str], str]:
         base = os.path.abspath(self.base(folder))
 
         def seen(path: str) -> str:
+            if is_url(path):
+                return path
             found = os.path.relpath(os.path.abspath(folder / path), base)
             return found if found.startswith(".") else f"./{found}"
 
@@ -187,7 +214,10 @@ class Inputs:
         return set(self._pinned(folder))
 
     def hashes(self, folder: Path) -> dict[str, set[str]]:
-        """Return for each package that a file gives a `--hash=sha256:` all of these, in hex."""
+        """Return for each package that a file gives a `--hash=sha256:` all of these, in hex.
+
+        Raises `InvalidValue` for one with other hashes only: a lock could not hold them.
+        """
         return {name: found for name, found in self._pinned(folder).items() if found}
 
     def _pinned(self, folder: Path) -> dict[str, set[str]]:
@@ -195,21 +225,27 @@ class Inputs:
         canonical = extra("packaging.utils").canonicalize_name
         found: dict[str, set[str]] = {}
         for line in self._lines(folder):
-            digests = {two.lower() for one, two in _HASH.findall(line) if one == "sha256"}
+            given = _HASH.findall(line)
+            digests = {two.lower() for one, two in given if one == "sha256"}
             try:
                 name = requirements.Requirement(_HASH.sub("", line).strip()).name
             except requirements.InvalidRequirement:
                 continue
+            if given and not digests:
+                raise InvalidValue(
+                    f"{name} has a hash that nothing is compared with: {given[0][0]}",
+                    "give the sha256, as `pip hash FILE` does; others may be beside it",
+                )
             found.setdefault(canonical(name), set()).update(digests)
         return found
 
     def _lines(self, folder: Path) -> Iterator[str]:
         yield from self.requirements
         for one in self.files:
-            if os.path.basename(one) == "pyproject.toml":
-                yield from _of_project(folder / one, self.extras, self.groups)
-            elif not is_lock(one):
-                yield from _of_file(folder / one, _DEPTH)
+            if _is_project_file(one):
+                yield from of_project(folder / one, self.extras, self.groups)
+            elif not is_lock(one) and not is_url(one):
+                yield from of_file(folder / one)
 
 
 def is_lock(name: str) -> bool:
@@ -217,39 +253,10 @@ def is_lock(name: str) -> bool:
     return bool(re.fullmatch(r"pylock(\.[^.]+)?\.toml|uv\.lock", os.path.basename(name)))
 
 
-def _of_file(path: Path, depth: int) -> Iterator[str]:
-    """Return the requirements of a file and of those that it includes, without its options."""
-    if depth == 0:
-        raise InvalidValue(
-            f"{_shown(path)} includes files {_DEPTH} deep", "does one include itself?"
-        )
-    try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"{_shown(path)} is not UTF-8: {error}", "save it as that") from None
-    except OSError as error:
-        raise InvalidValue(f"{_shown(path)} cannot be read: {error.strerror}") from None
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        bare = re.sub(r"(^|\s)#.*", "", line).strip()
-        included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", bare)
-        if included is not None and "://" not in included[1]:
-            yield from _of_file(path.parent / included[1], depth - 1)
-        elif bare and not bare.startswith("-"):
-            yield bare
+def is_url(name: str) -> bool:
+    """Tell whether what is named as a file is at a URL; uv reads it then."""
+    return name.lower().startswith(("https://", "http://"))
 
 
-def _shown(path: Path) -> str:
-    return repr(os.path.normpath(path))
-
-
-def _of_project(path: Path, extras: tuple[str, ...], groups: tuple[str, ...]) -> Iterator[str]:
-    content = loads(path.read_text(errors="replace"), os.fspath(path))
-    project = content.get("project", {})
-    optional = project.get("optional-dependencies", {})
-    named = content.get("dependency-groups", {})
-    for part in (
-        project.get("dependencies", []),
-        *(optional.get(one, []) for one in extras),
-        *(named.get(one, []) for one in groups),
-    ):
-        yield from (one for one in part if isinstance(one, str))
+def _is_project_file(name: str) -> bool:
+    return os.path.basename(name) == "pyproject.toml"

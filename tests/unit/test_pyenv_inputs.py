@@ -105,6 +105,57 @@ def test_names_and_hashes_of_files(tmp_path: Path) -> None:
     assert inputs.hashes(tmp_path) == {"two": {digest}}
 
 
+def test_mark_of_bytes_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """The first line counts too in a file that begins with a byte order mark."""
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert Inputs(files=("a.txt",)).requested(tmp_path) == {"one", "two"}
+
+
+def test_hash_that_is_not_compared(tmp_path: Path) -> None:
+    """A requirement with other hashes than sha256 alone is refused, and not left unchecked."""
+    (tmp_path / "a.txt").write_text("one==1 --hash=sha512:00 --hash=md5:00\n")
+    with pytest.raises(InvalidValue, match="one has a hash that nothing is compared with: sha512"):
+        Inputs(files=("a.txt",)).hashes(tmp_path)
+
+
+def test_names_of_projects(tmp_path: Path) -> None:
+    """Extras and groups count however they are spelled; groups have what they include."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["one"]\n'
+        '[project.optional-dependencies]\nMy_Extra = ["two"]\nother = ["no"]\n'
+        '[dependency-groups]\nTest = ["three", {include-group = "lint.er"}]\n'
+        'lint-er = ["four", {include-group = "test"}]\n'
+    )
+    inputs = Inputs(files=("pyproject.toml",), extras=("my-extra",), groups=("test",))
+    assert inputs.requested(tmp_path) == {"one", "two", "three", "four"}
+
+
+def test_files_of_no_project(tmp_path: Path) -> None:
+    """A `pyproject.toml` of no project is there for its groups alone."""
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[dependency-groups]\ndev = ["one"]\n')
+    inputs = Inputs(files=("pyproject.toml",), groups=("dev",))
+    assert inputs.sources(tmp_path) == ([], "")
+    assert inputs.options(tmp_path)[-2:] == ["--group", "./pyproject.toml:dev"]
+    with pytest.raises(InvalidValue, match="of no project"):
+        Inputs(files=("pyproject.toml",)).sources(tmp_path)
+    file.write_text('[project]\nname = "a"\nversion = "1"\n[dependency-groups]\ndev = ["one"]\n')
+    assert inputs.sources(tmp_path) == (["./pyproject.toml"], "")
+
+
+def test_files_at_urls(tmp_path: Path) -> None:
+    """Requirements and constraints may be at URLs, which uv reads; locks and projects may not."""
+    url = "https://example.org/c.txt"
+    inputs = Inputs(files=(url,), constraints=(url,))
+    assert inputs.base(tmp_path) == tmp_path
+    assert inputs.sources(tmp_path) == ([url], "")
+    assert inputs.options(tmp_path)[-2:] == ["--constraints", url]
+    assert inputs.requested(tmp_path) == set()
+    for name in ("pylock.toml", "uv.lock", "pyproject.toml"):
+        with pytest.raises(InvalidValue, match="download it"):
+            Inputs(files=(f"https://example.org/{name}",))
+
+
 def test_files_that_include_themselves(tmp_path: Path) -> None:
     """A circle of requirements files ends in an error."""
     (tmp_path / "a.txt").write_text("-r a.txt\n")
