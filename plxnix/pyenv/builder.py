@@ -16,9 +16,6 @@ is written where it is given. `collisions` are patterns of paths in the environm
 first wheel has its way. The bytes that are made depend on nothing else: not on `out`, nor on the
 time, the machine, or how many processes unpack.
 
-plxnix itself runs it with `linking` set, by any Python: a `tree` beside a wheel is then a folder
-with its members, which are linked; with the variable `unpack` such trees are made, and no more.
-
 What is wrong with a wheel ends it with status 1 and one line for each fault.
 """
 
@@ -114,6 +111,12 @@ class Entry:
         return cls(wheel, target, digest_of("sha256", data), len(data), executable, None, data)
 
 
+def is_program(member: zipfile.ZipInfo | None) -> bool:
+    """Tell whether a member is to be executable."""
+    mode = 0 if member is None else member.external_attr >> 16
+    return bool(stat.S_ISREG(mode) and mode & 0o111)
+
+
 def digest_of(algorithm: str, data: bytes) -> str:
     """Return the hash of bytes as RECORD has it."""
     found = hashlib.new(algorithm, data).digest()
@@ -123,10 +126,8 @@ def digest_of(algorithm: str, data: bytes) -> str:
 class Wheel:
     """A wheel that is open, and where its files go in an environment."""
 
-    def __init__(self, path: str, filename: str, version: str, tree: str = "") -> None:
+    def __init__(self, path: str, filename: str, version: str) -> None:
         self.filename = filename
-        #: Where its members are unpacked already, checked; empty if nowhere.
-        self.tree = tree
         self.faults: list[str] = []
         self._packages = "lib/python" + version + "/site-packages"
         self._headers = "include/site/python" + version
@@ -244,10 +245,8 @@ class Wheel:
             what = repr(digest[:40]) if digest else "no hash"
             self.faults.append(self.filename + ": RECORD has " + what + " for " + name)
             return None
-        mode = member.external_attr >> 16
-        executable = bool(stat.S_ISREG(mode) and mode & 0o111)
         number = int(size) if size.isdigit() else member.file_size
-        entry = Entry(self.filename, target, digest, number, executable, member)
+        entry = Entry(self.filename, target, digest, number, is_program(member), member)
         if not target.startswith("bin/") or ".data/scripts/" not in name:
             return entry
         try:
@@ -347,7 +346,7 @@ class Environment:
         for one in wheels:
             try:
                 place = located(one["path"], one["filename"])
-                wheel = Wheel(*place, self.version, one.get("tree", ""))
+                wheel = Wheel(*place, self.version)
                 self.wheels.append(wheel)
                 self._own(wheel, wheel.entries(one.get("direct_url")), faults)
             except Refused as refused:
@@ -396,29 +395,13 @@ class Environment:
                 jobs[entry.wheel].append(entry)
         # The largest first, so that no process ends long after the others.
         order = sorted(self.wheels, key=lambda one: -one.size)
-        parallel([(self._unpack, (wheel, jobs[wheel.filename])) for wheel in order])
+        parallel([(self.unpack, (wheel, jobs[wheel.filename])) for wheel in order])
 
-    def unpack(self, folder: str) -> None:
-        """Unpack the members of wheels that have no tree into `folder`, by their numbers."""
-        jobs: list[Job] = []
-        for number, wheel in enumerate(self.wheels):
-            if not wheel.tree:
-                below = f"{folder}/{number}"
-                os.mkdir(below)
-                jobs.append((self._unpack_all, (wheel, below)))
-        parallel(jobs)
-
-    def _unpack_all(self, wheel: Wheel, folder: str) -> None:
-        for entry in wheel.members:
-            path = f"{folder}/{entry.name}"
-            os.makedirs(posixpath.dirname(path), exist_ok=True)
-            write(path, wheel.checked(entry), entry.executable)
-
-    def _unpack(self, wheel: Wheel, entries: list[Entry]) -> None:
+    def unpack(self, wheel: Wheel, entries: list[Entry]) -> None:
+        """Write the entries of a wheel that are members of it; raise `Refused`, `OSError`."""
         for entry in entries:
             path = posixpath.join(self.out, entry.target)
-            if not (wheel.tree and linked(f"{wheel.tree}/{entry.name}", path, entry.executable)):
-                write(path, wheel.checked(entry), entry.executable)
+            write(path, wheel.checked(entry), entry.executable)
 
     def _put(self, entry: Entry) -> None:
         write(posixpath.join(self.out, entry.target), entry.data, entry.executable)
@@ -429,22 +412,16 @@ def write(path: str, data: bytes, executable: bool) -> None:
     mode = 0o755 if executable else 0o644
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        put(descriptor, data)
     finally:
         os.close(descriptor)
 
 
-def linked(source: str, path: str, executable: bool) -> bool:
-    """Make a hard link; tell whether that could be done, and the file has the permission."""
-    try:
-        if bool(os.stat(source).st_mode & 0o100) != executable:
-            return False
-        os.link(source, path)
-    except OSError:
-        return False  # There may be too many links (EMLINK).
-    return True
+def put(descriptor: int, data: bytes) -> None:
+    """Write all of some bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 #: What to do against two wheels that own one file.
@@ -510,18 +487,18 @@ def work(numbers: int, jobs: list[Job]) -> list[str]:
             faults.append(str(error))
 
 
-def build(spec: dict[str, Any], out: str, python: str, unpack: str = "") -> None:
-    """Make the environment of a spec, whose wheels have paths, at `out`; raise `Refused`.
-
-    With `unpack`, its wheels are unpacked below that folder, and nothing else is made.
-    """
+def build(spec: dict[str, Any], out: str, python: str) -> None:
+    """Make the environment of a spec, whose wheels have paths, at `out`; raise `Refused`."""
     version = str(spec["version"])
     environment = Environment(out, python, version, list(spec.get("collisions", ())))
     environment.plan(spec["wheels"])
-    if unpack:
-        environment.unpack(unpack)
-    else:
-        environment.write()
+    environment.write()
+
+
+def told(refused: Refused) -> str:
+    """Return what is said of faults."""
+    more = len(refused.faults) - SHOWN
+    return "\n".join([*refused.faults[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def main() -> None:
@@ -529,8 +506,7 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         spec = json.load(file)
     running = "{}.{}".format(*sys.version_info[:2])
-    unpack, linking = os.environ.get("unpack", ""), "linking" in os.environ  # noqa: SIM112
-    if spec["version"].rstrip("t") != running and not linking:
+    if spec["version"].rstrip("t") != running:
         sys.exit(f"the lock is for Python {spec['version']}, but {sys.executable} is {running}")
     installer = os.environ.get("installer")  # noqa: SIM112
     if installer:
@@ -538,12 +514,9 @@ def main() -> None:
     for number, wheel in enumerate(spec["wheels"]):
         wheel.setdefault("path", os.environ.get(f"wheel{number}"))
     try:
-        build(spec, os.environ["out"], os.environ["python"], unpack)  # noqa: SIM112
+        build(spec, os.environ["out"], os.environ["python"])  # noqa: SIM112
     except Refused as refused:
-        for fault in refused.faults[:SHOWN]:
-            print(fault, file=sys.stderr)
-        more = len(refused.faults) - SHOWN
-        sys.exit(f"and {more} more" if more > 0 else 1)
+        sys.exit(told(refused))
 
 
 if __name__ == "__main__":

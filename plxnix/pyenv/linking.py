@@ -24,9 +24,14 @@ from plxnix.realize.run import Artifact
 from plxnix.recipes.pyenv import PythonEnvironment
 from plxnix.recipes.recipe import Job
 from plxnix.recipes.toolchain import Host
-from plxnix.store.publication import publish
+from plxnix.store.publication import publish_known
 from plxnix.store.record import Record
 
+#: The program that links, with the folders of what it imports.
+_LINK = (
+    "import json, os, sys; sys.path[:0] = json.loads(sys.argv[1]); "
+    "from plxnix.pyenv.linker import link; link(*sys.argv[2:], os.environ['python'])"
+)
 BUILDER = Path(__file__).with_name("builder.py")
 
 
@@ -72,6 +77,11 @@ def _interpreter(config: Config) -> str | None:
     return python if isinstance(python, str) and not isdref(python) else None
 
 
+def _above(module: str | None) -> str:
+    """Return the folder that a package is imported from, by the path of its `__init__`."""
+    return os.path.dirname(os.path.dirname(module or ""))
+
+
 def _with_output(error: BuildFailed, job: Job) -> BuildFailed:
     """Return an error that says what the builder said."""
     said = job.log.value().decode(errors="replace").strip()
@@ -105,7 +115,7 @@ class _Linking:
             return self._output()
 
     def _output(self) -> Path:
-        missing = []
+        missing, started, folder = [], time.time(), self._job.folder()
         for number, wheel in enumerate(self._wheels):
             del wheel["file"]
             tree = self._known(number)
@@ -113,17 +123,12 @@ class _Linking:
                 missing.append(number)
             else:
                 wheel["tree"] = tree
-        if missing:
-            started, folder = time.time(), self._job.folder()
-            self._run({"unpack": os.fspath(folder)})
-            for number in missing:
-                self._publish(number, os.fspath(folder / str(number)), started)
-        output = self._job.folder() / "out"
-        self._run({"out": os.fspath(output)})
+        output = folder / "out"
+        self._run(folder, output)
+        self._publish(missing, folder / "unpacked", started)
         return output
 
-    def _run(self, variables: dict[str, str]) -> None:
-        folder = self._job.folder()
+    def _run(self, folder: Path, output: Path) -> None:
         config = self._job.config
         spec = {
             "version": config["version"],
@@ -134,14 +139,24 @@ class _Linking:
         file.write_text(json.dumps(spec), encoding="utf-8")
         import installer
 
-        place = os.path.dirname(os.path.dirname(installer.__file__))
-        given = {"out": "", "python": self._python, "linking": "1", "installer": place}
+        import plxnix
+
+        places = [_above(plxnix.__file__), _above(installer.__file__)]
         try:
             run_process(
                 self._job.dref,
                 sys.executable,
-                ["-I", "-B", "-S", os.fspath(BUILDER), os.fspath(file)],
-                {**given, **variables},
+                [
+                    "-I",
+                    "-B",
+                    "-S",
+                    "-c",
+                    _LINK,
+                    json.dumps(places),
+                    os.fspath(file),
+                    os.fspath(output),
+                ],
+                {"python": self._python},
                 os.fspath(folder),
                 self._job.log.write,
             )
@@ -161,20 +176,15 @@ class _Linking:
         found = self._store.realizations(self._config(number).dref, {dref: [origin]})
         return self._store.path(found[0]) if found else None
 
-    def _publish(self, number: int, folder: str, started: float) -> None:
-        """Keep an unpacked wheel in the store, where it is garbage as soon as nobody needs it."""
-        dref, origin = self._origins[number]
-        config = self._config(number)
-        self._store.restore(config)
-        record = Record(
-            context={dref: (origin,)},
-            nar_hash="",
-            nar_size=0,
-            started=started,
-            stopped=time.time(),
-            index=0,
-            flat=False,
-            nix={},
-        )
-        rref = publish(self._store, config.dref, folder, record)
-        self._wheels[number]["tree"] = self._store.path(rref)
+    def _publish(self, numbers: list[int], folder: Path, started: float) -> None:
+        """Keep unpacked wheels in the store, where they are garbage once nobody needs them."""
+        made = []
+        for number in numbers:
+            dref, origin = self._origins[number]
+            config = self._config(number)
+            self._store.restore(config)
+            place = os.fspath(folder / str(number))
+            found, size = json.loads(Path(f"{place}.json").read_text(encoding="utf-8"))
+            record = Record({dref: (origin,)}, found, size, started=started, stopped=time.time())
+            made.append((config.dref, place, record))
+        publish_known(self._store, made)

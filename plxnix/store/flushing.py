@@ -40,6 +40,8 @@ def flush(trees: Sequence[str], others: Sequence[str] = (), linked: bool = False
     have to be on one file system. Raises `OSError`. Cost: one wait for the disk if there are many
     and the machine has not much to write, else one for each file and folder.
     """
+    if not (trees or others):
+        return
     if _are_many(trees, others, linked) and _flush_whole((*trees, *others)[0]):
         return
     # The kernel is asked to start writing all of it before the first is waited for: a journaling

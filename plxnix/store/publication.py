@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from plxnix.errors import BuildFailed, NixFormatError, StoreError, ToolFailed, ToolMissing
@@ -48,15 +48,7 @@ def publish(
         folder = _bring(store, folder)
         tree.freeze(folder, str(record.nix.get("path", "")), linked)
         found, size = nar_hash(folder)
-        record = replace(
-            record,
-            nar_hash=found.sri,
-            nar_size=size,
-            host=os.uname().nodename,
-            plxnix=_version(),
-            python=sys.version.split()[0],
-            log=log_hash(packed),
-        )
+        record = _complete(replace(record, nar_hash=found.sri, nar_size=size), packed)
         rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
         nixroots.add(store, rref, record)
         if os.path.isdir(store.layout.realization(rref)):
@@ -82,6 +74,42 @@ def publish(
             "is the store full or read-only?",
         ) from error
     return rref
+
+
+def publish_known(store: Store, made: Iterable[tuple[DRef, str, Record]]) -> list[RRef]:
+    """Publish folders whose makers have frozen and hashed them; return their references.
+
+    Each is in a folder of this process in the store, with the derivation and a record that has the
+    NAR hash and size, and names nothing in Nix; it is consumed. They are flushed together. Raises
+    `StoreError` if the store cannot be written.
+    """
+    found, new = [], []
+    try:
+        for dref, folder, record in made:
+            rref = RRef.make(rhash(dref, record.context, record.nar_hash), dref)
+            found.append(rref)
+            if os.path.isdir(store.layout.realization(rref)):
+                tree.remove(folder)
+            else:
+                new.append(Finished(rref, folder, _complete(record).text()))
+        commit_all(store, new)
+    except OSError as error:
+        raise StoreError(
+            f"cannot publish what belongs to {found[-1]}: {error}",
+            "is the store full or read-only?",
+        ) from error
+    return found
+
+
+def _complete(record: Record, packed: bytes = b"") -> Record:
+    """Return a record that says where it was made, by what, and with which log."""
+    return replace(
+        record,
+        host=os.uname().nodename,
+        plxnix=_version(),
+        python=sys.version.split()[0],
+        log=log_hash(packed),
+    )
 
 
 def commit(

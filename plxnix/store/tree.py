@@ -101,6 +101,12 @@ def _unlink_twins(name: str, folder: int) -> None:
         os.close(source)
 
 
+def freeze_file(descriptor: int, executable: bool) -> None:
+    """Give a file that was just written what `freeze` gives to files."""
+    os.fchmod(descriptor, EXECUTABLE if executable else FILE)
+    os.utime(descriptor, (1, 1))
+
+
 def seal(path: str) -> None:
     """Make the top folder of a published tree read-only, with the time 1 s."""
     os.utime(path, (1, 1))
