@@ -114,7 +114,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
     with store.deleting(waiting):
         try:
             remove_stale(store)
-            used = temproots.kept(store.layout, sweep=True)
+            used = temproots.kept(store.layout)
             graph = StoreGraph(store)
             done = _plan(store, graph, plan.limits, used, plan)
             for rref in done.kept:
@@ -122,7 +122,8 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             done = _take_away(store, graph, done, used, moved)
             nixroots.remove_stale(store, used)
             fixed.remove_stale(store)
-            locks.sweep(store.layout.locks, but=store.layout.store_lock())
+            for folder in (store.layout.locks, store.layout.temproots):
+                locks.sweep(folder, but=store.layout.store_lock())
         except OSError as error:
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"

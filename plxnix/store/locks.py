@@ -17,7 +17,7 @@ from plxnix.errors import StoreError
 from plxnix.store.sharing import share_lock
 
 #: What the system says where this user may not write.
-_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
@@ -56,7 +56,7 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     try:
         descriptor = _acquire(path, fcntl.LOCK_SH, waiting)
     except StoreError as error:
-        if not is_unwritable(error):
+        if not is_caused_by(error, *UNWRITABLE):
             raise
         yield
         return
@@ -79,9 +79,9 @@ def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_unwritable(error: StoreError) -> bool:
-    """Tell whether an error says that this user may not write there."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _UNWRITABLE
+def is_caused_by(error: StoreError, *numbers: int) -> bool:
+    """Tell whether the system has said one of these numbers, which an error passes on."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in numbers
 
 
 def try_folder(path: str) -> int | None:
@@ -93,9 +93,13 @@ def sweep(folder: str, but: str) -> None:
     """Remove the lock files in `folder` that nobody holds, such as those of killed processes.
 
     The one at the path `but` stays. What cannot be removed stays too; raises `OSError` if `folder`
-    cannot be listed.
+    is there and cannot be listed.
     """
-    for name in os.listdir(folder):
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
         path = f"{folder}/{name}"
         with suppress(OSError):
             descriptor = None if path == but else _tried(path)
@@ -143,7 +147,7 @@ def _open(path: str) -> int:
         share_lock(descriptor, path)
         return descriptor
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if error.errno in UNWRITABLE:
             with suppress(OSError):
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise StoreError(

@@ -93,9 +93,9 @@ class Store:
 
         They stay with all realizations that they have or get, and with all that those were made
         from; more can be added. Who publishes keeps what it publishes and what that is made from,
-        and names it before looking what there is. Garbage collection goes on meanwhile. In a store
-        that this user cannot write it waits, as for `keeping_all`. Raises `StoreError`. Cost: one
-        small file for all of them.
+        and names it before looking what there is. Garbage collection goes on meanwhile; in a
+        store that this user cannot write, or that is full, it waits, as for `keeping_all`. Raises
+        `StoreError`. Cost: one small file for all of them.
         """
         return temproots.keep(self.layout, drefs, waiting)
 

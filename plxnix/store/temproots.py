@@ -9,11 +9,12 @@ that of a dead process, and means nothing.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from plxnix.errors import StoreError
 from plxnix.model import DRef, isdref
@@ -64,12 +65,12 @@ def keep(
         lock.enter_context(locks.shared(layout.store_lock(), waiting))
         try:
             keeping = Keeping(layout, stack.enter_context(_file(layout)))
+            keeping._write(drefs)
         except StoreError as error:
-            if not locks.is_unwritable(error):
+            if not locks.is_caused_by(error, *locks.UNWRITABLE, errno.ENOSPC, errno.EDQUOT):
                 raise
             keeping = Keeping(layout)  # Then garbage collection waits for this one.
         else:
-            keeping._write(drefs)
             lock.close()
         yield keeping
 
@@ -91,11 +92,11 @@ def _file(layout: Layout) -> Iterator[str]:
         yield path
 
 
-def kept(layout: Layout, sweep: bool = False) -> dict[DRef, str]:
+def kept(layout: Layout) -> dict[DRef, str]:
     """Return the derivations that running processes keep, each with the process that does.
 
-    Who holds the store's lock alone sees all of them, and may `sweep` the files of the dead. Raises
-    `StoreError` if a file cannot be read. Cost: a few system calls a file.
+    Who holds the store's lock alone sees all of them. Raises `StoreError` if a file cannot be read.
+    Cost: a few system calls a file.
     """
     found: dict[DRef, str] = {}
     try:
@@ -105,7 +106,7 @@ def kept(layout: Layout, sweep: bool = False) -> dict[DRef, str]:
     except OSError as error:
         raise _unreadable(layout.temproots, error) from error
     for name in names:
-        lines = _read(f"{layout.temproots}/{name}", sweep).decode(errors="replace").split("\n")
+        lines = _read(f"{layout.temproots}/{name}").decode(errors="replace").split("\n")
         owner = lines[0] if _OWNER.fullmatch(lines[0]) else "another process"
         for line in lines:
             if isdref(line):
@@ -113,7 +114,7 @@ def kept(layout: Layout, sweep: bool = False) -> dict[DRef, str]:
     return found
 
 
-def _read(path: str, sweep: bool) -> bytes:
+def _read(path: str) -> bytes:
     """Return the contents of a file whose process lives; else nothing."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -122,9 +123,6 @@ def _read(path: str, sweep: bool) -> bytes:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return file.read()
-            if sweep:
-                with suppress(OSError):
-                    os.unlink(path)
             return b""
     except FileNotFoundError:
         return b""

@@ -149,20 +149,44 @@ def test_others_cannot_enter_a_private_store(place: Path) -> None:
 
 
 def test_who_may_only_read_holds_off_gc(place: Path) -> None:
-    """A reader without the right to write holds the store's lock together with builders."""
+    """A reader without the right to write holds the store's lock as long as anything is kept."""
     store = Store.init(place / "store", Fsync.NONE)
     rref = build(store, "one")
     with store.keeping_all():
         pass
 
     def read() -> None:
-        with Store(store.root).keeping_all():
+        with Store(store.root).keeping([rref.dref]):
             Path(Store(store.root).path(rref), "file").read_text()
             descriptor = os.open(store.layout.store_lock(), os.O_RDONLY)
             with pytest.raises(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     run_as(BOB, read)
+
+
+@pytest.mark.parametrize("group", [None, str(GROUP)])
+def test_what_others_work_with_stays(place: Path, group: str | None) -> None:
+    """Who collects sees what other users' processes work with, whatever their umasks."""
+    root = place / "store"
+    place.chmod(0o777)
+    run_as(BOB, lambda: Store.init(root, Fsync.NONE, group=group))
+    run_as(BOB, lambda: realize(root, "bob"))
+    (above,) = [dref for dref in Store(root).derivations() if dref.name == "bob"]
+
+    def gc() -> None:
+        opened = Store(root)
+        done = collect(opened, plan_gc(opened, everything=True))
+        owner = f"process {os.getppid()} on {os.uname().nodename}"
+        if done.deleted or f"{owner} works with it" not in done.kept.values():
+            raise AssertionError(done)
+
+    before = os.umask(0o077)
+    try:
+        with Store(root).keeping([above]):
+            run_as(BOB, gc)
+    finally:
+        os.umask(before)
 
 
 def test_a_store_is_shared_when_it_is_made(tmp_path: Path) -> None:

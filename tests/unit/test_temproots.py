@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -121,7 +122,7 @@ def test_what_the_dead_kept_is_free(store: Store) -> None:
         process.wait()
         assert len(os.listdir(store.layout.temproots)) == 1
         assert names([one.rref for one in plan_gc(store, everything=True).deleted]) == ["below"]
-        assert os.listdir(store.layout.temproots)
+        assert os.listdir(store.layout.temproots) != []
         clean(store)
         assert os.listdir(store.layout.temproots) == []
         assert list(store.derivations()) == []
@@ -183,6 +184,26 @@ def test_many_derivations_cost_little(store: Store) -> None:
     with store.keeping(drefs):
         assert time.monotonic() - begun < 0.5
         assert sorted(temproots.kept(store.layout)) == drefs
+
+
+def test_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file can be written, what is there can be used, and garbage collection waits."""
+    mkdir = os.mkdir
+
+    def full(path: str, mode: int = 0o777) -> None:
+        if path == store.layout.temproots:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with (
+        store.keeping([]),
+        open(store.layout.store_lock()) as lock,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with store.deleting(pytest.fail):
+        pass
 
 
 def test_keeping_waits_for_who_deletes(store: Store) -> None:
