@@ -164,7 +164,7 @@ def _pump(
             heard = time.monotonic()
     # Others may hold the pipe, and fill it for ever: only what is in it now was the builder's.
     _kill_session(process.pid)
-    left = _waiting(descriptor)
+    left = bytes_waiting(descriptor)
     while left > 0:
         data = os.read(descriptor, min(left, _PIECE))
         if not data:
@@ -222,7 +222,7 @@ def _holds(number: int, pipe: int) -> bool:
     return False
 
 
-def _waiting(descriptor: int) -> int:
+def bytes_waiting(descriptor: int) -> int:
     """Return how many bytes can be read from a pipe at once."""
     import fcntl
     import termios

@@ -27,7 +27,7 @@ class Display:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
-            console=console.rich(sys.__stderr__ or sys.stderr),
+            console=console.rich(console.stream or sys.__stderr__ or sys.stderr),
             transient=True,
             # What is printed comes through `above`, since plxnix records it on its way.
             redirect_stdout=False,

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
 from plxnix.cli.console import Console, visible
 from plxnix.cli.drawing import Display
 from plxnix.cli.units import counted, duration_text
 from plxnix.model import DRef, RRef
+from plxnix.realize.descriptors import Descriptors
 from plxnix.realize.run import Observer
 
 #: How long something takes before it is worth a line or a drawing, in seconds.
@@ -243,7 +244,7 @@ class _Talk(io.TextIOBase):
     def fileno(self) -> int:
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
-        return self._stream.fileno()
+        return 2
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -260,26 +261,34 @@ class _Talk(io.TextIOBase):
 def talking(console: Console, progress: Progress) -> Iterator[None]:
     """Keep standard output for data: in the block, what is printed goes to standard error.
 
-    That holds for `print` and for programs that the block starts. With a quiet console what is
-    printed is only recorded in the logs.
+    That holds for `print` and for programs that the block starts, whose output goes into the logs,
+    too. With a quiet console what is printed is only recorded in the logs.
     """
     out, err = sys.stdout, sys.stderr
-    talk = _Talk(err, progress, console.quiet)
     if out is not None:
         out.flush()
-    kept = None
-    with suppress(OSError):
-        kept = os.dup(1)
-        os.dup2(2, 1)
-    sys.stdout = sys.stderr = talk
-    # What is said of a stage is not what it prints: it stays out of its log.
-    outer, console.stream = console.stream, err
-    try:
-        yield
-    finally:
-        console.stream = outer
-        sys.stdout, sys.stderr = out, err
-        progress.close()
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
+    with ExitStack() as stack:
+        stream = _apart(err, stack)
+        talk = _Talk(stream, progress, console.quiet)
+        with suppress(OSError):  # One of them is closed.
+            stack.enter_context(Descriptors(talk.write))
+        sys.stdout = sys.stderr = talk
+        # What is said of a stage is not what it prints: it stays out of its log.
+        outer, console.stream = console.stream, stream
+        try:
+            yield
+        finally:
+            console.stream = outer
+            sys.stdout, sys.stderr = out, err
+            progress.close()
+
+
+def _apart(err: TextIO | None, stack: ExitStack) -> TextIO | None:
+    """Return a stream that leads to where standard error leads now, whatever descriptor 2 will."""
+    with suppress(AttributeError, OSError, ValueError):  # There is none, or none with a number.
+        if err is not None and err.fileno() == 2:
+            err.flush()
+            return stack.enter_context(
+                open(os.dup(2), "w", buffering=1, encoding=err.encoding, errors=err.errors)
+            )
+    return err

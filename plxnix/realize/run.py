@@ -18,6 +18,8 @@ from plxnix.realize.observer import Observer as Observer
 if TYPE_CHECKING:
     from traceback import FrameSummary
 
+    from plxnix.realize.descriptors import Descriptors
+
 #: How much of what a realizer prints is kept, in bytes; the middle of a longer log is left out.
 LOG_LIMIT = 16 << 20
 
@@ -101,10 +103,13 @@ class Run:
     def recording(self) -> Iterator[None]:
         """Copy what Python code prints in the block into the log as well.
 
+        What programs print that it starts goes there where `Descriptors` are.
+
         `sys.stdout` and `sys.stderr` belong to the whole process: while anybody records they are
         replaced, and what is printed goes to the run of the thread that prints it, or, from a
         thread that a realizer has started, to the only run if there is but one.
         """
+        _drain()
         with _guard:
             if not _recording:
                 _Tee.install()
@@ -112,6 +117,7 @@ class Run:
         try:
             yield
         finally:
+            _drain()
             with _guard:
                 _recording.remove(self)
                 if not _recording:
@@ -141,6 +147,8 @@ class _Tee(io.TextIOBase):
             sys.stderr = sys.stderr._stream
 
     def write(self, text: str) -> int:
+        if descriptors is not None and descriptors.take(text):
+            return len(text)
         run = _current.get()
         recording = _recording
         if run is None and len(recording) == 1:
@@ -177,7 +185,22 @@ class _Tee(io.TextIOBase):
 _recording: list[Run] = []
 _guard = threading.Lock()
 
+#: What stands for the process's standard output and error, where that is a pipe of ours.
+descriptors: Descriptors | None = None
+
 _current: ContextVar[Run | None] = ContextVar("plxnix_run", default=None)
+
+
+def record(data: bytes) -> None:
+    """Append what the process has printed, nobody knows in which thread, to the only log."""
+    recording = _recording
+    if len(recording) == 1:
+        recording[0].log.write(data)
+
+
+def _drain() -> None:
+    if descriptors is not None:
+        descriptors.drain()
 
 
 def current_run() -> Run | None:

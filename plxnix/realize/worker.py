@@ -20,6 +20,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
+from plxnix.realize.descriptors import Descriptors
+
 #: The kinds of message: a task, "no more of them"; its answer, what it printed, and, at first, the
 #: number of the process.
 TASK, END, ANSWER, PRINTED, HELLO = b"t", b"e", b"a", b"p", b"h"
@@ -161,15 +163,21 @@ def serve(connection: socket.socket) -> None:
 
     send(HELLO, str(os.getpid()).encode())
     threading.Thread(target=receive, daemon=True).start()
-    sys.stdout = sys.stderr = _Talk(send)
-    while True:
-        kind, task = tasks.get()
-        if kind == END:
-            atexit._run_exitfuncs()  # os._exit does not; the folders of this process go by it.
-            os.killpg(0, signal.SIGKILL)
-        answer = perform(task)
-        sys.stdout.flush()
-        send(ANSWER, answer)
+    sys.stdout = sys.stderr = talk = _Talk(send)
+
+    def show(text: str) -> None:
+        talk.flush()
+        send(PRINTED, text.encode())
+
+    with Descriptors(show):
+        while True:
+            kind, task = tasks.get()
+            if kind == END:
+                atexit._run_exitfuncs()  # os._exit does not; the folders of this process go by it.
+                os.killpg(0, signal.SIGKILL)
+            answer = perform(task)
+            talk.flush()
+            send(ANSWER, answer)
 
 
 class _Talk(io.TextIOBase):

@@ -28,6 +28,20 @@ def loud(out):
     out.write_text("x")
 
 @autostage(out=[selfref, "x"])
+def many(out):
+    for step in range(2):
+        print("python", step)
+        subprocess.run(f"echo child {step} > /dev/stderr", shell=True, check=True)
+    os.write(1, b"\xff of the descriptor\n")
+    if os.fork() == 0:
+        print("forked")
+        os.system("echo grandchild")
+        os._exit(0)
+    os.wait()
+    subprocess.run(["seq", "0", "49999"], check=True)
+    out.write_text("x")
+
+@autostage(out=[selfref, "x"])
 def slow(out):
     for step in range(4):
         print("step", step)
@@ -94,6 +108,21 @@ def test_standard_output_is_for_data(folder: Path) -> None:
     assert (folder / path / "x").read_text() == "x"
     for said in ("from python\n", "python's stderr", "from a child", "from the descriptor"):
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-j", "2"), ("--quiet",)])
+def test_all_that_is_printed_is_in_the_log(options: tuple[str, ...]) -> None:
+    """So is what children print, forked ones too, and what goes past Python, in its order."""
+    done = plxnix("realize", "stages.py:many", *options)
+    assert done.returncode == 0, done.stderr
+    lines = plxnix("log", "many").stdout.splitlines()
+    assert lines[:5] == ["python 0", "child 0", "python 1", "child 1", "\ufffd of the descriptor"]
+    assert lines[5:7] == ["forked", "grandchild"]
+    assert lines[7:] == [str(number) for number in range(50000)]
+    if options != ("--quiet",):
+        assert [line for line in done.stderr.splitlines() if line in lines] == lines
+    else:
+        assert done.stderr == ""
 
 
 def test_long_stages_are_announced_in_plain_lines() -> None:
