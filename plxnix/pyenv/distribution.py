@@ -145,10 +145,13 @@ class Reader:
         if url:
             if url.lower().startswith("file:"):
                 path = unquote(url[len("file:") :]).removeprefix("//")
+                hint = "ask for the folder as it is"
+                if not more:
+                    hint = "uv takes such files from folders (UV_FIND_LINKS, --find-links): "
+                    hint += "leave these out, and ask for the file itself"
                 raise InvalidLock(
                     f"{self.where}: {name} cannot be fetched from {url!r:.300} elsewhere",
-                    "uv takes such files from folders (UV_FIND_LINKS, --find-links): leave these "
-                    f"out, and ask for the file itself: -p {shlex.quote(path)}",
+                    f"{hint}: -p {shlex.quote(path)}",
                     name,
                 )
             try:

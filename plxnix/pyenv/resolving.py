@@ -65,7 +65,7 @@ def resolve(
     }
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
     ours["requested"] = _requested(lock, inputs, folder)
-    sources = _sources(lock, folder, known)
+    sources = _sources(lock, folder, None if fresh else known)
     if sources:
         ours["sources"] = sources
     lock = EnvironmentLock.parse(_written(packages, ours), folder)

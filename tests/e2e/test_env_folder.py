@@ -407,6 +407,8 @@ def test_what_is_no_commit_of_git_is_refused(
     local = 'directory = { path = "../project" }'
     assert local in lock.read_text()
     lock.write_text(lock.read_text().replace(local, source.replace(*change)))
-    assert "mine" in cli.fails("env", "env")
+    failed = cli.fails("env", "env")
+    assert "mine" in failed
+    assert ("ask for the folder as it is: -p x.invalid" in failed) == ("file:" in change)
     with pytest.raises(NixCommandFailed, match=said):
         nix_env.evaluate(f"(import {cli.folder}/env {{ }}).outPath")

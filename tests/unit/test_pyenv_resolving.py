@@ -198,8 +198,12 @@ def test_commit_of_git_is_pinned(index: Index, folder: Path) -> None:
     assert sum("/objects/" in one.path for one in index.server.requests) == count > 0
     (source / "lib.py").touch()
     _, newer = serve_commit(index.server, source)
-    (lib,) = resolve(_inputs(f"lib @ git+{url}"), folder, lock, ["lib"]).select(Target())
+    asked = _inputs(f"lib @ git+{url}@{newer}")
+    lock = resolve(asked, folder, lock)
+    (lib,) = lock.select(Target())
     assert (lib.commit, lib.sha256) == (newer, sources_hash(source))
+    wrong = lock.text.replace(lib.sha256.sri, Hash("sha256", bytes(32)).sri)
+    assert resolve(asked, folder, EnvironmentLock.parse(wrong), ["lib"]).text == lock.text
 
 
 def test_archive_at_a_url_is_direct(index: Index, folder: Path) -> None:

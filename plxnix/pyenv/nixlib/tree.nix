@@ -84,7 +84,8 @@ rec {
         name = "source";
         inherit (one) url;
         rev = one.commit;
-        hash = one.sha256;
+        # By this name older ones know it, too.
+        inherit (one) sha256;
         fetchSubmodules = false;
       }
     else

@@ -110,14 +110,14 @@ let
         name,
         url,
         rev,
-        hash,
+        sha256,
         # Unlike here, that is the default.
         fetchSubmodules,
       }:
       run name
         {
           inherit url rev;
-          outputHash = hash;
+          outputHash = sha256;
           outputHashAlgo = "";
           outputHashMode = "recursive";
         }
