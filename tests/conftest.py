@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from plxnix import DRef, current_registry, execute
 from plxnix.store import current
+from plxnix.store.session import end_sessions
 from tests.command_line import CommandLine
 from tests.http_server import Server
 from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
@@ -125,11 +126,12 @@ def matplotlib_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def private_surroundings(
     tmp_path: Path, matplotlib_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[None]:
     """Give each test a home, XDG folders and a native store (`tmp_path/"plxnix"`) of its own.
 
     The folder of the store is not made, and no store is the current one, whatever `fsinit` was
-    called with in another test. No other `PLXNIX_*` variable is set.
+    called with in another test. No other `PLXNIX_*` variable is set. Its descriptors are closed
+    after it: thousands of tests, each with stores of its own, share a process.
     """
     for variable in list(os.environ):
         if variable.startswith("PLXNIX_"):
@@ -152,6 +154,8 @@ def private_surroundings(
     for variable in ("no_proxy", "NO_PROXY"):
         others = os.environ.get(variable)
         monkeypatch.setenv(variable, f"{LOOPBACK},{others}" if others else LOOPBACK)
+    yield
+    end_sessions()
 
 
 @pytest.fixture

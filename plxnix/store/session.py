@@ -6,6 +6,7 @@ nobody works in it any more; no age, no process number and no fixed name is invo
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from contextlib import suppress
@@ -56,15 +57,13 @@ class Session:
 def session(tmp: str) -> Session:
     """Return the session of this process below `tmp`, after sweeping what the dead have left.
 
-    A forked child gets one of its own. It is removed when the interpreter exits. Raises
-    `StoreError` where nothing can be written.
+    A forked child gets one of its own. It lasts until `end_sessions`, so until the interpreter
+    exits. Raises `StoreError` where nothing can be written.
     """
     key = (os.getpid(), os.path.abspath(tmp))
     with _guard:
         found = _sessions.get(key)
         if found is None or not os.path.isdir(found.path):
-            import atexit
-
             if found is not None:
                 found.close()  # Somebody removed the folder; the descriptor is still open.
             try:
@@ -75,8 +74,16 @@ def session(tmp: str) -> Session:
                     f"cannot write below {tmp}: {error.strerror}",
                     "is the store read-only, full or another user's?",
                 ) from error
-            atexit.register(_close, key)
         return found
+
+
+@atexit.register
+def end_sessions() -> None:
+    """Close the sessions of this process in all stores; who goes on working gets new ones."""
+    with _guard:
+        # A forked child inherits the parent's, but must not remove the parent's folders.
+        for key in [key for key in _sessions if key[0] == os.getpid()]:
+            _sessions.pop(key).close()
 
 
 def sweep(tmp: str) -> int:
@@ -97,11 +104,3 @@ def sweep(tmp: str) -> int:
             finally:
                 os.close(descriptor)
     return swept
-
-
-def _close(key: tuple[int, str]) -> None:
-    # A forked child inherits the parent's exit handlers, but must not remove the parent's folder.
-    if key[0] == os.getpid():
-        found = _sessions.pop(key, None)
-        if found is not None:
-            found.close()
