@@ -8,7 +8,6 @@ dependency of a dependency is the one that was really used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ class Lens:
                     f"{here!r} has no field {step!r}",
                     f"the fields are {', '.join(sorted(map(str, fields))) or 'none'}",
                 )
-            place = replace(place, value=fields[step])
+            place = place._replace(value=fields[step])
         return place
 
     def _fields(self, place: Place) -> tuple[Mapping[Any, Any], Place]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from plxnix.errors import LensError
 from plxnix.model import Context, DRef, RRef, isdref, isrefpath, isrref
@@ -15,8 +14,7 @@ from plxnix.realize.registry import Closure
 from plxnix.store import Store, current_store
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a lens has got to: a value, and how references and promises in it are resolved."""
 
     value: Any
@@ -45,7 +43,7 @@ class Reader:
         """Return the value with references as realizations and refpaths as paths, at any depth."""
         value = place.value
         if isinstance(value, Closure):
-            return self.resolve(replace(place, value=value.result))
+            return self.resolve(place._replace(value=value.result))
         if isinstance(value, Build) or isrefpath(value):
             paths = self.paths(place)
             return paths[0] if len(paths) == 1 else paths
@@ -53,9 +51,9 @@ class Reader:
             rrefs = self.selected(place, DRef(value))
             return rrefs[0] if len(rrefs) == 1 else rrefs
         if isinstance(value, Mapping):
-            return {key: self.resolve(replace(place, value=one)) for key, one in value.items()}
+            return {key: self.resolve(place._replace(value=one)) for key, one in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.resolve(replace(place, value=one)) for one in value]
+            return [self.resolve(place._replace(value=one)) for one in value]
         return value
 
     def reference(self, place: Place) -> Place:
@@ -67,7 +65,7 @@ class Reader:
             selected = place.context.get(DRef(value), ())
             if len(selected) == 1:
                 value = selected[0]
-        return place if value is place.value else replace(place, value=value)
+        return place if value is place.value else place._replace(value=value)
 
     def fields(self, place: Place) -> tuple[Mapping[Any, Any], Place]:
         """Return what can be stepped into from a place, and the place that holds for it."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, PlxnixError, PromiseMissing
@@ -20,8 +20,7 @@ from plxnix.realize.run import Artifact, Run
 from plxnix.store import Record, Store, tree
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What one call of a realizer is made of."""
 
     store: Store

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from plxnix.config import Config
 from plxnix.model import DRef, RRef, isdref, isrefpath
@@ -18,8 +18,7 @@ from plxnix.realize.registry import Closure, Derivation
 from plxnix.store import Store
 
 
-@dataclass(frozen=True)
-class PlannedStage:
+class PlannedStage(NamedTuple):
     """What would happen to one derivation: `rrefs` if it is cached, else the `reason` to run."""
 
     dref: DRef
