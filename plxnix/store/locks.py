@@ -34,7 +34,8 @@ def exclusive(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:
         with suppress(OSError):  # A dead user's file may be locked, but not written.
-            os.ftruncate(descriptor, 0)
+            if os.fstat(descriptor).st_size > 0:  # ext4 writes out at once what was truncated.
+                os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {process} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
