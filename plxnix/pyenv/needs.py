@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plxnix.errors import InvalidLock, ResolutionFailed
 from plxnix.pyenv import uv
 from plxnix.pyenv.lock import EnvironmentLock
+
+if TYPE_CHECKING:
+    from packaging.pylock import Package
 
 __all__ = ["needs"]
 
@@ -28,6 +31,9 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
 
     canonical = extra("packaging.utils").canonicalize_name
     inputs, names = lock.inputs, {str(one.name) for one in lock.pylock.packages}
+    if inputs.ready:
+        # It may be for more platforms than were asked for.
+        names = {one.name for target in inputs.targets for one in lock.choose(target)}
     pinned = "".join(
         f"{one.name}=={one.version}" + (f" ; {one.marker}\n" if one.marker else "\n")
         for one in lock.pylock.packages
@@ -37,7 +43,8 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
         file = Path(place) / "pinned.txt"
         file.write_text(pinned)
         if inputs.ready:
-            base, sources, text, options = Path(place), ["-"], pinned, inputs.surroundings()
+            base, sources, options = Path(place), ["-"], inputs.surroundings()
+            text = pinned + "".join(_reference(lock, one) for one in lock.pylock.packages)
         else:
             base, options = inputs.base(lock.folder), inputs.options(lock.folder)
             sources, text = inputs.sources(lock.folder)
@@ -72,11 +79,24 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(below)) for name, below in sorted(found.items())}
 
 
+def _reference(lock: EnvironmentLock, package: Package) -> str:
+    """Return the requirement of a package that is at a path or a URL; "" for others."""
+    source = package.directory or package.archive or package.vcs
+    if source is None:
+        return ""
+    url = getattr(source, "url", None) or (lock.folder / str(source.path)).resolve().as_uri()
+    if package.vcs is not None:
+        url = f"{package.vcs.type}+{url}@{package.vcs.commit_id}"
+    inner = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+    return f"{package.name} @ {url}{inner}" + (f" ; {package.marker}\n" if package.marker else "\n")
+
+
 def _at(lock: EnvironmentLock, what: str) -> str:
     """Return the package that uv calls by its place, since that is how it was asked for."""
     places = [one for one in lock.pylock.packages if one.is_direct]
     for package in places:
-        path = package.directory.path if package.directory is not None else ""
+        source = package.directory or package.archive
+        path = getattr(source, "path", None) or ""
         if path and Path(path).name == Path(what.removeprefix("-e ")).name:
             return str(package.name)
     if len(places) == 1:

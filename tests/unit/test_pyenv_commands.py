@@ -90,6 +90,24 @@ def test_show_and_tree(index: Index, plxnix: CommandLine) -> None:
     assert tree == {"alpha": ["beta"], "beta": [], "gamma": ["alpha", "beta"]}
 
 
+def test_tree_of_files_and_of_a_lock(index: Index, plxnix: CommandLine) -> None:
+    """Files that were asked for are in the tree; of a lock, what its platforms have."""
+    for name in ("one", "two"):
+        make_wheel(plxnix.folder / "files", name, requires=["alpha"])
+    (plxnix.folder / "requirements.txt").write_text(
+        "./files/one-1.0-py3-none-any.whl\n./files/two-1.0-py3-none-any.whl\n"
+        "delta; sys_platform == 'win32'\n"
+    )
+    index.wheel("delta")
+    given = ("-r", "requirements.txt", "--universal")
+    plxnix.ok("env", "lock", *given, "-o", "pylock.all.toml")
+    plxnix.ok("env", "lock", "-r", "pylock.all.toml")
+    for lock, more in (("pylock.all.toml", {"delta"}), ("pylock.toml", set())):
+        tree = plxnix.ok("env", "tree", lock, "--json").json
+        assert set(tree) == {"alpha", "beta", "one", "two"} | more
+        assert tree["alpha"] == ["beta"]
+
+
 def test_wrong_arguments(index: Index, plxnix: CommandLine) -> None:
     """What cannot be is one clear line: no file, no requirements, no name of a lock, no package."""
     del index
