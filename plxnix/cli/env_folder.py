@@ -19,8 +19,7 @@ from plxnix.pyenv.lock import EnvironmentLock
 _toolchain_option = click.option(
     "--toolchain",
     type=click.Choice(TOOLCHAINS),
-    default="host",
-    help="Where Nix finds Python: on this machine, or in nixpkgs. Default: host.",
+    help="Where Nix finds Python: on this machine, or in nixpkgs. Default: as it was, else host.",
 )
 
 
@@ -40,7 +39,13 @@ _toolchain_option = click.option(
 @click.option("--force", is_flag=True, help="Write over files that were edited.")
 @pass_session
 def folder(
-    session: Session, /, folder: str, toolchain: str, upgrade: bool, force: bool, **given: Any
+    session: Session,
+    /,
+    folder: str,
+    toolchain: str | None,
+    upgrade: bool,
+    force: bool,
+    **given: Any,
 ) -> None:
     """Resolve requirements and make FOLDER an environment of them.
 
@@ -77,7 +82,7 @@ def folder(
 @_toolchain_option
 @click.option("-o", "--output", metavar="FILE", help="Default: standard output.")
 @pass_session
-def gen(session: Session, /, toolchain: str, output: str | None, **given: Any) -> None:
+def gen(session: Session, /, toolchain: str | None, output: str | None, **given: Any) -> None:
     """Resolve requirements and print the environment as one expression of Nix.
 
     It needs no other file. The result is at the path at which it is by `plxnix env`, if the
@@ -100,9 +105,9 @@ def gen(session: Session, /, toolchain: str, output: str | None, **given: Any) -
     def stage() -> Any:
         return python_env(made, targets[0].python, platform=targets[0].platform, registry=registry)
 
-    chosen = HOST if toolchain == "host" else NIXPKGS
+    chosen = NIXPKGS if toolchain == "nixpkgs" else HOST
     graph = ExportGraph(instantiate(stage, registry=registry), chosen)
-    (text,) = render("nix", graph, Request(_said(given, toolchain))).values()
+    (text,) = render("nix", graph, Request(_said(given, chosen.name))).values()
     if output is None:
         session.console.text(text)
         return

@@ -32,7 +32,9 @@ LIBRARY: Final = "plxnix"
 TOOLCHAINS: Final = ("host", "nixpkgs")
 
 #: Which files were written, and their hashes: so that those which people have edited are known.
+#: Beside these it has the toolchain.
 _WRITTEN: Final = f"{LIBRARY}/written.json"
+_TOOLCHAIN: Final = "toolchain"
 
 _HERE: Final = Path(__file__).parent
 
@@ -87,19 +89,21 @@ def render(lock: EnvironmentLock, toolchain: str = "host") -> dict[str, str]:
 def write_folder(
     folder: str | os.PathLike[str],
     lock: EnvironmentLock,
-    toolchain: str = "host",
+    toolchain: str | None = None,
     force: bool = False,
 ) -> Written:
     """Write a folder for a lock, all of its files or none, behind copies of local sources.
 
+    Without a `toolchain` it keeps that which it has, and a new one has `host`.
     A file that was edited since it was written is kept, unless `force`. A copy that has the hash of
     the lock stays; then its source need not be there. Raises `InvalidValue` if a file is in the
     way that was never written by this, or a source cannot be read, `HashMismatch` if one is not as
     it was locked, `ExportError` if something cannot be written.
     """
     place = Path(folder)
-    files = render(lock, toolchain)
     written = _written(place)
+    toolchain = toolchain or written.get(_TOOLCHAIN, "host")
+    files = render(lock, toolchain)
     changed, kept, foreign = [], [], []
     for name, text in files.items():
         there = _contents(place / name)
@@ -126,6 +130,7 @@ def write_folder(
     hashes = {name: _hash(text.encode()) for name, text in files.items() if name != LOCK}
     hashes.update({name: written[name] for name in kept})
     hashes.update({name: digest.sri for name, (_, _, digest) in local.items()})
+    hashes[_TOOLCHAIN] = toolchain
     ready = {place / name: text for name, text in files.items() if name not in kept}
     known = json.dumps(hashes, indent=1, sort_keys=True) + "\n"
     write_files({**ready, place / _WRITTEN: known})

@@ -118,6 +118,17 @@ def test_making_it_again_changes_nothing(cli: CommandLine, index: Index, host_py
     assert 'version = "3.0"' in Path("env/pylock.toml").read_text()
 
 
+def test_a_toolchain_stays(cli: CommandLine, index: Index) -> None:
+    """A folder for nixpkgs is one until another toolchain is asked for."""
+    assert index.url
+    cli.ok("env", "env", "-p", "below", "--toolchain", "nixpkgs")
+    before = Path("env/default.nix").read_text()
+    for again in (("-p", "below"), ("--upgrade",), ()):
+        assert "as it was" in cli.ok("env", "env", *again).err
+    cli.ok("env", "env", "--toolchain", "host")
+    assert Path("env/default.nix").read_text() != before
+
+
 def test_edited_files_are_kept(cli: CommandLine, index: Index, host_python: str) -> None:
     """They are named; --force writes over them. Files of others are not touched at all."""
     assert index.url
