@@ -188,6 +188,7 @@ class Inputs:
         return False
 
     def _seen_from(self, folder: Path) -> Callable[[str], str]:
+        folder = folder.resolve()
         base = os.path.abspath(self.base(folder))
 
         def seen(path: str) -> str:

@@ -48,6 +48,7 @@ def resolve(
     known = old if old is not None and upgrade is not None else None
     kept = {} if known is None else known.plxnix
     fresh = set(upgrade or ())
+    folder = folder.resolve()  # uv writes paths as seen from it, and knows nothing of links
     uv.find()  # before there are threads: sysconfig, which it asks, is not made for them
     with ThreadPoolExecutor(1) as pool:
         installer = None
@@ -110,7 +111,7 @@ def _packages(
         for one in uv.compiled(inputs.base(folder), place, sources, *options, text=text):
             if warn is not None:
                 warn(one)
-        return uv.clean(place.read_text())
+        return _seen_from(folder, uv.clean(place.read_text()), folder)
     finally:
         place.unlink(missing_ok=True)
 
@@ -118,14 +119,21 @@ def _packages(
 def _taken(inputs: Inputs, folder: Path) -> str:
     """Return the packages of a lock that is there already, with paths as seen from `folder`."""
     path = folder / inputs.files[0]
-    there, here = os.path.realpath(path.parent), os.path.realpath(folder)
+    there = Path(os.path.realpath(path.parent))
     text = _exported(path, inputs) if path.name == "uv.lock" else path.read_text(errors="replace")
+    text = uv.clean(_OURS.sub("", text))
+    return _seen_from(folder, text, there)
+
+
+def _seen_from(folder: Path, text: str, there: Path) -> str:
+    """Return a lock with paths as seen from `folder`: what is not absolute was so from `there`."""
 
     def seen(found: re.Match[str]) -> str:
-        return f'{found[1]}"{os.path.relpath(os.path.join(there, found[2]), here)}"'
+        if there == folder and not os.path.isabs(found[2]):
+            return found[0]
+        return f'{found[1]}"{os.path.relpath(there / found[2], folder)}"'
 
-    text = uv.clean(_OURS.sub("", text))
-    return text if there == here else _PATH.sub(seen, text)
+    return _PATH.sub(seen, text)
 
 
 def _exported(path: Path, inputs: Inputs) -> str:
@@ -134,7 +142,7 @@ def _exported(path: Path, inputs: Inputs) -> str:
     options += [word for one in inputs.groups for word in ("--group", one)]
     return uv.run(
         *("export", "--quiet", "--frozen", "--no-header", "--format", "pylock.toml"),
-        *("--no-emit-workspace", "--no-default-groups"),
+        *("--no-emit-project", "--no-default-groups"),
         *options,
         folder=path.parent,
     )

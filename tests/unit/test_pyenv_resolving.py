@@ -10,6 +10,7 @@ import pytest
 
 from plxnix.errors import HashMismatch, InvalidLock, NoDistribution, ResolutionFailed
 from plxnix.nix.hashes import Hash
+from plxnix.pyenv import uv
 from plxnix.pyenv.differences import differences
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
@@ -380,6 +381,42 @@ def test_paths_of_a_lock_are_seen_from_the_new_one(index: Index, folder: Path) -
     found = {one.name: one.path for one in lock.select(Target())}
     there = "../../files/alpha-1.0-py3-none-any.whl"
     assert found == {"alpha": there, "lib": "../../lib", "beta": ""}
+
+
+def test_paths_are_relative_to_where_the_lock_is(index: Index, folder: Path) -> None:
+    """Absolute paths become relative, and a link to the lock's folder is followed first."""
+    del index
+    wheel = make_wheel(folder / "files", "alpha")
+    (folder / "deep" / "env").mkdir(parents=True)
+    (folder / "env").symlink_to("deep/env")
+    (folder / "requirements.txt").write_text(f"{wheel}\n./files/{wheel.name}\n")
+    lock = resolve(_inputs(files=("../../requirements.txt",)), folder / "env")
+    (found,) = lock.select(Target())
+    assert found.path == f"../../files/{wheel.name}"
+    assert needs(lock) == {"": ("alpha",), "alpha": ()}
+
+
+def test_members_of_a_workspace_are_packages(index: Index, folder: Path) -> None:
+    """A uv.lock gives what its project needs, other members of the workspace too."""
+    index.wheel("beta")
+    member = folder / "lib"
+    member.mkdir()
+    project = '[project]\nversion = "1"\nrequires-python = ">=3.9"\n'
+    (member / "pyproject.toml").write_text(
+        f'{project}name = "lib"\ndependencies = ["beta"]\n'
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+    )
+    (folder / "pyproject.toml").write_text(
+        f'{project}name = "mine"\ndependencies = ["lib"]\n'
+        '[tool.uv]\nworkspace.members = ["lib"]\nsources.lib.workspace = true\n'
+    )
+    uv.run("lock", "--quiet", folder=folder)
+    (folder / "env").mkdir()
+    lock = resolve(_inputs(files=("../uv.lock",)), folder / "env")
+    assert [(one.name, one.path) for one in lock.choose(Target())] == [
+        ("beta", ""),
+        ("lib", "../lib"),
+    ]
 
 
 def test_lock_that_is_there_is_completed(index: Index, folder: Path) -> None:
