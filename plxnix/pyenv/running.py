@@ -241,20 +241,30 @@ def find_interpreter(version: str) -> str:
     """Return what `python_env` takes for a Python of this version on this machine.
 
     That is the version where the toolchain has such a Python, else the path of the one that runs
-    this, or of one in PATH. Raises `InvalidValue` if there is none.
+    this, or of one in PATH that runs: not that of a pyenv which has it, but does not give it, for
+    which the newest that it has stands in. Raises `InvalidValue` if there is none.
     """
+    from plxnix.pyenv.stage import Interpreter
+
     short = ".".join(version.split(".")[:2])
     if any(os.access(f"{folder}/python{short}", os.X_OK) for folder in Host.folders):
         return short
     own = getattr(sys, "_base_executable", sys.executable)
     if short == f"{sys.version_info[0]}.{sys.version_info[1]}" and os.path.exists(own):
         return str(os.path.realpath(own))
-    found = shutil.which(f"python{short}")
-    if found is None:
-        raise InvalidValue(
-            f"this machine has no Python {short}", "install it, or say which: --python PATH"
-        )
-    return os.path.realpath(found)
+    for folder in map(os.path.abspath, os.get_exec_path()):
+        found = [f"{folder}/python{short}"]
+        if os.path.basename(folder) == "shims":
+            held = Path(folder).parent.glob(f"versions/{short}.*/bin/python{short}")
+            found += sorted(map(str, held), key=lambda one: [len(one), one], reverse=True)
+        for program in found:
+            if os.access(program, os.X_OK):
+                with suppress(InvalidValue):
+                    Interpreter.of(program)
+                    return os.path.realpath(program)
+    raise InvalidValue(
+        f"this machine has no Python {short}", "install it, or say which: --python PATH"
+    )
 
 
 def environment_closure(

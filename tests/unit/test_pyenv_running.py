@@ -138,3 +138,18 @@ def test_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert running.find_interpreter("3.99") == PYTHON
     with pytest.raises(InvalidValue, match=r"no Python 3\.98"):
         running.find_interpreter("3.98")
+
+
+def test_interpreter_of_a_pyenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program of pyenv that does not run stands for the newest Python that pyenv has."""
+    for version, text in (("3.98.9", "exit 1"), ("3.98.10", f'exec {PYTHON} "$@"')):
+        program = tmp_path / "versions" / version / "bin" / "python3.98"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    shim = tmp_path / "shims" / "python3.98"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\necho 'the version is not set' >&2; exit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(shim.parent))
+    assert running.find_interpreter("3.98") == str(program)
