@@ -17,9 +17,9 @@ import pytest
 from hypothesis import settings
 
 from plxnix import DRef, current_registry, execute
-from plxnix.store import current
+from plxnix.store import Fsync, Store, current
 from plxnix.store.session import end_sessions
-from tests.command_line import CommandLine
+from tests.command_line import STAGES, CommandLine
 from tests.http_server import Server
 from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
 from tests.stage_samples import Lab
@@ -159,6 +159,12 @@ def private_surroundings(
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store, not the current one."""
+    return Store.init(tmp_path / "store", Fsync.NONE)
+
+
+@pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     """A store and a registry."""
     return Lab(tmp_path / "store")
@@ -208,3 +214,10 @@ def plxnix(
     """The command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return CommandLine(tmp_path, capfdbinary)
+
+
+@pytest.fixture
+def reported(plxnix: CommandLine) -> None:
+    """Realize the report of `STAGES` for the command line."""
+    plxnix.file(STAGES)
+    plxnix.ok("realize", "stages.py:report")

@@ -104,12 +104,6 @@ def client(cluster: Cluster) -> Iterator[Any]:
         yield found
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """An empty laboratory."""
-    return Lab(tmp_path / "store")
-
-
 def graph(registry: Any, wait: float = 0.0) -> list[DRef]:
     """Return stages in three layers; each says in which process it ran."""
 

@@ -1,16 +1,20 @@
-"""What the tests of Nix expressions share: a stand-in for nixpkgs."""
+"""What the tests with Nix share: a stand-in for nixpkgs, and stages of their own."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from plxnix import DRef, execute
 from tests.conftest import missing
+from tests.stage_samples import Lab
 
 STUB = Path(__file__).with_name("stub")
 
@@ -40,3 +44,9 @@ def stub_nixpkgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + "}\n"
     )
     return folder
+
+
+@pytest.fixture
+def run(lab: Lab, tmp_path: Path) -> Callable[..., DRef]:
+    """`execute` in the lab's registry, of stages that no other test has."""
+    return functools.partial(execute, registry=lab.registry, salt=str(tmp_path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +19,6 @@ from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
-
-
-@pytest.fixture
-def run(lab: Lab, tmp_path: Path) -> Run:
-    """`execute` in the lab's registry, of stages that no other test has."""
-    return functools.partial(execute, registry=lab.registry, salt=str(tmp_path))
 
 
 def one(lab: Lab, dref: DRef) -> Checked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, RRef, execute, fetchlocal, fetchtree, match_latest, mkfile, mknode, unpack
+from plxnix import DRef, RRef, fetchlocal, fetchtree, match_latest, mkfile, mknode, unpack
 from plxnix.errors import ExportError, NotRealized
 from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
@@ -35,12 +34,6 @@ def below():
 def top():
     return execute('echo "$below $out" > "$out"', name="top", below=below())
 """
-
-
-@pytest.fixture
-def run(lab: Lab, tmp_path: Path) -> Run:
-    """`execute` in the lab's registry, of stages that no other test has."""
-    return functools.partial(execute, registry=lab.registry, salt=str(tmp_path))
 
 
 def path_of(lab: Lab, dref: DRef) -> str:

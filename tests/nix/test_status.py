@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, RRef, execute, fetchlocal, match_latest
+from plxnix import DRef, RRef, fetchlocal, match_latest
 from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import add
 from plxnix.export.importing import import_graph, import_realizations
@@ -21,12 +20,6 @@ from tests.command_line import CommandLine
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
-
-
-@pytest.fixture
-def run(lab: Lab, tmp_path: Path) -> Run:
-    """`execute` in the lab's registry, of stages that no other test has."""
-    return functools.partial(execute, registry=lab.registry, salt=str(tmp_path))
 
 
 def states(lab: Lab, dref: DRef) -> dict[str, Status]:

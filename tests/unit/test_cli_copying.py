@@ -9,15 +9,9 @@ import pytest
 
 from plxnix import Store
 from plxnix.store.verify import verify
-from tests.command_line import STAGES, CommandLine
+from tests.command_line import CommandLine
 
-
-@pytest.fixture
-def plxnix(plxnix: CommandLine) -> CommandLine:
-    """The command line, with a store in which the report of `STAGES` is realized."""
-    plxnix.file(STAGES)
-    plxnix.ok("realize", "stages.py:report")
-    return plxnix
+pytestmark = pytest.mark.usefixtures("reported")
 
 
 def names(place: str) -> list[str]:

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import STAGES, CommandLine
+from tests.command_line import CommandLine
 
-
-@pytest.fixture
-def plxnix(plxnix: CommandLine) -> CommandLine:
-    """The command line, with a store in which the report of `STAGES` is realized."""
-    plxnix.file(STAGES)
-    plxnix.ok("realize", "stages.py:report")
-    return plxnix
+pytestmark = pytest.mark.usefixtures("reported")
 
 
 def test_find(plxnix: CommandLine) -> None:

@@ -23,17 +23,11 @@ from plxnix.config import Config
 from plxnix.errors import AmbiguousMatch, InvalidReference, InvalidValue
 from plxnix.realize.matchers import at_least, exact, is_single, latest, number, texthash
 from plxnix.realize.registry import Matcher
-from plxnix.store import Fsync, Record
+from plxnix.store import Record
 from plxnix.store.publication import publish
 
 #: Makes a realization with these files, started at this time.
 Make = Callable[..., RRef]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 @pytest.fixture

@@ -34,12 +34,6 @@ from tests.unit.test_pyenv_builder import wheel
 VERSION = "{}.{}".format(*sys.version_info[:2])
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A store and a registry."""
-    return Lab(tmp_path / "store")
-
-
 def entry(file: Path, name: str) -> str:
     """Return what a lock says of a wheel that lies beside it."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

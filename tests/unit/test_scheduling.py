@@ -36,12 +36,6 @@ from plxnix.stopping import Stop, interrupted_by
 from tests.stage_samples import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """An empty laboratory."""
-    return Lab(tmp_path / "store")
-
-
 class Notes(Observer):
     """An observer that writes down what it is told, and whether two threads told it at once."""
 

@@ -39,18 +39,12 @@ from plxnix.shell_functions import (
     shell,
     shellref,
 )
-from plxnix.store import Fsync, Store, current_storage
+from plxnix.store import Store, current_storage
 from plxnix.store.gc import plan_gc
 from plxnix.store.roots import linked, roots
 from tests.store_samples import Entry, build
 
 FILES: dict[str, Entry] = {"data/one.txt": b"one\ntwo\n", "top.txt": b"top\n", "link": "top.txt"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store, not the current one."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 def test_lsref(store: Store) -> None:

@@ -15,18 +15,12 @@ from plxnix.realize.build import build_wrapper
 from plxnix.realize.matchers import match_only
 from plxnix.realize.realizing import realize1
 from plxnix.realize.registry import instantiate, mkdrv
-from plxnix.store import Fsync, Record, Store
+from plxnix.store import Record, Store
 from plxnix.store.gc import Garbage, collect, plan_gc
 from plxnix.store.record import rhash
 from plxnix.store.roots import add_root, remove_root, roots
 from plxnix.store.verify import verify
 from tests.store_samples import build, derive
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from plxnix.errors import InvalidValue, StoreError, StoreNotFound, StoreVersionError
 from plxnix.model import RRef
 from plxnix.realize.matchers import latest, match, number
-from plxnix.store import Fsync, Store, locks
+from plxnix.store import Store, locks
 from plxnix.store.gc import Choice, collect, plan_gc
 from plxnix.store.layout import FORMAT, Layout
 from plxnix.store.reach import StoreGraph
@@ -26,12 +26,6 @@ from plxnix.store.session import sweep
 from plxnix.store.verify import verify
 from plxnix.store.versions import STEPS, migrate, plan_migration, read_version
 from tests.store_samples import build, derive, plant
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ from plxnix.store.settings import default_fsync, default_root
 from tests.store_samples import build, derive
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
-
-
 def test_init_twice(tmp_path: Path) -> None:
     """A store that is there is opened as it is."""
     rref = build(Store.init(tmp_path / "store"), "one")

@@ -49,12 +49,6 @@ EVERYTHING: dict[str, Entry] = {
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
-
-
-@pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than the store."""
     shm = Path("/dev/shm")

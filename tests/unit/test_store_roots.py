@@ -10,16 +10,10 @@ import pytest
 
 from plxnix.errors import InvalidReference, NotInStore, StoreError
 from plxnix.model import RRef
-from plxnix.store import Fsync, Store
+from plxnix.store import Store
 from plxnix.store.roots import Root, add_root, remove_root, remove_stale, roots
 from plxnix.store.verify import verify
 from tests.store_samples import build
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 
 from plxnix.model import DRef, RRef
-from plxnix.store import Fsync, Store, tree
+from plxnix.store import Store, tree
 from plxnix.store.roots import add_root
 from plxnix.store.verify import Damage, verify
 from tests.store_samples import build
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
 
 
 @pytest.fixture

@@ -76,12 +76,6 @@ def go_on(store: Store, process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.init(tmp_path / "store", Fsync.NONE)
-
-
 def clean(store: Store) -> GcPlan:
     """Collect all garbage; waiting for anybody is a failure."""
     opened = Store(store.root, Fsync.NONE)
