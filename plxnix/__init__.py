@@ -50,10 +50,14 @@ _CONTENTS = {
     "plxnix.realize.registry": (
         "Closure Derivation Matcher Realizer Registry current_registry instantiate mkconfig mkdrv"
     ),
-    "plxnix.recipes": (
-        "execute fetchgit fetchlocal fetchpypi fetchtree fetchurl mkfile mknode unpack"
-    ),
+    "plxnix.recipes.execute": "execute",
+    "plxnix.recipes.fetch": "fetchlocal fetchurl",
+    "plxnix.recipes.files": "mkfile mknode",
+    "plxnix.recipes.git": "fetchgit",
     "plxnix.recipes.nix_build": "nix_build",
+    "plxnix.recipes.pypi": "fetchpypi",
+    "plxnix.recipes.tree": "fetchtree",
+    "plxnix.recipes.unpack": "unpack",
     "plxnix.redefinition": "realized redefine",
     "plxnix.repl": (
         "ReplHelper repl_build repl_cancel repl_continue repl_continue1 repl_continueBuild "

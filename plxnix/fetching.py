@@ -42,8 +42,8 @@ def fetch(
     from plxnix.errors import InvalidHash
     from plxnix.realize.realizing import realize1
     from plxnix.realize.registry import Registry, instantiate
-    from plxnix.recipes import fetchtree, fetchurl
-    from plxnix.recipes.tree import NAME
+    from plxnix.recipes.fetch import fetchurl
+    from plxnix.recipes.tree import NAME, fetchtree
     from plxnix.store import current_store
 
     store = current_store(create=True)

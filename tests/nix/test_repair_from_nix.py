@@ -15,7 +15,7 @@ from plxnix.model import DRef, RRef
 from plxnix.nix.hashes import Hash
 from plxnix.realize.realizing import realize1
 from plxnix.realize.registry import Registry, instantiate
-from plxnix.recipes import execute
+from plxnix.recipes.execute import execute
 from plxnix.repairing import repair_store
 from plxnix.store import Fsync
 from plxnix.store.verify import verify

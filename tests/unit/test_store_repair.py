@@ -20,7 +20,7 @@ from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
 from plxnix.realize.realizing import realize1
 from plxnix.realize.registry import Registry, instantiate
-from plxnix.recipes import execute
+from plxnix.recipes.execute import execute
 from plxnix.repairing import repair_store
 from plxnix.store import Fsync, Record, Store, tree
 from plxnix.store.copying import copyclosure
