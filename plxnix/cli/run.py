@@ -11,7 +11,6 @@ from plxnix.cli.environments import of_packages, of_place, python_option
 from plxnix.cli.places import find_place
 from plxnix.cli.session import Command, Session, command, pass_session
 from plxnix.pyenv import running
-from plxnix.shell_functions import shell as run_shell
 
 _refresh_option = click.option(
     "--refresh", is_flag=True, help="Resolve packages again, and do not take what was found before."
@@ -118,6 +117,8 @@ def shell(
             return running.run(program, running.variables(tree, os.environ))
     if len(words) != 1:
         raise click.UsageError("name one realization, or packages with -p")
+    from plxnix.shell_functions import shell as run_shell
+
     store = session.store()
     _, place = find_place(store, words[0], latest)
     if after:

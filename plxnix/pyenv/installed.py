@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.parser import HeaderParser
 from pathlib import Path
 
 from plxnix.errors import InvalidValue
@@ -78,6 +77,8 @@ def canonical(name: str) -> str:
 
 
 def _installed(tree: str, site: str, entry: str) -> Installed:
+    from email.parser import HeaderParser  # brings sockets along
+
     name, _, version = entry.removesuffix(".dist-info").partition("-")
     folder = f"{site}/{entry}"
     try:
