@@ -130,11 +130,9 @@ def _variable(key: str, found: Text | None, value: Any) -> Text:
 
 
 def _unusable(key: str, value: Any) -> InvalidValue:
-    hint = "use text, whole numbers, booleans, references, refpaths, or lists of them"
-    if key == "env":
-        hint = "give variables by their names: environment={...}"
     return InvalidValue(
-        f"the field {key} is {value!r:.80}, which cannot be a variable of a builder", hint
+        f"the field {key} is {value!r:.80}, which cannot be a variable of a builder",
+        "use text, whole numbers, booleans, references, refpaths, or lists of them",
     )
 
 
@@ -146,6 +144,7 @@ def execute(
     builder: str | list[str] | None = None,
     arguments: Sequence[Any] = (),
     environment: Mapping[str, Any] | None = None,
+    env: DRef | None = None,
     tools: Sequence[str] = (),
     outputs: Sequence[str] = ("out",),
     hash: str | None = None,  # noqa: A002
@@ -170,8 +169,8 @@ def execute(
 
     `tools` are attribute names of nixpkgs, put on PATH by the toolchain of an export; natively
     their programs are expected in `/usr/local/bin`, `/usr/bin` or `/bin` of this machine. A stage
-    among them has its `bin` on PATH before those, as an environment of Python does (`python_env`).
-    A command that is not `deterministic`, or has
+    among them has its `bin` on PATH before those, as an environment of Python does (`python_env`):
+    `env` is one that is first of all. A command that is not `deterministic`, or has
     `nouts` > 1, stays in the Python realizer and is exported as a pin; its default `matcher` is
     `match_latest(nouts)`, else `match_only()`.
 
@@ -198,6 +197,13 @@ def execute(
             "give either a command (a script) or a builder (a program) with arguments",
         )
     _check_kinds(command, tools, arguments, nouts)
+    if env is not None:
+        if not isinstance(env, str) or not isdref(env):
+            raise InvalidValue(
+                f"env is {env!r:.80}, which is no stage with a `bin`",
+                "give an environment of Python (`python_env`); variables are environment={...}",
+            )
+        tools = [env, *tools]
     config: dict[str, Any] = {**fields, "name": sanitise_name(name), FIELD: Execute.kind}
     for key in fields:
         _check_variable(key, _OWN)

@@ -134,6 +134,7 @@ def test_commands_run_in_it(lab: Lab, tmp_path: Path, one: Path) -> None:
         script = 'say > "$out"; python -c "import one; one.say()" >> "$out"'
         said = execute(script, tools=[env, "coreutils"], name="said")
         builder = execute(builder="/bin/sh", arguments=["-c", script], tools=[env], name="built")
+        assert execute(script, env=env, tools=["coreutils"], name="said") == said
     for dref in (said, builder):
         rref = lab.realize(dref)
         assert Path(lab.store.path(rref), rref.name).read_text() == "said\nsaid\n"

@@ -146,9 +146,10 @@ class TestVariables:
 
     def test_variables_by_another_name(self, run: Run) -> None:
         """Who calls the environment `env` is told what it is called."""
-        with pytest.raises(InvalidValue, match="environment=") as caught:
+        with pytest.raises(InvalidValue, match="no stage") as caught:
             run("true", env={"A": "1"})
-        assert "the field env is {'A': '1'}" in caught.value.message
+        assert "env is {'A': '1'}" in caught.value.message
+        assert "environment={" in caught.value.hint
 
     @pytest.mark.parametrize(
         "key",
