@@ -71,6 +71,18 @@ def resolve_realization(store: Store, text: str, latest: bool = False) -> RRef:
     return RRef(choose(text, rrefs[choose(text, realized, LATEST)], LATEST))
 
 
+def resolve_realizations(store: Store, text: str) -> list[RRef]:
+    """Return the realizations that `text` may mean, all of those of a derivation.
+
+    Raises what `resolve_reference` raises.
+    """
+    return [
+        rref
+        for found in resolve_reference(store, text)
+        for rref in ([found] if isinstance(found, RRef) else store.realizations(found))
+    ]
+
+
 def latest_of(store: Store, rrefs: Sequence[RRef]) -> RRef:
     """Return the realization that was started last; the first output of one run comes last."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import click
@@ -13,13 +11,10 @@ from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import age_text, counted, parse_size, size_text
 from plxnix.cli.values import duration, read_by
-from plxnix.errors import PlxnixError
+from plxnix.collecting import collect_garbage
 from plxnix.model import RRef, isrref
-from plxnix.realize.matchers import Key, latest, match, number
-from plxnix.references import resolve_reference
 from plxnix.store import Store
-from plxnix.store.gc import Choice, GcPlan, collect, plan_gc
-from plxnix.store.roots import linked
+from plxnix.store.gc import GcPlan, collect
 
 #: How many of the realizations that stay a dry run names if it is not told.
 KEPT = 20
@@ -37,46 +32,6 @@ def _read_bests(
             raise click.BadParameter(message, context, parameter)
         found.append((file, int(count)))
     return tuple(found)
-
-
-def _choices(keep_latest: int | None, keep_best: Iterable[tuple[str, int]]) -> Iterator[Choice]:
-    """Say with matchers what is kept of each stage."""
-    if keep_latest is not None:
-        reason = f"among the {keep_latest} latest of its stage"
-        yield Choice(reason, match(latest(), lambda rrefs: rrefs[:keep_latest]))
-    for file, count in keep_best:
-        what = f"smallest by {file}" if count < 0 else f"best by {file}"
-        readable_key, unreadable = _numbers(file, count < 0)
-        trim = partial(_first, abs(count))
-        yield Choice(f"among the {abs(count)} {what} of its stage", match(readable_key, trim))
-        yield Choice(f"{file} holds no number", match(unreadable, lambda rrefs: rrefs))
-
-
-def _numbers(file: str, minimize: bool) -> tuple[Key, Key]:
-    """Return a key of those realizations whose file holds a number, and one of those without.
-
-    A file of that name may be something else in another stage: it is kept, and stops nothing.
-    """
-    found = number(file, minimize=minimize)
-
-    def key(store: Store, rref: RRef) -> Any:
-        try:
-            return found(store, rref)
-        except PlxnixError:
-            return None
-
-    def others(store: Store, rref: RRef) -> Any:
-        try:
-            found(store, rref)
-        except PlxnixError:
-            return rref.rhash
-        return None
-
-    return key, others
-
-
-def _first(count: int, rrefs: list[RRef]) -> list[RRef]:
-    return rrefs[:count]
 
 
 def _show_kept(session: Session, store: Store, plan: GcPlan) -> None:
@@ -167,13 +122,20 @@ def gc(
     A root is a link that `plxnix realize --out-link` or `plxnix link` made; with it goes all that
     its realization was made from. `plxnix roots` lists them, and `plxnix why` says which of them
     keeps something. Logs of failures and interrupted downloads go with their stages, or, with
-    --older-than, with their age. Waits until nobody realizes anything in the store.
+    --older-than, with their age. What running processes work with stays.
     """
     store = session.store()
-    drefs, kept = linked(store, links)
-    kept += [rref for text in keep for rref in rrefs_of(store, text)]
-    choices = _choices(keep_latest, keep_best)
-    plan = plan_gc(store, kept, older_than, max_size, everything, drefs, choices)
+    plan = collect_garbage(
+        store,
+        dry_run=True,
+        keep=keep,
+        keep_latest=keep_latest,
+        keep_best=keep_best,
+        links=links,
+        older_than=older_than,
+        max_size=max_size,
+        everything=everything,
+    )
     if not plan.kept and plan.deleted and not dry_run and not yes:
         count = counted(len(plan.deleted), "realization")
         session.confirm(f"delete all of {store.root}, {count}?")
@@ -212,15 +174,6 @@ def gc(
     )
 
 
-def rrefs_of(store: Store, text: str) -> list[RRef]:
-    """Return the realizations that a reference stands for, all of those of a derivation."""
-    return [
-        rref
-        for found in resolve_reference(store, text)
-        for rref in ([found] if isinstance(found, RRef) else store.realizations(found))
-    ]
-
-
 def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
     return {
         "deleted": not dry_run,
@@ -234,4 +187,4 @@ def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
     }
 
 
-__all__ = ["gc", "rrefs_of"]
+__all__ = ["gc"]

@@ -8,9 +8,9 @@ import click
 
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import counted
-from plxnix.cli.upkeep import rrefs_of
 from plxnix.cli.watching import Watch
 from plxnix.realize.resources import cpus
+from plxnix.references import resolve_realizations
 from plxnix.store import Store
 from plxnix.store.quarantine import quarantined
 from plxnix.store.verify import Damage
@@ -71,7 +71,8 @@ def verify(
     sources = [Store(place) for place in others]
     rrefs = None
     if references:
-        rrefs = list(dict.fromkeys(rref for text in references for rref in rrefs_of(store, text)))
+        named = [rref for text in references for rref in resolve_realizations(store, text)]
+        rrefs = list(dict.fromkeys(named))
     with store.keeping_all(session.console.say), Watch(session, "verifying") as watch:
         damages = list(find_damage(store, rrefs, watch, jobs or cpus()))
     repairs: list[Repair] = []
