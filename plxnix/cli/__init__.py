@@ -6,6 +6,7 @@ clear message), 2 for wrong usage, 130 after Ctrl-C, and 141 if the reader of th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from plxnix.errors import PlxnixError
@@ -15,6 +16,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (default: those of the process) name; return the status."""
+    _open_streams()
     import click
 
     from plxnix.cli.commands import cli
@@ -49,12 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _open_streams() -> None:
+    """Let no file get the number of a standard stream that is closed: these are redirected."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It gets the lowest number that is free.
+
+
 def _leave_threads(status: int) -> None:
     """End the process if stages still run in threads: Python would wait for them.
 
     That is so after a second Ctrl-C only. What they were at is swept by the next process.
     """
-    import os
     import sys
     import threading
 

@@ -125,6 +125,16 @@ def test_all_that_is_printed_is_in_the_log(options: tuple[str, ...]) -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(folder: Path, closed: str) -> None:
+    """Whatever stream is closed, stages run and print into their logs."""
+    command = f'"$@" realize stages.py:loud --print none {closed}'
+    done = subprocess.run(["sh", "-c", command, "sh", *PLXNIX], timeout=60, check=False)
+    assert done.returncode == 0
+    assert "from a child\nfrom the descriptor\n" in plxnix("log", "loud").stdout
+    assert not list((folder / "plxnix").glob("store-v1/*/from*"))
+
+
 def test_long_stages_are_announced_in_plain_lines() -> None:
     """Without a terminal, a stage of more than a second gets a line when it is one old, and one
     at its end; others get none.
