@@ -220,19 +220,26 @@ def test_settings_that_mean_nothing(plxnix: CommandLine, monkeypatch: pytest.Mon
     assert "PLXNIX_FSYNC is 'maybe'" in plxnix.fails("ls")
 
 
-def test_help_imports_no_command() -> None:
-    """`plxnix --help` imports neither the commands nor rich, so that it stays quick."""
+def test_commands_import_what_they_need(plxnix: CommandLine) -> None:
+    """`plxnix --help` imports neither commands nor the store nor rich; `ls` no stages."""
     script = (
-        "import sys\nfrom plxnix.cli import main\nmain(['--help'])\n"
-        "names = [n for n in sys.modules if n.startswith('plxnix.cli.') or n == 'rich']\n"
-        "print(sorted(names), file=sys.stderr)\n"
+        "import sys\nfrom plxnix.cli import main\nmain(sys.argv[1:])\n"
+        "names = [n for n in sys.modules if n.startswith('plxnix.') or n == 'rich']\n"
+        "print(*sorted(names), file=sys.stderr)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert done.stderr.strip() == str(
-        ["plxnix.cli.commands", "plxnix.cli.console", "plxnix.cli.session"]
-    )
+
+    def imported_by(command: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, command], check=True, capture_output=True, text=True
+        )
+        return done.stderr.split()
+
+    own = ["plxnix.cli", "plxnix.cli.commands", "plxnix.cli.console", "plxnix.cli.session"]
+    assert imported_by("--help") == [*own, "plxnix.errors", "plxnix.realize", "plxnix.version"]
+    plxnix.ok("init")
+    found = imported_by("ls")
+    assert "plxnix.store" in found
+    assert not [name for name in found if name.startswith(("plxnix.realize.", "rich"))]
 
 
 @pytest.mark.parametrize(
