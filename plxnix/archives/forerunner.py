@@ -17,6 +17,7 @@ from plxnix.builders.archive import Limits, unpack
 from plxnix.config import Config
 from plxnix.errors import ArchiveError, PlxnixError
 from plxnix.model import DRef, RRef
+from plxnix.ordering import dependencies_first
 from plxnix.store import Record, Store, tree
 from plxnix.store.copying import Progress
 from plxnix.store.layout import dref_of
@@ -95,7 +96,7 @@ class _Import:
     def run(self) -> list[RRef]:
         """Import everything; return what nothing else was made from."""
         used: set[RRef] = set()
-        order = self._order()
+        order = list(dependencies_first(sorted(self._values), self._below, self._circle))
         for number, old in enumerate(order):
             config = self._config(old)
             self._keeping.add([config.dref])
@@ -116,29 +117,20 @@ class _Import:
             self._progress(len(order), len(order), "")
         return sorted(set(self._rrefs.values()) - used)
 
-    def _order(self) -> list[str]:
-        """Return all derivations, dependencies first."""
-        order: dict[str, None] = {}
-        entered: set[str] = set()
-        waiting = [(old, False) for old in sorted(self._values, reverse=True)]
-        while waiting:
-            old, finished = waiting.pop()
-            if finished:
-                order[old] = None
-            elif old not in entered:
-                entered.add(old)
-                waiting.append((old, True))
-                for below in sorted(set(_MENTION.findall(json.dumps(self._values[old])))):
-                    if below not in self._values:
-                        raise self._wrong(f"{old} depends on {below}, which is not in it")
-                    waiting.append((below, False))
-        return list(order)
+    def _below(self, old: str) -> list[str]:
+        """Return what a config refers to."""
+        found = sorted(set(_MENTION.findall(json.dumps(self._values[old]))))
+        for below in found:
+            if below not in self._values:
+                raise self._wrong(f"{old} depends on {below}, which is not in it")
+        return found
+
+    def _circle(self, way: list[str]) -> ArchiveError:
+        return self._wrong(f"{way[0]} depends on itself through {way[-2]}")
 
     def _config(self, old: str) -> Config:
         try:
             return Config(_replaced(self._values[old], self._drefs))
-        except KeyError as error:
-            raise self._wrong(f"{old} depends on itself through {error}") from None
         except PlxnixError as error:
             raise self._wrong(f"the config of {old} cannot be taken over: {error}") from error
 
@@ -205,7 +197,7 @@ def _bared(folder: str) -> str:
 
 
 def _replaced(value: Any, drefs: dict[str, DRef]) -> Any:
-    """Replace references to derivations by those that they have here; raise `KeyError`."""
+    """Replace references to derivations by those that they have here."""
     if isinstance(value, str):
         return _MENTION.sub(lambda found: drefs[found[0]], value)
     if isinstance(value, list):

@@ -18,20 +18,10 @@ from plxnix.recipes.urls import sources
 
 #: Variables of the exported file itself.
 OURS = frozenset(
-    {
-        "about",
-        "default",
-        "fetchurl",
-        "lines",
-        "name",
-        "overrides",
-        "pin",
-        "pkgs",
-        "sources",
-        "stage",
-        "stages",
-        "targets",
-    }
+    (
+        *("about", "default", "fetchurl", "lines", "name", "overrides", "pin", "pkgs", "sources"),
+        *("stage", "stages", "targets"),
+    )
 )
 
 

@@ -15,7 +15,7 @@ from plxnix.export.graph import ExportGraph
 from plxnix.model import RRef
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
-from plxnix.nix.nar import nar_hash
+from plxnix.nix.nar import hash_of
 from plxnix.nix.paths import fixed_path, sanitise_name
 from plxnix.recipes.fetch import Fetch
 from plxnix.recipes.pypi import PythonPackage
@@ -125,7 +125,7 @@ def _add(
 ) -> Handed:
     if predicted in tools.valid([predicted]):
         return Handed(rref, predicted, fresh=False)
-    found = nar_hash(place)[0].sri if recursive else Hash.of_file(place, algorithm).sri
+    found = hash_of(place, algorithm, recursive).sri
     if found != expected:
         raise changed(place, found, expected)
     if recursive:

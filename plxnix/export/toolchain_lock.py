@@ -82,12 +82,7 @@ def evaluate(attributes: Iterable[str], nixpkgs: str) -> dict[str, Any]:
     """
     wanted = {name: ".".join(map(attribute, name.split("."))) for name in attributes}
     found = tools.run(
-        "nix-instantiate",
-        "--eval",
-        "--strict",
-        "--json",
-        "--read-write-mode",
-        "--expr",
+        *("nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "--expr"),
         "let pkgs = " + nixpkgs + ";\n"
         "  show = package: {\n"
         "    drv = builtins.unsafeDiscardStringContext package.drvPath;\n"

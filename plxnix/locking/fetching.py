@@ -18,7 +18,7 @@ from plxnix.config import Config
 from plxnix.errors import HashMismatch
 from plxnix.model import RRef
 from plxnix.nix.hashes import Hash
-from plxnix.nix.nar import nar_hash
+from plxnix.nix.nar import hash_of, nar_hash
 from plxnix.realize.matchers import match_only
 from plxnix.realize.realizing import realize1
 from plxnix.realize.registry import Realizer, Registry, instantiate, mkdrv
@@ -92,11 +92,8 @@ def add_to_nix(name: str, fetched: Fetched) -> tuple[str, bool]:
 
 def check_contents(path: str, digest: Hash, recursive: bool) -> None:
     """Raise `HashMismatch` unless a file, or a tree if `recursive`, has this hash."""
-    if recursive:
-        found = nar_hash(path)[0]
-    elif os.path.isfile(path) and not os.path.islink(path):
-        found = Hash.of_file(path, digest.algorithm)
-    else:
+    if not recursive and (os.path.islink(path) or not os.path.isfile(path)):
         raise HashMismatch(f"{path} is no file", "", digest.sri, "no file")
+    found = hash_of(path, digest.algorithm, recursive)
     if found != digest:
         raise HashMismatch(f"{path} has another hash", "", digest.sri, found.sri)

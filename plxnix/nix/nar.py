@@ -120,6 +120,13 @@ def nar_hash(
     return Hash("sha256", state.digest()), size
 
 
+def hash_of(
+    path: str | os.PathLike[str], algorithm: str = "sha256", recursive: bool = False
+) -> Hash:
+    """Return the hash of a file's contents, or if `recursive` the sha256 of the NAR of a tree."""
+    return nar_hash(path)[0] if recursive else Hash.of_file(path, algorithm)
+
+
 #: Pieces are given out from this size on: small enough to stay in the processor's cache.
 _ENOUGH: Final = 1 << 16
 

@@ -19,22 +19,11 @@ from plxnix.nix.paths import check_name
 #: Attributes that mean something to `derivation` itself, so that no variable may be called so; nor
 #: may one have the name of an output.
 RESERVED: Final = frozenset(
-    {
-        "__contentAddressed",
-        "__ignoreNulls",
-        "__impure",
-        "__json",
-        "__structuredAttrs",
-        "__toString",
-        "args",
-        "builder",
-        "name",
-        "outputHash",
-        "outputHashAlgo",
-        "outputHashMode",
-        "outputs",
-        "system",
-    }
+    (
+        *("__contentAddressed", "__ignoreNulls", "__impure", "__json", "__structuredAttrs"),
+        *("__toString", "args", "builder", "name", "outputHash", "outputHashAlgo"),
+        *("outputHashMode", "outputs", "system"),
+    )
 )
 
 #: The rule for names of outputs; Nix 2.8 accepts no `drv`, other versions accept more, and what

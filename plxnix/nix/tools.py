@@ -91,19 +91,6 @@ def run(
     Raises `ToolMissing`; `ToolFailed` with the last lines that it printed, its status and all of
     stderr, where the status of a program that was stopped at the timeout is 124.
     """
-    printed = run_bytes(program, *args, input=input, timeout=timeout, env=env, said=said)
-    return printed.decode("utf-8", "surrogateescape")
-
-
-def run_bytes(
-    program: str,
-    *args: str | os.PathLike[str],
-    input: bytes | BinaryIO | Iterable[bytes] | None = None,  # noqa: A002
-    timeout: float | None = None,
-    env: Mapping[str, str] | None = None,
-    said: Callable[[str], object] | None = None,
-) -> bytes:
-    """Run a program and return what it printed, as bytes; the rest is as for `run`."""
     import subprocess
     from tempfile import TemporaryFile
     from threading import Timer
@@ -142,7 +129,7 @@ def run_bytes(
             raise _failure(program, args, 124 if late else status, errors, limit)
         if said is not None:
             said(errors)
-        return _contents(stdout)
+        return _contents(stdout).decode("utf-8", "surrogateescape")
 
 
 def _feed(stdin: IO[bytes], source: bytes | BinaryIO | Iterable[bytes]) -> None:

@@ -238,17 +238,19 @@ def _options(job: Job, url: str, verifies: bool = False) -> list[str]:
     Before `VERIFIES`, a file is fetched from whoever answers for the host, so it gets no
     credentials for https; `verifies` says that these certificates are looked at in any case.
     """
+    from plxnix.builders.download_settings import DownloadSettings
     from plxnix.builders.surroundings import netrc_path
     from plxnix.nix import tools
 
+    ours = DownloadSettings.from_environment()
     options: list[str] = []
-    for variable, option in (
-        ("PLXNIX_CONNECT_TIMEOUT", "connect-timeout"),
-        ("PLXNIX_STALL_TIMEOUT", "stalled-download-timeout"),
-        ("PLXNIX_DOWNLOAD_TRIES", "download-attempts"),
+    for variable, option, value in (
+        ("PLXNIX_CONNECT_TIMEOUT", "connect-timeout", ours.connect_timeout),
+        ("PLXNIX_STALL_TIMEOUT", "stalled-download-timeout", ours.stall_timeout),
+        ("PLXNIX_DOWNLOAD_TRIES", "download-attempts", ours.tries),
     ):
         if os.environ.get(variable):
-            options += ["--option", option, str(_whole(variable))]
+            options += ["--option", option, str(math.ceil(value))]
     netrc = netrc_path()
     if os.path.exists(netrc):
         if verifies or not url.lower().startswith("https:") or tools.version() >= VERIFIES:
@@ -264,15 +266,3 @@ def host_paths() -> list[str]:
 
     paths = [path for path in (*HOST_PATHS, "/etc/ssl") if os.path.exists(path)]
     return ["--option", "extra-sandbox-paths", " ".join(paths)]
-
-
-def _whole(variable: str) -> int:
-    from plxnix.builders.download_settings import DownloadSettings
-
-    settings = DownloadSettings.from_environment()
-    value = {
-        "PLXNIX_CONNECT_TIMEOUT": settings.connect_timeout,
-        "PLXNIX_STALL_TIMEOUT": settings.stall_timeout,
-        "PLXNIX_DOWNLOAD_TRIES": settings.tries,
-    }[variable]
-    return math.ceil(value)

@@ -169,9 +169,9 @@ def _valid(path: str, said: Said) -> bool:
 
 def _fault(copy: Path, digest: Hash, recursive: bool) -> str:
     """Return what is wrong with a copy; empty if nothing is."""
-    from plxnix.nix.nar import nar_hash
+    from plxnix.nix.nar import hash_of
 
-    found = nar_hash(copy)[0] if recursive else Hash.of_file(copy, digest.algorithm)
+    found = hash_of(copy, digest.algorithm, recursive)
     return "" if found == digest else f"it has the hash {found.sri}, not {digest.sri}"
 
 

@@ -20,17 +20,8 @@ from plxnix.nix.graph import FixedOutput, Node, Package, Reference, Text, text
 
 #: What a command of a locked toolchain finds on its PATH beside its own tools, as under stdenv.
 BASICS = (
-    "bash",
-    "coreutils",
-    "findutils",
-    "diffutils",
-    "gnused",
-    "gnugrep",
-    "gawk",
-    "gnutar",
-    "gzip",
-    "bzip2",
-    "xz",
+    *("bash", "coreutils", "findutils", "diffutils", "gnused", "gnugrep", "gawk", "gnutar"),
+    *("gzip", "bzip2", "xz"),
 )
 
 

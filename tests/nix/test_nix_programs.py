@@ -12,6 +12,7 @@ from plxnix.errors import ToolFailed
 from plxnix.nix import nar, paths, tools
 from plxnix.nix.graph import FixedOutput, Instantiation, Node, text
 from plxnix.nix.hashes import ALGORITHMS, Hash
+from plxnix.nix.quoting import encode
 from plxnix.nix.text import expression
 from tests.nix_environment import NixEnv
 
@@ -139,7 +140,7 @@ def test_exports_are_imported(nix_env: NixEnv, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text(str(tmp_path))
     added = tools.add_fixed(file)
-    stream = tools.run_bytes("nix-store", "--export", added)
+    stream = encode(tools.run("nix-store", "--export", added))
     if nix_env.private:
         tools.run("nix-store", "--delete", added)
         assert tools.valid([added]) == set()

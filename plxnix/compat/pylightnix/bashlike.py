@@ -15,6 +15,7 @@ from typing import Any
 from plxnix import shell_functions as native
 from plxnix.compat.pylightnix.derivations import instantiate
 from plxnix.compat.pylightnix.errors import check, door, refuse
+from plxnix.compat.pylightnix.functions import START, STOP
 from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.timing import timestring
@@ -24,11 +25,6 @@ from plxnix.model import isdref, isrref
 from plxnix.store.roots import force_link
 
 Settings = StorageSettings | None
-
-#: What Pylightnix keeps among the artifacts.
-_CONTEXT = "context.json"
-_START = "__buildstart__.txt"
-_STOP = "__buildstop__.txt"
 
 
 def lsdref_(r: DRef, S: Settings = None) -> Iterator[str]:
@@ -123,9 +119,7 @@ def find(
     `newer` is in seconds since the epoch; zero and negative numbers count back from now.
     """
     if name is not None and not isinstance(name, str):
-        targets = instantiate(name, S=S)[1].targets
-        check(len(targets) == 1, f"the stage has {len(targets)} targets, and not one")
-        name = str(targets[0].name)
+        name = str(_target(name, S).name)
     return [RRef(rref) for rref in native.find(name, newer, store=store_of(S))]
 
 
@@ -187,12 +181,18 @@ def _link(target: str, destdir: Path | None, name: str) -> Path:
 def _beside(r: RRef, S: Settings) -> dict[str, str]:
     """Return what Pylightnix would have among the artifacts: names and texts."""
     record = store_of(S).record(r)
-    found = {_CONTEXT: json.dumps(rrefctx(r, S), indent=4)}
+    found = {"context.json": json.dumps(rrefctx(r, S), indent=4)}
     if record.started:
-        found[_START] = timestring(record.started)
+        found[START] = timestring(record.started)
     if record.stopped:
-        found[_STOP] = timestring(record.stopped)
+        found[STOP] = timestring(record.stopped)
     return found
+
+
+def _target(stage: Stage, S: Settings) -> DRef:
+    targets = instantiate(stage, S=S)[1].targets
+    check(len(targets) == 1, f"the stage has {len(targets)} targets, and not one")
+    return targets[0]
 
 
 def _config(one: Any, S: Settings) -> list[str]:
@@ -201,9 +201,7 @@ def _config(one: Any, S: Settings) -> list[str]:
     elif isdref(one):
         dref = DRef(one)
     else:
-        targets = instantiate(one, S=S)[1].targets
-        check(len(targets) == 1, f"the stage has {len(targets)} targets, and not one")
-        dref = targets[0]
+        dref = _target(one, S)
     value = store_of(S).config(dref).value()
     return json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False).splitlines()
 

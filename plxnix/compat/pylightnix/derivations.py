@@ -12,7 +12,7 @@ from plxnix.compat.pylightnix.errors import asserting, check, door, refuse
 from plxnix.compat.pylightnix.functions import artifact, to_native
 from plxnix.compat.pylightnix.names import assert_rref_deps, assert_valid_config, cfgsp
 from plxnix.compat.pylightnix.questions import drefcfg_, drefdeps
-from plxnix.compat.pylightnix.storage import mkregistry, store_of, tlregistry
+from plxnix.compat.pylightnix.storage import mkregistry, needed_registry, store_of, tlregistry
 from plxnix.compat.pylightnix.types import (
     Closure,
     Config,
@@ -32,7 +32,7 @@ from plxnix.compat.pylightnix.types import (
     StorageSettings,
 )
 from plxnix.compat.pylightnix.values import scanref_dict
-from plxnix.errors import MissingRealizer, NoRegistry, RecursiveInstantiate
+from plxnix.errors import MissingRealizer, RecursiveInstantiate
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import registry as native
 from plxnix.store import Record
@@ -101,9 +101,7 @@ def output_matcher(r: MatcherO) -> Matcher:
 @door()
 def mkdrv(config: Config, matcher: Matcher, realizer: Realizer, r: Registry | None = None) -> DRef:
     """Register a derivation and return its reference; its config is written at once."""
-    r = tlregistry(r)
-    if r is None:
-        refuse("no registry is current", "pass one, or use current_registry", NoRegistry)
+    r = needed_registry(r)
     dref = mkdrv_(config, r.S)
     r.builders[dref] = Derivation(dref, matcher, realizer)
     return dref

@@ -22,6 +22,7 @@ from plxnix.compat.pylightnix.types import (
     StageResult,
     StorageSettings,
 )
+from plxnix.compat.pylightnix.values import scanref_dict
 from plxnix.errors import InvalidValue, RealizeError
 from plxnix.model import isdref
 from plxnix.store import tree
@@ -200,20 +201,7 @@ def _paused(rh: ReplHelper | None) -> tuple[ReplHelper, native.ReplHelper]:
 
 
 def _drefs(result: Any) -> list[DRef]:
-    found: dict[str, None] = {}
-
-    def visit(value: Any) -> None:
-        if isinstance(value, str):
-            if isdref(value):
-                found[value] = None
-        elif isinstance(value, dict):
-            visit(list(value.values()))
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                visit(item)
-
-    visit(result)
-    return [DRef(dref) for dref in found]
+    return list(dict.fromkeys(scanref_dict({"result": result})[0]))
 
 
 def _target(result: Any) -> DRef:

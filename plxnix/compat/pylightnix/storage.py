@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from plxnix import store as native
 from plxnix.compat.pylightnix.errors import door, refuse
 from plxnix.compat.pylightnix.types import Path, Registry, StorageSettings
-from plxnix.errors import StoreError, StoreNotFound
+from plxnix.errors import NoRegistry, StoreError, StoreNotFound
 from plxnix.store import Store, tree
 from plxnix.store.layout import FORMAT, Layout
 from plxnix.store.settings import default_root
@@ -27,6 +27,14 @@ _opened: dict[str, tuple[tuple[int, int], Store]] = {}
 def tlregistry(M: Registry | None) -> Registry | None:
     """Return `M`, else the current registry."""
     return M if M is not None else getattr(TL, "registry", None)
+
+
+def needed_registry(r: Registry | None) -> Registry:
+    """Return `r`, else the current registry; raise `NoRegistry` if there is none."""
+    found = tlregistry(r)
+    if found is None:
+        refuse("no registry is current", "pass one, or use current_registry", NoRegistry)
+    return found
 
 
 def tlstorage(S: StorageSettings | None) -> StorageSettings | None:

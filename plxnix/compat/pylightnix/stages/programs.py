@@ -14,10 +14,10 @@ from plxnix.compat.pylightnix.derivations import mkdrv
 from plxnix.compat.pylightnix.errors import refuse
 from plxnix.compat.pylightnix.functions import legacy_realizer
 from plxnix.compat.pylightnix.matching import match_only
-from plxnix.compat.pylightnix.storage import fstmpdir, tlregistry
+from plxnix.compat.pylightnix.storage import fstmpdir, needed_registry
 from plxnix.compat.pylightnix.types import Build, Config, DRef, Realizer, Registry
 from plxnix.compat.pylightnix.values import selfref
-from plxnix.errors import DownloadFailed, HashMismatch, NoRegistry
+from plxnix.errors import DownloadFailed, HashMismatch
 from plxnix.nix.hashes import Hash
 from plxnix.recipes.fetch import Fetch, fetch_config, given_hash
 from plxnix.recipes.recipe import FIELD
@@ -38,9 +38,7 @@ def registered(
 
     With a `command`, that is run with the place of the file and the URL as further arguments.
     """
-    registry = tlregistry(r)
-    if registry is None:
-        refuse("no registry is current", "pass one, or use current_registry", NoRegistry)
+    registry = needed_registry(r)
     digest = given_hash(hashes)
     told = {key: value for key, value in hashes.items() if value is not None}
     kept = mode if "unpack" in mode else ""

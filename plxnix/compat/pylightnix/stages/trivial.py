@@ -10,7 +10,7 @@ from plxnix.compat.pylightnix.derivations import mkdrv
 from plxnix.compat.pylightnix.errors import door, refuse
 from plxnix.compat.pylightnix.names import cfgdict, mkconfig
 from plxnix.compat.pylightnix.questions import drefcfg_
-from plxnix.compat.pylightnix.storage import tlregistry
+from plxnix.compat.pylightnix.storage import needed_registry
 from plxnix.compat.pylightnix.types import (
     Context,
     DRef,
@@ -20,7 +20,7 @@ from plxnix.compat.pylightnix.types import (
     Registry,
     StorageSettings,
 )
-from plxnix.errors import NoRegistry, NotRealized
+from plxnix.errors import NotRealized
 from plxnix.recipes import files
 
 
@@ -46,9 +46,7 @@ def redefine(
 
     @door()
     def changed(*args: Any, r: Registry | None = None, **kwargs: Any) -> DRef:
-        registry = tlregistry(r)
-        if registry is None:
-            refuse("no registry is current", "pass one, or use current_registry", NoRegistry)
+        registry = needed_registry(r)
         dref = stage(*args, r=registry, **kwargs)
         fields = cfgdict(drefcfg_(dref, registry.S))
         new_config(fields)
