@@ -18,6 +18,7 @@ __version__ = version.VERSION
 _CONTENTS = {
     "plxnix.archives": "spack sunpack",
     "plxnix.attributes": "Attrs",
+    "plxnix.collecting": "collect_garbage",
     "plxnix.compat.oldest": "Manager instantiate_inplace realize_inplace store_initialize",
     "plxnix.config": "Config",
     "plxnix.either": (

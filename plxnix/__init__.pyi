@@ -6,6 +6,7 @@ from plxnix import errors as errors
 from plxnix.archives import spack as spack
 from plxnix.archives import sunpack as sunpack
 from plxnix.attributes import Attrs as Attrs
+from plxnix.collecting import collect_garbage as collect_garbage
 from plxnix.compat.oldest import Manager as Manager
 from plxnix.compat.oldest import instantiate_inplace as instantiate_inplace
 from plxnix.compat.oldest import realize_inplace as realize_inplace
