@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             obj=session,
         )
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and error.ctx is not None:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            console.talk(error.format_message())
+        elif isinstance(error, click.UsageError) and error.ctx is not None:
             console.talk(error.ctx.get_usage())
             console.error(error.format_message(), f"{error.ctx.command_path} --help")
         else:

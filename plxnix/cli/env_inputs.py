@@ -153,7 +153,11 @@ def target_of(
 
 def note_sources(chosen: Sequence[Distribution]) -> str:
     """Return what to say of the packages that have to be built; "" if there are none."""
-    built = [one.name for one in chosen if one.kind != "wheel"]
+    built = [
+        f"{one.name} (as it is now, in spite of -e)" if one.editable else one.name
+        for one in chosen
+        if one.kind != "wheel"
+    ]
     return f"built from sources: {', '.join(built)}" if built else ""
 
 

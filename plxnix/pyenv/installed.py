@@ -10,6 +10,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from plxnix.errors import InvalidValue
 
 #: Top-level folders that some wheels bring along by mistake, and no module to import.
 _STRAY = ("__main__", "bench", "benchmarks", "docs", "examples", "scripts", "test", "tests")
+
+#: What pyvenv.cfg says of the interpreter.
+_VERSION = re.compile(r"(?m)^version = (3\.\d+)")
 
 #: How deep the packages of a namespace are looked for.
 _DEPTH = 4
@@ -39,8 +43,14 @@ class Installed:
 
 
 def site_packages(tree: str) -> str:
-    """Return the folder of an environment's modules; raise `InvalidValue` if there is none."""
+    """Return the folder of an environment's modules; raise `InvalidValue` if there is none.
+
+    An environment without packages has none: then it is not there.
+    """
     found = sorted(Path(tree).glob("lib/python3*/site-packages"))
+    with suppress(OSError):
+        if not found and (version := _VERSION.search(_read(f"{tree}/pyvenv.cfg"))):
+            return f"{tree}/lib/python{version[1]}/site-packages"
     if len(found) != 1:
         raise InvalidValue(
             f"{tree!r} is no Python environment: it has {len(found)} folders "
@@ -65,7 +75,7 @@ def interpreter(tree: str) -> str:
 def installed(tree: str, site: str) -> list[Installed]:
     """Read what is installed, sorted by name; faults in RECORD are noted in the result."""
     found = []
-    for entry in sorted(os.listdir(site)):
+    for entry in sorted(os.listdir(site)) if os.path.isdir(site) else ():
         if entry.endswith(".dist-info"):
             found.append(_installed(tree, site, entry))
     return sorted(found, key=lambda one: canonical(one.name))

@@ -49,6 +49,15 @@ def test_shell_with_packages(
     assert plxnix("shell", "-p", "alpha", "beta").status == 1
 
 
+def test_environment_without_packages(plxnix: CommandLine, index: Index) -> None:
+    """It is sound, and it runs: requirements may be for other platforms."""
+    del index
+    (plxnix.folder / "requirements.txt").write_text("alpha; sys_platform == 'win32'\n")
+    plxnix.ok("env", "lock", "-r", "requirements.txt")
+    assert "0 packages, 0 modules imported; sound" in plxnix.ok("env", "check").err
+    assert plxnix.ok("run", "--env", ".", "--", "python", "-c", "print(1)").lines == ["1"]
+
+
 def test_statuses_are_those_of_commands(plxnix: CommandLine, index: Index) -> None:
     """Whatever the command says is said, and nothing is added."""
     del index

@@ -148,3 +148,11 @@ def test_wheels_that_do_not_fit_are_told(index: Index, plxnix: CommandLine) -> N
     refused = plxnix.fails("env", "lock", *asked, "--provider", "delta=wheel")
     assert "cp311-cp311-win_amd64" in refused
     assert "add 'sdist' to its providers" in refused
+
+
+def test_group_without_a_command(plxnix: CommandLine) -> None:
+    """It shows its help, and no error beside it."""
+    outcome = plxnix("env")
+    assert outcome.status == 2
+    assert outcome.err.startswith("Usage: plxnix env")
+    assert "error" not in outcome.err
