@@ -10,53 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "AmbiguousMatch",
-    "ArchiveError",
-    "BuildFailed",
-    "CodeHashError",
-    "CorruptEntry",
-    "DownloadFailed",
-    "ExportError",
-    "FetchError",
-    "HashMismatch",
-    "HostileArchive",
-    "InvalidConfig",
-    "InvalidHash",
-    "InvalidLock",
-    "InvalidName",
-    "InvalidReference",
-    "InvalidRefpath",
-    "InvalidSetting",
-    "InvalidValue",
-    "LensError",
-    "LockChanged",
-    "MatcherUnsatisfied",
-    "MissingExtra",
-    "MissingRealizer",
-    "NixFormatError",
-    "NoDistribution",
-    "NoRegistry",
-    "NotInStore",
-    "NotRealized",
-    "PlxnixError",
-    "PromiseMissing",
-    "RealizeError",
-    "RecursiveInstantiate",
-    "ResolutionFailed",
-    "StagesFailed",
-    "StoreError",
-    "StoreNotFound",
-    "StoreUnreadable",
-    "StoreVersionError",
-    "TargetError",
-    "ToolFailed",
-    "ToolMissing",
-    "Unexportable",
-    "UnknownSource",
-    "UnknownStage",
-]
-
 
 class PlxnixError(Exception):
     """Base of all errors that plxnix raises on purpose.

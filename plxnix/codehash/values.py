@@ -34,7 +34,7 @@ DESCRIPTORS = (
 )
 
 
-def spelled(value: object) -> str | None:
+def spelled(value: Any) -> str | None:
     """Spell a plain value, sorted where it has no order; `None` if it is not plain.
 
     Plain are `None`, `...`, numbers, texts and bytes, and the containers of Python with nothing
@@ -46,14 +46,14 @@ def spelled(value: object) -> str | None:
     if value is None or value is Ellipsis or kind in (bool, float, complex, str, bytes):
         return f"{kind.__name__} {value!a}"
     if kind in (list, tuple, set, frozenset):
-        items = [spelled(item) for item in value]  # type: ignore[attr-defined]
+        items = [spelled(item) for item in value]
         texts = [item for item in items if item is not None]
         if len(texts) < len(items):
             return None
         texts = sorted(texts) if kind in (set, frozenset) else texts
         return f"{kind.__name__} [{', '.join(texts)}]"
     if kind is dict:
-        pairs = [(spelled(k), spelled(v)) for k, v in value.items()]  # type: ignore[attr-defined]
+        pairs = [(spelled(k), spelled(v)) for k, v in value.items()]
         if any(None in pair for pair in pairs):
             return None
         return f"dict {{{', '.join(sorted(f'{k}: {v}' for k, v in pairs))}}}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plxnix.errors import InvalidHash, InvalidName, InvalidValue, PlxnixError
+from plxnix.errors import InvalidName, InvalidValue, PlxnixError
 from plxnix.locking.source import LockedSource, check_key
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import fixed_path
@@ -152,13 +152,6 @@ def test_mirrors_are_written_out() -> None:
     assert expanded("https://example.org/x") == ["https://example.org/x"]
     with pytest.raises(InvalidValue, match="'nobody', which is not known"):
         expanded("mirror://nobody/x")
-
-
-def test_tree_needs_a_sha256() -> None:
-    """Trees are known by the sha256 of their NAR only."""
-    source = LockedSource(PLAIN["url"], Hash.of_bytes(b"", "sha1"), unpack=True)
-    with pytest.raises(InvalidHash):
-        source.check("one")
 
 
 json = st.recursive(

@@ -91,8 +91,9 @@ def shell(r: RRef | DRef | Build | Path | str | None = None, S: Settings = None)
     """Run `$SHELL` in the folder of a reference, a build or a path, else in the store's."""
     place: Any = r
     if isinstance(r, Build):
-        check(r.outpaths is not None and r.outpaths.val, f"{r.dref} has no output folders yet")
-        place = r.outpaths.val[0]  # type: ignore[union-attr]
+        if r.outpaths is None or not r.outpaths.val:
+            refuse(f"{r.dref} has no output folders yet")
+        place = r.outpaths.val[0]
     native.shell(place, store_of(S))
 
 

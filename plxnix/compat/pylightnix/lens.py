@@ -188,7 +188,7 @@ def mutate(l: Lens, v: Any, hint: str) -> None:
     l._native().val = v
 
 
-def val2dict(v: Any, ctx: LensContext) -> dict | None:  # type: ignore[type-arg]
+def val2dict(v: Any, ctx: LensContext) -> dict[str, Any] | None:
     """Return the fields of a value, or None if it has none."""
     with door():
         lens = _mknative(v, ctx)

@@ -72,8 +72,8 @@ def fsroot(S: StorageSettings | None = None) -> Path:
     S = tlstorage(S)
     if S is not None and S.root is not None:
         return Path(S.root)
-    storage = S.storage if S is not None else None
-    storage = storage or os.environ.get("PYLIGHTNIX_STORAGE")  # type: ignore[assignment]
+    given: str | None = S.storage if S is not None else None
+    storage = given or os.environ.get("PYLIGHTNIX_STORAGE")
     if storage:
         head, tail = os.path.split(os.path.abspath(storage))
         return Path(head if tail == storagename() else storage)
@@ -97,10 +97,10 @@ def fstmpdir(S: StorageSettings | None = None) -> Path:
     That in the store is this process's own, on the file system of the store, and goes with it.
     """
     S = tlstorage(S)
-    given = S.tmpdir if S is not None else None
-    given = given or os.environ.get("PYLIGHTNIX_TMP")  # type: ignore[assignment]
-    if given:
-        return Path(given)
+    given: str | None = S.tmpdir if S is not None else None
+    folder = given or os.environ.get("PYLIGHTNIX_TMP")
+    if folder:
+        return Path(folder)
     folder = os.path.join(store_of(S).session().path, "pylightnix")
     os.makedirs(folder, exist_ok=True)
     return Path(folder)
