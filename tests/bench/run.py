@@ -77,10 +77,12 @@ class Tool:
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
     """Run a command and return its cost; exit if it fails."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # a package that is installed has its bytecode
     started = time.perf_counter()
     process = subprocess.Popen(
         [*command],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
