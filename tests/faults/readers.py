@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import tempfile
 import zipfile
@@ -33,7 +34,7 @@ from plxnix.nix.nar import file_archive
 from plxnix.nix.nar_reading import restore
 from plxnix.pyenv.elf import read_cache, read_elf
 from plxnix.pyenv.lock import EnvironmentLock
-from plxnix.store import Fsync, Record, Store
+from plxnix.store import Fsync, Record, Store, temproots
 from tests.archive_trees import file, folder, hardlink, symlink, tar_bytes
 from tests.environment_trees import library
 from tests.store_samples import build, scratch_store
@@ -151,6 +152,13 @@ def _closure(source: Path, _: Path) -> None:
         sunpack(source, store, limits=_LIMITS)
 
 
+def _temporary_roots(data: bytes) -> object:
+    with scratch_store() as store, store.keeping([DREF]):
+        path = Path(store.layout.temproots, os.listdir(store.layout.temproots)[0])
+        path.write_bytes(data)
+        return temproots.kept(store.layout)
+
+
 def _with_checksums(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
     """Return a reader of tar archives for which the headers' checksums are made right."""
 
@@ -237,6 +245,9 @@ READERS: Final = {
     "closure": Reader(_with_checksums(_in_a_folder(_closure)), _closures),
     "index-page": Reader(_page, _given(*_PAGES)),
     "elf": Reader(_in_a_folder(_elf), lambda: (library(["liba.so"], rpath="$ORIGIN"),)),
+    "temporary-roots": Reader(
+        _temporary_roots, _given(b"process 1 on host\n" + DREF.encode() + b"\n")
+    ),
     "markdown": Reader(_document, _given(*_MARKDOWN)),
 }
 
