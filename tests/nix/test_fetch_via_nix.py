@@ -21,12 +21,12 @@ from plxnix.errors import (
 )
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
-from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import fixed_path
 from plxnix.recipes import nix_fetch
-from tests.archive_trees import file, folder, tar_bytes
+from tests.archive_trees import file, tar_bytes
 from tests.http_server import Answer, Request, Server
 from tests.nix_environment import NixEnv
+from tests.nix_fetches import tree_archive
 from tests.stage_samples import Lab
 
 pytestmark = pytest.mark.usefixtures("nix_env")
@@ -94,12 +94,10 @@ def test_an_archive_is_unpacked(lab: Lab, server: Server, body: bytes) -> None:
     assert by_nix(server)
 
 
-def test_a_tree(lab: Lab, server: Server, body: bytes, tmp_path: Path) -> None:
+def test_a_tree(lab: Lab, server: Server, body: bytes) -> None:
     """A tree is fetched by `fetchTarball`, once."""
-    (tmp_path / "top").mkdir()
-    (tmp_path / "top" / "data").write_bytes(body)
-    digest = nar_hash(tmp_path / "top")[0]
-    url = server.answer("/a.tar", Answer(tar_bytes(folder("top"), file("top/data", body))))
+    archive, digest = tree_archive(body)
+    url = server.answer("/a.tar", Answer(archive))
     dref = fetchtree(url, digest.sri, via="nix", registry=lab.registry)
     assert lab.store.record(lab.realize(dref)).nar_hash == digest.sri
     assert len(server.requests) == 1
@@ -110,7 +108,7 @@ def test_a_tree(lab: Lab, server: Server, body: bytes, tmp_path: Path) -> None:
 
 def test_trees_that_are_none(lab: Lab, server: Server, body: bytes) -> None:
     """Each failure of `fetchTarball` has the class that the native fetch gives it."""
-    archive = tar_bytes(folder("top"), file("top/data", body))
+    archive, _ = tree_archive(body)
     zeros = Hash("sha256", bytes(32))
     wrong = fetchtree(
         server.answer("/a.tar", Answer(archive)), zeros.sri, via="nix", r=lab.registry
@@ -214,14 +212,11 @@ def test_no_credentials_in_arguments(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password hush-hush\n")
     monkeypatch.setenv("NETRC", os.fspath(netrc))
-    (tmp_path / "top").mkdir()
-    (tmp_path / "top" / "data").write_bytes(body)
-    digest = nar_hash(tmp_path / "top")[0]
+    archive, digest = tree_archive(body)
     server = Watching()
     with server:
         url = server.answer("/data", Answer(body))
         rref = lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
-        archive = tar_bytes(folder("top"), file("top/data", body))
         other = f"{server.answer('/a.tar?token=hush-too', Answer(archive))}"
         lab.realize(fetchtree(other, digest.sri, via="nix", registry=lab.registry))
     assert [one.headers["authorization"] for one in server.requests] == [

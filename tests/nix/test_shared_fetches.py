@@ -23,6 +23,7 @@ from tests.archive_trees import file, folder, tar_bytes
 from tests.command_line import CommandLine
 from tests.http_server import Answer, Server
 from tests.nix_environment import NixEnv
+from tests.nix_fetches import add_to_nix, tree_archive
 from tests.stage_samples import Lab
 
 pytestmark = pytest.mark.usefixtures("nix_env")
@@ -55,13 +56,6 @@ def build_fetch(nix_env: NixEnv, folder: Path, url: str, body: bytes, name: str)
         f'import <nix/fetchurl.nix> {{ url = "{url}"; sha256 = "{sha256}"; name = "{name}"; }}'
     )
     return nix_env.build(expression)
-
-
-def add_to_nix(place: Path, data: bytes, name: str) -> Path:
-    """Put a file into the Nix store, as `nix-store` does it."""
-    source = place / "given"
-    source.write_bytes(data)
-    return Path(tools.add_fixed(source, "sha256", name=name))
 
 
 def overwrite(path: Path, data: bytes) -> None:
@@ -186,10 +180,9 @@ class TestNotFromNix:
 
     def test_a_tree_with_wrong_contents(self, lab: Lab, server: Server, body: bytes) -> None:
         """The same for a tree; what is left of the copy does not get into the stage."""
-        archive = tar_bytes(folder("top"), file("top/data", body))
+        archive, digest = tree_archive(body)
         url = server.answer("/a.tar", Answer(archive))
-        right = fetch(url, _tree_hash(lab.root, body), unpack=True)
-        digest = nar_hash(right)[0]
+        right = fetch(url, digest.hex, unpack=True)
         path = Path(tools.add_fixed(right, "sha256", recursive=True, name="source"))
         overwrite(path / "data", body.swapcase())
         notes = Notes()
@@ -278,13 +271,6 @@ class TestNotFromNix:
         assert len(server.requests) == 2
 
 
-def _tree_hash(place: Path, body: bytes) -> str:
-    top = place / "of-a-tree"
-    top.mkdir()
-    (top / "data").write_bytes(body)
-    return nar_hash(top)[0].hex
-
-
 def test_no_partial_download_is_left(lab: Lab, server: Server, body: bytes, tmp_path: Path) -> None:
     """What had arrived before Nix had it all is removed."""
     url = server.answer("/data", Answer(body, etag='"1"', stop_after=5), Answer(status=404))
@@ -322,9 +308,8 @@ class TestToNix:
 
     def test_a_tree(self, lab: Lab, nix_env: NixEnv, server: Server, body: bytes) -> None:
         """A fetched tree is found by `fetchTarball` in the same way."""
-        archive = tar_bytes(folder("top"), file("top/data", body))
+        archive, digest = tree_archive(body)
         url = server.answer("/a.tar", Answer(archive))
-        digest = Hash.parse(_tree_hash(lab.root, body), "sha256")
         rref = lab.realize(fetchtree(url, digest.sri, registry=lab.registry))
         handed = add(lab.store, rref)
         called = f'fetchTarball {{ url = "{url}"; sha256 = "{digest.base32}"; }}'

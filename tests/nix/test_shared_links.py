@@ -19,9 +19,9 @@ from plxnix.nix.paths import fixed_path
 from plxnix.store import tree
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.verify import verify
-from tests.archive_trees import file, folder, tar_bytes
 from tests.http_server import Answer, Server
 from tests.nix_environment import NixEnv
+from tests.nix_fetches import add_to_nix, tree_archive
 from tests.stage_samples import Lab
 
 pytestmark = pytest.mark.usefixtures("nix_env")
@@ -37,13 +37,6 @@ def near(nix_env: NixEnv, tmp_path: Path) -> Iterator[Lab]:
     root = Path("/nix") / f"{tmp_path.name}-{os.urandom(4).hex()}"
     yield Lab(root)
     tree.remove(os.fspath(root))
-
-
-def add_to_nix(place: Path, data: bytes, name: str) -> Path:
-    """Put a file into the Nix store, as `nix-store` does it."""
-    source = place / "given"
-    source.write_bytes(data)
-    return Path(tools.add_fixed(source, "sha256", name=name))
 
 
 def fetch_stage(lab: Lab, url: str, data: bytes, name: str | None = None) -> DRef:
@@ -174,12 +167,10 @@ class TestByHash:
         assert first != second
         assert list(verify(lab.store)) == []
 
-    def test_a_tree(self, lab: Lab, server: Server, body: bytes, tmp_path: Path) -> None:
+    def test_a_tree(self, lab: Lab, server: Server, body: bytes) -> None:
         """The same for trees, by the hash of the tree."""
-        (tmp_path / "top").mkdir()
-        (tmp_path / "top" / "data").write_bytes(body)
-        digest = nar_hash(tmp_path / "top")[0]
-        url = server.answer("/a.tar", Answer(tar_bytes(folder("top"), file("top/data", body))))
+        archive, digest = tree_archive(body)
+        url = server.answer("/a.tar", Answer(archive))
         lab.realize(fetchtree(url, digest.sri, registry=lab.registry))
         other = fetchtree(f"{NOWHERE}/b.tar", digest.sri, name="b", registry=lab.registry)
         assert lab.store.record(lab.realize(other)).nar_hash == digest.sri
@@ -247,12 +238,10 @@ class TestAdding:
             assert not path.exists()
         assert lab.leftovers() == []
 
-    def test_a_tree(self, lab: Lab, server: Server, body: bytes, tmp_path: Path) -> None:
+    def test_a_tree(self, lab: Lab, server: Server, body: bytes) -> None:
         """Trees go there too, under the path of `fetchTarball`."""
-        (tmp_path / "top").mkdir()
-        (tmp_path / "top" / "data").write_bytes(body)
-        digest = nar_hash(tmp_path / "top")[0]
-        url = server.answer("/a.tar", Answer(tar_bytes(folder("top"), file("top/data", body))))
+        archive, digest = tree_archive(body)
+        url = server.answer("/a.tar", Answer(archive))
         lab.realize(fetchtree(url, digest.sri, registry=lab.registry))
         path = fixed_path("source", digest, recursive=True)
         assert tools.valid([path]) == {path}
