@@ -106,12 +106,19 @@ def kept(layout: Layout) -> dict[DRef, str]:
     except OSError as error:
         raise _unreadable(layout.temproots, error) from error
     for name in names:
-        lines = _read(f"{layout.temproots}/{name}").decode(errors="replace").split("\n")
-        owner = lines[0] if _OWNER.fullmatch(lines[0]) else "another process"
-        for line in lines:
-            if isdref(line):
-                found.setdefault(DRef(line), owner)
+        for dref, owner in parse(_read(f"{layout.temproots}/{name}")).items():
+            found.setdefault(dref, owner)
     return found
+
+
+def parse(text: bytes) -> dict[DRef, str]:
+    """Return the derivations that a file names, each with whose file it is; other lines are none's.
+
+    It may be another user's, and torn.
+    """
+    lines = text.decode(errors="replace").split("\n")
+    owner = lines[0] if _OWNER.fullmatch(lines[0]) else "another process"
+    return {DRef(line): owner for line in lines if isdref(line)}
 
 
 def _read(path: str) -> bytes:
@@ -145,4 +152,4 @@ def check_unused(layout: Layout, drefs: Iterable[DRef] | None = None) -> None:
             raise StoreError(f"{used[dref]} works with {dref}", "do it again when that is done")
 
 
-__all__ = ["Keeping", "check_unused", "keep", "kept"]
+__all__ = ["Keeping", "check_unused", "keep", "kept", "parse"]

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import tarfile
 import tempfile
 import zipfile
@@ -152,13 +151,6 @@ def _closure(source: Path, _: Path) -> None:
         sunpack(source, store, limits=_LIMITS)
 
 
-def _temporary_roots(data: bytes) -> object:
-    with scratch_store() as store, store.keeping([DREF]):
-        path = Path(store.layout.temproots, os.listdir(store.layout.temproots)[0])
-        path.write_bytes(data)
-        return temproots.kept(store.layout)
-
-
 def _with_checksums(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
     """Return a reader of tar archives for which the headers' checksums are made right."""
 
@@ -246,7 +238,7 @@ READERS: Final = {
     "index-page": Reader(_page, _given(*_PAGES)),
     "elf": Reader(_in_a_folder(_elf), lambda: (library(["liba.so"], rpath="$ORIGIN"),)),
     "temporary-roots": Reader(
-        _temporary_roots, _given(b"process 1 on host\n" + DREF.encode() + b"\n")
+        temproots.parse, _given(b"process 1 on host\n" + DREF.encode() + b"\n")
     ),
     "markdown": Reader(_document, _given(*_MARKDOWN)),
 }
