@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,17 @@ def test_each_form_is_the_same_in_a_file_and_on_standard_output(form: str) -> No
     plxnix("export", "stages.py:hello", "--format", form, "-o", "written")
     written = Path("written").read_text()
     assert written.replace(" -o written", "") == printed
+
+
+def test_the_command_in_an_export_is_what_was_typed() -> None:
+    """Values stand there as they were given, so that they are read as the same again."""
+    Path("typed.py").write_text(
+        "from plxnix import mkfile\ndef one(x=None):\n    return mkfile('one', repr(x))\n"
+    )
+    for given in ('x="5"', "x=5", "x=2.10"):
+        assert f"typed.py:one -a {shlex.quote(given)}\n" in plxnix(
+            "export", "typed.py:one", "-a", given
+        )
 
 
 def test_flake_in_a_folder(nix_env: NixEnv) -> None:

@@ -147,7 +147,7 @@ def test_command(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> N
         "def top(n=1): return execute('cat $b/below > $out', name='top', b=below())\n"
     )
     done = plxnix.ok("nix", "status", f"{file}:top", "-a", "n=it is")
-    realize = f"plxnix realize {file}:top -a 'n=\"it is\"'"
+    realize = f"plxnix realize {file}:top -a 'n=it is'"
     assert [(DRef(row[0]).name, row[1], row[2], row[4], row[6]) for row in done.fields] == [
         ("below", "derivation", "0", "absent", realize),
         ("top", "derivation", "0", "absent", realize),
