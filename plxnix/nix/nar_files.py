@@ -37,6 +37,7 @@ def files_hash(files: Iterable[tuple[bytes, bool, bytes]]) -> tuple[Hash, int]:
     """
     state = hashlib.sha256(MAGIC + TYPE + DIRECTORY)
     size = len(MAGIC + TYPE + DIRECTORY)
+    tail = b""
     opened: list[bytes] = []
     before: list[bytes] = []
     for path, executable, contents in files:
@@ -48,7 +49,7 @@ def files_hash(files: Iterable[tuple[bytes, bool, bytes]]) -> tuple[Hash, int]:
         common = 0
         while common < min(len(opened), len(folders)) and opened[common] == folders[common]:
             common += 1
-        head = (CLOSE + CLOSE) * (len(opened) - common)
+        head = tail + (CLOSE + CLOSE) * (len(opened) - common)
         for folder in folders[common:]:
             head += ENTRY + NAME + string(folder) + NODE + TYPE + DIRECTORY
         opened = folders
@@ -57,9 +58,8 @@ def files_hash(files: Iterable[tuple[bytes, bool, bytes]]) -> tuple[Hash, int]:
         head += len(contents).to_bytes(8, "little")
         state.update(head)
         state.update(contents)
+        size += len(head) + len(contents)
         tail = bytes(-len(contents) % 8) + CLOSE + CLOSE
-        state.update(tail)
-        size += len(head) + len(contents) + len(tail)
-    tail = (CLOSE + CLOSE) * len(opened) + CLOSE
+    tail += (CLOSE + CLOSE) * len(opened) + CLOSE
     state.update(tail)
     return Hash("sha256", state.digest()), size + len(tail)

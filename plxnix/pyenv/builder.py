@@ -119,7 +119,7 @@ def is_program(member: zipfile.ZipInfo | None) -> bool:
 
 def digest_of(algorithm: str, data: bytes) -> str:
     """Return the hash of bytes as RECORD has it."""
-    found = hashlib.new(algorithm, data).digest()
+    found = getattr(hashlib, algorithm)(data).digest()
     return algorithm + "=" + urlsafe_b64encode(found).decode("ascii").rstrip("=")
 
 

@@ -10,6 +10,7 @@ with its NAR hash beside it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import posixpath
@@ -43,7 +44,7 @@ class _Linker(builder.Environment):
             with open(f"{place}.json", "w", encoding="utf-8") as file:
                 json.dump([found.sri, size], file)
         for entry in entries:
-            path = posixpath.join(self.out, entry.target)
+            path = f"{self.out}/{entry.target}"
             if not _linked(f"{place}/{entry.name}", path, entry.executable):
                 builder.write(path, wheel.checked(entry), entry.executable)
 
@@ -79,6 +80,7 @@ def _frozen(wheel: builder.Wheel, folder: str) -> Iterator[tuple[bytes, bool, by
 
 def link(spec: str, out: str, python: str) -> None:
     """Make the environment of a spec, the path of a JSON file, at `out`; exit if it is refused."""
+    gc.disable()  # There is no garbage in tens of thousands of entries, and little time.
     with open(spec, encoding="utf-8") as file:
         said = json.load(file)
     unpacked = posixpath.join(posixpath.dirname(spec), "unpacked")

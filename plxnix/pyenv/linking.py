@@ -148,7 +148,6 @@ class _Linking:
                 sys.executable,
                 [
                     "-I",
-                    "-B",
                     "-S",
                     "-c",
                     _LINK,
