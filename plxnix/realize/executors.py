@@ -16,6 +16,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,8 @@ class Workers(Remote):
         self._idle.clear()
         self._nursery.close()
         for tmp in self._tmp:
-            sweep(tmp)
+            with suppress(OSError):  # The next process sweeps what is left.
+                sweep(tmp)
 
 
 class Others(Remote):

@@ -2,7 +2,8 @@
 
 A stage is ready when all that it depends on is selected. Ready stages are looked at in the order of
 the closure; one that is not cached waits until a job and its resources are free, and nobody else
-realizes it. One thread decides; what runs, runs in others, or in other processes.
+realizes it. One thread at a time decides: that which has just run a stage decides what comes next,
+and goes on with it. So small stages follow each other without waking up other threads.
 
 No stage holds a job, a resource or a lock while it waits for something, so two realizations of the
 same stages in different orders cannot wait for each other. What is selected depends on the
@@ -12,12 +13,13 @@ realizations that there are, not on who was first: the result has the order of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from plxnix.errors import BuildFailed, PlxnixError
@@ -29,6 +31,7 @@ from plxnix.realize.queues import Queues
 from plxnix.realize.registry import Derivation, runs_here
 from plxnix.realize.resources import Demand, Supply
 from plxnix.realize.schedule import Schedule
+from plxnix.realize.turns import turn
 from plxnix.stopping import Stop
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ class Scheduler:
     """Realizes the stages of one `Work` as a `Schedule` says."""
 
     def __init__(self, work: Work, schedule: Schedule) -> None:
-        from plxnix.realize.executors import HANDED_OVER, choose, is_local
+        from plxnix.realize.executors import HANDED_OVER, Threads, choose, is_local
 
         self._work = work
         self._schedule = schedule
@@ -75,6 +78,7 @@ class Scheduler:
         away = schedule.executor is not None
         self._executor: Executor | None = choose(schedule.executor) if away else None
         self._elsewhere = self._executor is not None and not is_local(self._executor)
+        self._in_threads = isinstance(self._executor, Threads)
         #: Nothing needs a thread: stages run where `realize` was called.
         self._alone = schedule.jobs == 1 and not away and schedule.timeout is None
         self._jobs = schedule.jobs or (HANDED_OVER if self._elsewhere else needs.cpus())
@@ -90,7 +94,17 @@ class Scheduler:
         self._running: dict[int, _Running] = {}
         self._done: SimpleQueue[tuple[_Running, list[RRef] | BaseException]] = SimpleQueue()
         self._failures = Failures(self._stages, self._above)
+        #: Attempts that are to begin as soon as it is decided who makes them.
+        self._ready: list[_Running] = []
         self._threads: ThreadPoolExecutor | None = None
+        #: What attempts find in context variables: what they are where this is made.
+        self._variables = copy_context()
+        #: Held by the thread that decides.
+        self._deciding = Lock()
+        #: Nothing more is to be started.
+        self._over = False
+        #: What wakes up the thread that has called `select`: an error to raise, or None.
+        self._news: SimpleQueue[BaseException | None] = SimpleQueue()
         #: What runs cannot be stopped, and the user does not want to wait for it.
         self._abandoned = False
 
@@ -134,17 +148,30 @@ class Scheduler:
 
     def _loop(self) -> None:
         while True:
+            with turn(), self._deciding:
+                self._stop_late()
+                self._decide()
+                self._hand_out()
+                if self._is_done() and not self._over:
+                    return
+                until = min((one.deadline for one in self._running.values()), default=float("inf"))
+                until = min(until, self._queues.next_look())
+            self._await(until)
+
+    def _decide(self) -> None:
+        """Take note of what is done, and start what can be."""
+        while not self._over:
             while not self._done.empty():
                 self._finish(*self._done.get())
             if self._fresh:
                 self._look(heappop(self._fresh))
             for place, demand in self._queues.taken():
                 self._start(place, demand)
-            if self._fresh:
-                continue
-            if not self._running and not self._queues and self._done.empty():
+            if not self._fresh and self._done.empty():
                 return
-            self._await()
+
+    def _is_done(self) -> bool:
+        return not self._running and not self._queues and self._done.empty()
 
     # -- from ready to running ---------------------------------------------------------------------
 
@@ -207,52 +234,92 @@ class Scheduler:
         """Begin an attempt."""
         running.tries += 1
         running.stop = Stop()
-        make = self._maker(running)
+        running.begun = False
         if self._alone:
-            self._attempt(running, make)
+            self._attempt(running)
             return
         if self._schedule.timeout is not None:
             running.deadline = time.monotonic() + self._schedule.timeout
-        if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            count = self._jobs + self._local_jobs if self._elsewhere else self._jobs
-            self._threads = ThreadPoolExecutor(count, thread_name_prefix="plxnix")
-        running.begun = True  # from now on it is waited for, whenever the user interrupts
-        self._threads.submit(copy_context().run, self._attempt, running, make)
-
-    def _maker(self, running: _Running) -> Callable[[], list[RRef]]:
-        attempt = self._work.attempt(running.derivation, running.context)
-        if self._alone or runs_here(attempt.realizer):
-            return lambda: self._work.run(attempt, self._observer)
-        if self._executor is None:
+        if self._executor is None and not runs_here(running.derivation.realizer):
             from plxnix.realize.executors import choose
 
             self._executor = choose(None)
-        executor = self._executor
-        return lambda: executor.make(self._work, attempt, self._observer, running.stop)
+        self._ready.append(running)
 
-    def _attempt(self, running: _Running, make: Callable[[], list[RRef]]) -> None:
+    def _hand_out(self) -> None:
+        """Have other threads make the attempts that are ready."""
+        for running in self._ready:
+            if self._threads is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                count = self._jobs + self._local_jobs if self._elsewhere else self._jobs
+                self._threads = ThreadPoolExecutor(count, thread_name_prefix="plxnix")
+            running.begun = True  # from now on it is waited for, whenever the user interrupts
+            self._threads.submit(self._variables.copy().run, self._work_on, running)
+        self._ready.clear()
+
+    def _work_on(self, running: _Running | None) -> None:
+        """Make an attempt in this thread, and those that follow."""
+        while running is not None:
+            with ExitStack() as stack:
+                if self._in_threads and not runs_here(running.derivation.realizer):
+                    stack.enter_context(turn())
+                    self._variables.copy().run(self._attempt, running)
+                else:
+                    self._variables.copy().run(self._attempt, running)
+                    stack.enter_context(turn())
+                with self._deciding:
+                    running = self._next()
+
+    def _next(self) -> _Running | None:
+        """Decide what comes after an attempt of this thread, and return what it is to do."""
+        try:
+            self._decide()
+            if self._over:
+                return None
+            mine = self._ready.pop(0) if self._ready else None
+            self._hand_out()
+            if mine is not None:
+                mine.begun = True
+        except BaseException as error:  # noqa: BLE001 (raised where `select` was called)
+            self._over = True
+            self._news.put(error)
+            return None
+        waits = self._queues.next_look() < float("inf") or self._schedule.timeout is not None
+        if waits or self._is_done():
+            self._news.put(None)
+        return mine
+
+    def _attempt(self, running: _Running) -> None:
         outcome: list[RRef] | BaseException
         try:
             with running.stop.working():
-                outcome = make()
+                outcome = self._make(running)
         except BaseException as error:  # the thread that decides gets it
             if self._alone and not isinstance(error, Exception):
                 raise
             outcome = error
         self._done.put((running, outcome))
 
+    def _make(self, running: _Running) -> list[RRef]:
+        attempt = self._work.attempt(running.derivation, running.context)
+        if self._executor is None or runs_here(attempt.realizer):
+            return self._work.run(attempt, self._observer)
+        return self._executor.make(self._work, attempt, self._observer, running.stop)
+
     # -- from running to selected ------------------------------------------------------------------
 
-    def _await(self) -> None:
-        """Wait until a stage is done, is late, or may be looked at again."""
-        until = min((one.deadline for one in self._running.values()), default=float("inf"))
-        until = min(until, self._queues.next_look())
+    def _await(self, until: float) -> None:
+        """Wait until there is something to decide here, at the latest at a monotonic time."""
         left = max(0.0, until - time.monotonic()) + 0.001
-        try:
-            self._finish(*self._done.get(timeout=min(left, _PATIENCE)))
-        except Empty:
+        with suppress(Empty):
+            error = self._news.get(timeout=min(left, _PATIENCE))
+            if error is not None:
+                raise error
+
+    def _stop_late(self) -> None:
+        """Stop the attempts that take too long."""
+        if self._schedule.timeout is not None:
             now = time.monotonic()
             for one in self._running.values():
                 if one.deadline <= now:
@@ -321,6 +388,9 @@ class Scheduler:
             raise
 
     def _stop(self) -> None:
+        self._over = True
+        with self._deciding:
+            pass  # Who was deciding has ended, and nobody begins to.
         for running in list(self._running.values()):
             dref = running.derivation.dref
             running.stop.set(Stopped(f"{dref} was stopped", "realize it again", dref))

@@ -204,7 +204,11 @@ def _live(
             fields = {"error": f"{type(error).__name__}: {error}", "typed": True}
         except BaseException:  # noqa: BLE001  # told to the parent
             fields = {"error": traceback.format_exc()}
-        os.write(answer, (json.dumps(fields) + "\n").encode())
+        said = (json.dumps(fields) + "\n").encode()
+        try:
+            os.write(answer, said)
+        except OSError:  # The fault was to be for a thread, and has met this call.
+            os.write(answer, said)
     finally:
         os._exit(status)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from plxnix.errors import (
     InvalidValue,
     MissingExtra,
     NotRealized,
+    PlxnixError,
     PromiseMissing,
     StagesFailed,
 )
@@ -331,6 +333,64 @@ class TestFailures:
         assert isinstance(caught.value.__cause__, ValueError)
         assert lab.leftovers() == []
 
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_an_error_of_a_matcher(self, lab: Lab, when: str) -> None:
+        """Whatever a matcher raises comes out of `realize`, whichever thread decides."""
+
+        def broken(_: Any, rrefs: list[RRef]) -> list[RRef] | None:
+            if when == "before" or rrefs:
+                raise ZeroDivisionError("of the matcher")
+            return None
+
+        base = [lab.stage(f"s{n}", content=slow(0.02 * n)) for n in range(3)]
+        above = lab.stage("above", base[0], matcher=broken)
+        with pytest.raises(ZeroDivisionError, match="of the matcher"):
+            lab.realize([above, *base], jobs=3, executor="threads")
+        assert lab.leftovers() == []
+
+    def test_a_failure_before_another_try(self, lab: Lab) -> None:
+        """What is to be tried again, and has not begun when all is stopped, is not waited for."""
+
+        def matcher(error: PlxnixError | None) -> Any:
+            def match(_: Any, rrefs: list[RRef]) -> list[RRef] | None:
+                if rrefs:
+                    time.sleep(0.4)  # Meanwhile the other stages are done, and nobody decides.
+                    if error is not None:
+                        raise error
+                return rrefs or None
+
+            return match
+
+        def late(build: Build) -> str:
+            time.sleep(0.1)
+            return fail(build)
+
+        drefs = [
+            lab.stage("first", matcher=matcher(None)),
+            lab.stage("again", content=late),
+            lab.stage("broken", content=slow(0.2), matcher=matcher(BuildFailed("all ends"))),
+        ]
+        with pytest.raises(BuildFailed, match="all ends"):
+            lab.realize(drefs, jobs=3, executor="threads", retries=1)
+        assert sorted(lab.runs) == ["again", "broken", "first"]
+        assert lab.leftovers() == []
+
+    def test_context_variables(self, lab: Lab) -> None:
+        """A stage finds those of the caller, whatever the stages before it have set."""
+        variable = ContextVar("variable", default="default")
+
+        def make(_: Build) -> str:
+            found = variable.get()
+            variable.set("of a stage")
+            return found
+
+        drefs = [lab.stage("s0", content=make)]
+        for number in range(1, 5):
+            drefs.append(lab.stage(f"s{number}", drefs[-1], content=make))
+        variable.set("of the caller")
+        rrefs = lab.realize(drefs, jobs=2, executor="threads")
+        assert [lab.text(rref) for rref in rrefs] == ["of the caller"] * 5
+
     @pytest.mark.parametrize("jobs", [1, 3])
     def test_keep_going(self, lab: Lab, jobs: int) -> None:
         """All that does not depend on a failure is realized, and all failures are listed."""
@@ -457,6 +517,16 @@ class TestPrograms:
             lab.realize(dref, jobs=jobs, timeout=0.5)
         assert time.monotonic() - started < 10
         assert caught.value.log
+        assert lab.leftovers() == []
+
+    def test_timeout_of_a_later_one(self, lab: Lab) -> None:
+        """A stage that begins when another one is done has its own time, beginning then."""
+        first = self.command(lab, "first", "sleep 0.6; echo > $out")
+        later = self.command(lab, "later", f"echo {first}; sleep 60 > $out")
+        started = time.monotonic()
+        with pytest.raises(BuildFailed, match="later took longer than 1 seconds"):
+            lab.realize(later, jobs=2, timeout=1)
+        assert 1.5 < time.monotonic() - started < 10
         assert lab.leftovers() == []
 
     def test_a_failure_kills_the_others(self, lab: Lab) -> None:
