@@ -71,7 +71,7 @@ def shared(path: str, waiting: Waiting | None = None) -> Iterator[None]:
 def alone(path: str, waiting: Waiting | None = None) -> Iterator[None]:
     """Hold the lock file `path` of `shared` alone; the file stays.
 
-    Nobody shares it for long, so there is always a moment for this.
+    Those who share it must not do so one after the other for ever: nothing keeps them back.
     """
     descriptor = _acquire(path, fcntl.LOCK_EX, waiting)
     try:

@@ -112,9 +112,9 @@ def kept(layout: Layout) -> dict[DRef, str]:
 
 
 def parse(text: bytes) -> dict[DRef, str]:
-    """Return the derivations that a file names, each with whose file it is; other lines are none's.
+    """Return the derivations that a file names, each with whose file it is.
 
-    It may be another user's, and torn.
+    Other lines mean nothing: it may be another user's, and torn.
     """
     lines = text.decode(errors="replace").split("\n")
     owner = lines[0] if _OWNER.fullmatch(lines[0]) else "another process"

@@ -19,7 +19,8 @@ from plxnix.builders.archive_members import Limits
 from plxnix.errors import ArchiveError, CorruptEntry, HostileArchive, InvalidValue, StoreError
 from plxnix.model import RRef
 from plxnix.store import Fsync, Record, Store
-from plxnix.store.copying import copyclosure
+from plxnix.store.copying import Progress, copyclosure
+from plxnix.store.gc import collect, plan_gc
 from plxnix.store.publication import publish
 from plxnix.store.verify import verify
 from tests.stage_samples import Lab
@@ -61,6 +62,32 @@ def test_there_and_back(source: Store, target: Store, tmp_path: Path, form: str)
     spack([made[3]], again, fresh)
     assert again.read_bytes() == file.read_bytes()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_collecting_meanwhile(source: Store, target: Store, tmp_path: Path) -> None:
+    """Neither what is packed nor what arrives is garbage, until that is done, or a block ends."""
+    made = diamond(source)
+    seen: list[int] = []
+
+    def collecting(store: Store) -> Progress:
+        def look(done: int, total: int, rref: str) -> None:
+            del rref
+            seen.append(done)
+            if done < total:
+                opened = Store(store.root)
+                collect(opened, plan_gc(opened, everything=True), pytest.fail)
+
+        return look
+
+    spack(made[3], tmp_path / "c.tar", source, progress=collecting(source))
+    with target.keeping([]) as keeping:
+        file = tmp_path / "c.tar"
+        sunpack(file, target, progress=collecting(target), keeping=keeping)
+        assert seen == [0, 1, 2, 3, 4] * 2
+        collecting(target)(0, 1, "")
+        assert list(verify(Store(target.root), made)) == []
+    collecting(target)(0, 1, "")
+    assert list(target.derivations()) == []
 
 
 def test_other_programs_can_list_it(source: Store, tmp_path: Path) -> None:

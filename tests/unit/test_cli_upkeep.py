@@ -56,6 +56,20 @@ def test_gc_limits(plxnix: CommandLine) -> None:
     assert left(plxnix) == {"numbers": 1}
 
 
+def test_what_is_worked_with_stays(plxnix: CommandLine) -> None:
+    """Neither gc nor rm deletes what a process works with, and both say which process."""
+    store = Store(plxnix.store)
+    (dref,) = (dref for dref in store.derivations() if dref.name == "numbers")
+    with store.keeping([dref]):
+        who = f"process {os.getpid()} on {os.uname().nodename} works with"
+        assert f"{who} it" in plxnix.ok("gc", "--all", "--dry-run").err
+        assert f"{who} {dref}" in plxnix.fails("rm", "numbers", "--recursive", "--yes")
+        assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
+        plxnix.ok("gc", "--all")
+        assert left(plxnix) == {"numbers": 1}
+    plxnix.ok("rm", "numbers", "--yes")
+
+
 @pytest.mark.parametrize(
     "arguments", [("--older-than", "soon"), ("--older-than", "-1d"), ("--max-size", "big")]
 )

@@ -143,19 +143,22 @@ def test_what_is_worked_with_is_not_removed(store: Store) -> None:
 
 
 def test_litter_of_a_running_stage_stays(store: Store) -> None:
-    """What a stage has downloaded, and a record whose realization is about to appear, stay."""
+    """What was downloaded, and what was written for a realization that is about to appear, stay."""
     dref = derive(store, "running")
     ghost = RRef.make("0" * 32, dref)
     paths = [store.layout.record(ghost), store.layout.download(dref), store.layout.failed_log(dref)]
     for path in paths:
         Path(path).write_text("{}")
         os.utime(path, (0, 0))
+    os.mkdir(store.layout.nixroots)
+    os.symlink("/", store.layout.nix_root(ghost))
+    paths.append(store.layout.nix_root(ghost))
     with store.keeping([dref]):
         opened = Store(store.root)
         collect(opened, plan_gc(opened, older_than=1, everything=True))
-        assert all(map(os.path.exists, paths))
+        assert [path for path in paths if not os.path.lexists(path)] == []
     clean(store)
-    assert not any(map(os.path.exists, paths))
+    assert [path for path in paths if os.path.lexists(path)] == []
 
 
 def test_more_is_kept_later(store: Store) -> None:
@@ -178,6 +181,41 @@ def test_many_derivations_cost_little(store: Store) -> None:
     with store.keeping(drefs):
         assert time.monotonic() - begun < 0.5
         assert sorted(temproots.kept(store.layout)) == drefs
+
+
+#: Begins to use a store, again and again, without a gap.
+USER = """
+import sys
+from plxnix import Store
+store = Store(sys.argv[1])
+print("begins", flush=True)
+while True:
+    with store.keeping([]):
+        pass
+"""
+
+
+def test_who_begins_does_not_keep_gc_out_for_ever(store: Store) -> None:
+    """Where processes begin one after the other, who waits to delete has their turn."""
+    command = [sys.executable, "-c", USER, store.root]
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    users = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        for _ in range(6)
+    ]
+    try:
+        for user in users:
+            assert user.stdout is not None
+            assert user.stdout.readline() == "begins\n"
+        begun = time.monotonic()
+        for _ in range(3):
+            with store.deleting():
+                pass
+        assert time.monotonic() - begun < 5
+    finally:
+        for user in users:
+            user.kill()
+            user.communicate()
 
 
 def test_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
