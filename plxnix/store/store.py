@@ -45,7 +45,6 @@ class Store:
         #: Those of them that are on the disk, as far as this object has seen.
         self._written: set[DRef] = set()
         self._records: dict[RRef, Record] = {}
-        self._known: set[str] | None = None
         versions.check_version(self.layout)
 
     @classmethod
@@ -122,13 +121,9 @@ class Store:
     def add(self, config: Config) -> DRef:
         """Write a config into the store and return its reference; atomic, and cheap if it is there.
 
-        The first call lists the store's folder once: N configs cost one listing and one rename for
-        each that is new.
+        Cost: one small read, and one rename for what is new.
         """
-        dref = config.dref
-        if dref in self._written:
-            return dref
-        return self._add(config)
+        return config.dref if config.dref in self._written else self.restore(config)
 
     def know(self, config: Config) -> DRef:
         """Remember a config, so that questions about it are answered, and write nothing."""
@@ -141,15 +136,9 @@ class Store:
         A realizer calls this within `keeping`, since garbage collection may have taken the
         derivation away between its instantiation and its realization.
         """
-        return self._add(config)
-
-    def _add(self, config: Config) -> DRef:
         dref = config.dref
-        if self._known is None:
-            self._known = set(_listed(self.layout.store))
-        if dref[5:] not in self._known or not configs.is_same(self.layout, config):
+        if not configs.is_same(self.layout, config):
             configs.write(self.layout, self.session(), config)
-            self._known.add(dref[5:])
         self._configs[dref] = config
         self._written.add(dref)
         return dref
@@ -288,8 +277,6 @@ class Store:
             taken.append(moved)
             self._configs.pop(dref, None)
             self._written.discard(dref)
-            if self._known is not None:
-                self._known.discard(dref[5:])
         return taken
 
     def _flush(self, folder: str) -> None:
