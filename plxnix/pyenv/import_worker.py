@@ -22,12 +22,20 @@ def try_import(name: str) -> dict[str, Any]:
     error = lacking = ""
     try:
         __import__(name)
-    except ModuleNotFoundError as failure:
-        error, lacking = _text(failure), failure.name or ""
     except BaseException as failure:  # noqa: BLE001  # a module may also exit
-        error = _text(failure)
+        error, lacking = _text(failure), _lacking(failure)
     seconds = time.monotonic() - begun
     return {"module": name, "error": error, "lacking": lacking, "seconds": seconds}
+
+
+def _lacking(failure: BaseException) -> str:
+    """Return the module that was not found, also if the error tells in words of its own."""
+    first: BaseException | None = failure
+    while isinstance(first, ImportError):
+        if isinstance(first, ModuleNotFoundError) and first.name:
+            return first.name
+        first = first.__cause__ or first.__context__
+    return ""
 
 
 def _text(failure: BaseException) -> str:

@@ -49,7 +49,7 @@ def import_modules(
     """
     below = os.path.relpath(site, tree)
     modules = {one.name: top_modules(one.files, below) for one in found}
-    there = {name.split(".")[0] for names in modules.values() for name in names}
+    there = {name for names in modules.values() for name in names}
     task = {"modules": modules, "jobs": jobs or os.cpu_count() or 1, "timeout": TIMEOUT}
     with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
         done = subprocess.run(
@@ -98,10 +98,10 @@ def _judged(
     error = answer["error"]
     if not error:
         return "imported", ""
-    lacking = answer["lacking"].split(".")[0]
-    if lacking and lacking not in there and imported:
+    lacking = _absent(answer["lacking"], there)
+    if lacking and imported:
         return "skipped", f"it is for {lacking}, which is not installed"
-    if lacking and lacking not in there and needed:
+    if lacking and needed:
         return "lacking", f"it needs {lacking}, which no package has"
     lowered = error.lower()
     if not os.environ.get("DISPLAY") and ("display" in lowered or "x connection" in lowered):
@@ -111,3 +111,15 @@ def _judged(
     if any(driver in error for driver in DRIVERS):
         return "skipped", f"it needs a device's driver: {error}"
     return "failed", error
+
+
+def _absent(lacking: str, there: set[str]) -> str:
+    """Return the package that a module would be of which was not found; "" if it is there."""
+    parts = lacking.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        if name in there:
+            return ""
+        if not any(one.startswith(f"{name}.") for one in there):
+            return name
+    return ""

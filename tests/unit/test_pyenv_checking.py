@@ -84,6 +84,25 @@ def test_optional_modules_are_skipped(tree: Path) -> None:
     ]
 
 
+def test_optional_parts_of_namespaces_and_in_other_words(tree: Path) -> None:
+    """What is not installed is told from what is there in its namespace, however it is told."""
+    told = (
+        "try:\n    import absent\nexcept ImportError:\n    raise ImportError('get it') from None\n"
+    )
+    files = {"space/one/__init__.py": "", "space/two/__init__.py": "import space.three.part\n"}
+    install(tree, "gamma", {**files, "gamma.py": told})
+    broken = {"space/four/__init__.py": "import space.one.part\n", "epsilon.py": ""}
+    install(tree, "epsilon", broken)
+    checkup = check_environment(tree)
+    assert [(one.name, one.reason) for one in checkup.modules if one.status == "skipped"] == [
+        ("gamma", "it is for absent, which is not installed"),
+        ("space.two", "it is for space.three, which is not installed"),
+    ]
+    assert problems(checkup, "import") == [
+        ("epsilon", "import space.four: ModuleNotFoundError: No module named 'space.one.part'")
+    ]
+
+
 def test_what_others_do_without(tree: Path) -> None:
     """A package may lack what nobody declares if another needs it, and does without."""
     install(tree, "gamma", {"gamma.py": ""}, headers=["Requires-Dist: Delta (>=1)"])
