@@ -8,6 +8,7 @@ attributes (see `attributes.py`).
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import update_wrapper
@@ -126,18 +127,22 @@ class AutoStage:
     @property
     def source(self) -> str:
         """The hash of the code, or the version that stands in for it; if pure, the program."""
-        if self._source is None:
-            if self.pure:
-                from plxnix.purecode import program
+        if self._source is not None:
+            return self._source
+        if self.pure:
+            from plxnix.purecode import program
 
-                self._source = program(self.function)
-            elif self.version is None:
-                from plxnix.codehash import codehash
+            source = program(self.function)
+        elif self.version is None:
+            from plxnix.codehash import codehash
 
-                self._source = codehash([self.function, *self.sourcedeps])
-            else:
-                self._source = f"version {self.version}"
-        return self._source
+            source = codehash([self.function, *self.sourcedeps])
+        else:
+            source = f"version {self.version}"
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        if code is None or os.path.isfile(code.co_filename):
+            self._source = source  # What a cell of a notebook uses may be another next time.
+        return source
 
     def __call__(self, given: Registry | None = None, /, **changes: Any) -> DRef:
         """Register the stage's derivation, with `changes` to its config.

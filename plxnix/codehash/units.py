@@ -7,6 +7,7 @@ import os
 import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType
 from typing import Any, NamedTuple
 
 from plxnix.codehash.names import Definition, Use, children
@@ -93,6 +94,10 @@ class Unit:
     def _run(self, namespace: Mapping[str, Any]) -> object:
         """Give what is another object when a module has been run again."""
         return kept(self.filename, namespace) or namespace.get("__spec__")
+
+    def line(self, code: CodeType) -> int:
+        """Return the line on which a function of the text begins."""
+        return code.co_firstlineno
 
     def read(self, node: ast.AST, skip: frozenset[str]) -> tuple[str, tuple[Use, ...]]:
         """Give the normalised text of a part of the tree and the global names it uses, sorted.

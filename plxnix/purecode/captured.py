@@ -91,7 +91,7 @@ class Captured:
         is_here = module == self._function.__module__ and is_own(home.filename)
         node: ast.AST | None = None
         if is_here and isinstance(value, FunctionType) and not hasattr(value, "__wrapped__"):
-            place = home.places.get((value.__code__.co_firstlineno, value.__code__.co_name))
+            place = home.places.get((home.line(value.__code__), value.__code__.co_name))
             node = None if place is None or place.owner else place.node
         elif is_here and isinstance(value, type):
             found = home.classes.get(qualname, ())

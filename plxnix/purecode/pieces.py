@@ -12,12 +12,14 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import plxnix
 from plxnix.codehash import STAGE_DECORATORS
 from plxnix.codehash.definitions import absolute, is_dunder
 from plxnix.codehash.library import Library
 from plxnix.codehash.names import Import, Use, imports
 from plxnix.codehash.units import Unit
 from plxnix.errors import InvalidValue
+from plxnix.purecode.notebook import Notebook
 from plxnix.purecode.section import FIRST, SECOND, Section, start_of
 from plxnix.purecode.spelling import literal, spell
 
@@ -73,6 +75,8 @@ class Pieces:
                 "only its code",
                 "make the files next to it a stage, as by fetchlocal, and take it as a parameter",
             )
+        if self._lives(unit, use.name):
+            return
         if self.named(unit, use.name, use.attributes) or is_dunder(use.name):
             return
         if unit is self.home and use.name in self.namespace and not hasattr(builtins, use.name):
@@ -80,6 +84,23 @@ class Pieces:
             if text is None:
                 raise self.refused(use.name, self.namespace[use.name], "the global")
             self.section(unit).add(SECOND, f"{use.name} = {text}\n")
+
+    def _lives(self, unit: Unit, name: str) -> bool:
+        """Take along what a name of a notebook stands for now, if that is no matter of its text.
+
+        The order in which cells ran, and what was run again, cannot be seen in their texts.
+        """
+        if not isinstance(unit, Notebook) or name not in self.namespace or is_dunder(name):
+            return False
+        value = self.namespace[name]
+        statement, text = unit.statement(value), literal(value)
+        if statement is not None and value.__name__ == name:
+            self._statement(unit, self.section(unit).top(statement))
+        elif text is not None:
+            self.section(unit).add(SECOND, f"{name} = {text}\n")
+        else:
+            return False
+        return True
 
     def named(self, unit: Unit, name: str, attributes: tuple[str, ...] | None) -> bool:
         """Take along what binds a global name; with no `attributes`, it has to be bound only."""
@@ -111,6 +132,8 @@ class Pieces:
                 self.ensure(module)
                 self.section(unit).add(start_of(node), f"from {module} import {name}\n")
                 return True
+            if module == "plxnix" and name not in vars(plxnix)["__all__"]:
+                continue
             if found is None and not hasattr(builtins, name):
                 self.check(module, unit, "*")
                 self.section(unit).add(start_of(node), f"from {module} import *\n")

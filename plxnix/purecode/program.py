@@ -20,6 +20,7 @@ from plxnix.codehash.scopes import Reader
 from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError, InvalidValue
 from plxnix.purecode.captured import Captured
+from plxnix.purecode.notebook import Notebook
 from plxnix.purecode.pieces import Pieces
 from plxnix.purecode.section import LAST, start_of
 from plxnix.purecode.spelling import spell
@@ -35,7 +36,9 @@ def program(function: Callable[..., object]) -> str:
     each after a line with its names. Comments, layout, docstrings, annotations and defaults of the
     function's own parameters do not count, nor do decorators of stages.
 
-    Raises `CodeHashError` where there is no source in a file, and `InvalidValue` for what a program
+    Of what was defined in cells of a notebook, the names stand for what they do now.
+
+    Raises `CodeHashError` where there is no source, and `InvalidValue` for what a program
     cannot hold: values of closures that are no literals, names of plxnix, methods, coroutines.
     """
     with _lock:
@@ -160,21 +163,19 @@ def _unit(library: Library, function: FunctionType, label: str) -> Unit:
         unit = library.unit(filename, function.__globals__)
     except CodeHashError as error:
         raise CodeHashError(f"{label}: {error.message}", hint) from error
-    if not unit.fixed:
-        raise CodeHashError(f"the source of {label}, {filename}, is no file", hint)
-    return unit
+    return unit if unit.fixed else Notebook(filename)
 
 
 def _find(home: Unit, code: CodeType, label: str) -> ast.AST:
     if code.co_name == "<lambda>":
-        found = home.lambdas(code.co_firstlineno)
+        found = home.lambdas(home.line(code))
         if len(found) == 1 and isinstance(found[0], ast.Lambda):
             return found[0]
         raise InvalidValue(
             f"there is not one lambda on line {code.co_firstlineno} of {home.label}",
             "write the stage as a function: def ...",
         )
-    place = home.places.get((code.co_firstlineno, code.co_name))
+    place = home.places.get((home.line(code), code.co_name))
     if place is None:
         raise CodeHashError(
             f"the function {label} is not on line {code.co_firstlineno} of "

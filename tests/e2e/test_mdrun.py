@@ -275,3 +275,19 @@ def test_streams_are_read_and_written(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert outputs(done.stdout.decode()) == ["42"]
+
+
+def test_pure_stages_in_sections(store: Store, tmp_path: Path) -> None:
+    """A pure stage goes with what other sections define, as these names stand when it is used."""
+    result = evaluate_document(
+        "```py\nfrom plxnix import *\nfsinit('pure')\nRATE = 2\n```\n"
+        "```py\ndef helper(x):\n    return x * RATE\n```\n"
+        "```py\n@autostage(pure=True, out=[selfref, 'y'])\ndef stage(out):\n"
+        "    out.write_text(str(helper(3)))\n```\n"
+        "```py\n(rref2path(realize(instantiate(stage))) / 'y').read_text()\n```\n"
+        "```py\nRATE = 5\n(rref2path(realize(instantiate(stage))) / 'y').read_text()\n```\n",
+        store,
+        tmp_path,
+    )
+    assert result.failure is None, result.text
+    assert outputs(result.text)[-2:] == ["'6'", "'15'"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import linecache
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -344,3 +346,61 @@ class TestRunner:
         done = run(f"# ==== program s\n# ==== module s\n{body}", tmp_path)
         assert done.returncode == 1
         assert 'program.py", line 4, in stage' in done.stderr
+
+
+class TestNotebooks:
+    """Stages that are defined in cells, which are no files."""
+
+    @pytest.fixture(params=["<ipython-input-{}-{}>", "/tmp/ipykernel_7/{1}.py"])
+    def cell(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[str], Any]:
+        """Run cells in one namespace, under the names of IPython or of its kernel."""
+        monkeypatch.setattr(linecache, "cache", {})
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        count = 0
+
+        def ran(text: str) -> Any:
+            nonlocal count
+            count += 1
+            filename = request.param.format(count, zlib.crc32(text.encode()))
+            lines = text.splitlines(keepends=True)
+            linecache.cache[filename] = (len(text), None, lines, filename)
+            exec(compile(text, filename, "exec"), namespace)  # noqa: S102
+            return namespace["stage"]
+
+        return ran
+
+    def test_what_is_used_is_in_other_cells(
+        self, cell: Callable[[str], Any], tmp_path: Path
+    ) -> None:
+        """Imports, classes, functions and values of all cells go along; magics do not."""
+        cell("stage = None\nfrom plxnix import *\nif 0: get_ipython().system('ls')")
+        cell("import math\nimport dataclasses\nK = 3\n")
+        cell("@dataclasses.dataclass\nclass Two:\n  v: int = 2")
+        cell("def helper(x):\n  return math.sqrt(x) * K * Two().v\n")
+        stage = cell("def stage(out):\n  out.write_text(str(helper(4)))\n")
+        assert "ipython" not in program(stage)
+        assert result(stage, tmp_path) == "12.0"
+
+    def test_names_stand_for_what_they_do_now(self, cell: Callable[[str], Any]) -> None:
+        """What cells that ran before have bound to them does not go along."""
+        cell("stage = None\nK = 3\ndef helper():\n  return K")
+        stage = cell("def stage(out):\n  out.write_text(str(helper()))\n")
+        first = program(stage)
+        assert "K = 3" in first
+        assert "K = 4" in program(cell("K = 4"))
+        assert program(cell("K = 3")) == first
+        other = program(cell("def helper():\n  return 5"))
+        assert "K" not in other
+        assert "return 5" in other
+        assert "return K" in program(cell("stage = stage\nK = 3\ndef helper():\n  return K"))
+
+    def test_closures(self, cell: Callable[[str], Any], tmp_path: Path) -> None:
+        """Functions within functions are found on their lines, with what they hold."""
+        cell("stage = None\n" * 5)
+        stage = cell(
+            "def maker(n):\n  def inner(x):\n    return x * n\n"
+            "  def stage(out):\n    out.write_text(str(inner(5)))\n  return stage\nstage = maker(7)"
+        )
+        assert result(stage, tmp_path) == "35"
