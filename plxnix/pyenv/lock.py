@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plxnix.errors import InvalidLock, InvalidValue, NoDistribution
+from plxnix.model import path_text
 from plxnix.pyenv.distribution import AGAIN, Distribution, Reader, wrong
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.table import VERSION, checked_table
@@ -53,7 +54,7 @@ class EnvironmentLock:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> EnvironmentLock:
         """Read a file; raise `InvalidLock`, `OSError`, or `MissingExtra` without packaging."""
-        place = Path(path)
+        place = Path(path_text(path, "the lock"))
         try:
             text = place.read_bytes().decode()
         except UnicodeDecodeError as error:

@@ -87,6 +87,9 @@ def realize(
     `retries` times more. A failure stops what runs; with `keep_going` all goes on that does not
     depend on it. What is selected does not depend on any of this.
 
+    What Python code prints goes into the stage's log as well. So does, in those processes and under
+    the command line, what programs print that it starts.
+
     Raises `BuildFailed` (with the original exception as its cause), `PromiseMissing`,
     `NotRealized`, `MatcherUnsatisfied`, `StagesFailed` (with `keep_going`), and what matchers and
     recipes raise; `MissingExtra` where other processes are needed without cloudpickle. What was
