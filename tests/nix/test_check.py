@@ -15,7 +15,6 @@ from plxnix.export.graph import ExportGraph
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from tests.command_line import CommandLine
-from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
@@ -137,13 +136,9 @@ class TestWithNix:
             one(lab, dref)
 
 
-def test_command(
-    nix_env: NixEnv, bubblewrap: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
+@pytest.mark.usefixtures("nix_env", "bubblewrap")
+def test_command(plxnix: CommandLine, tmp_path: Path) -> None:
     """`plxnix check` shows what Nix gave in a line of its own."""
-    assert nix_env.version
-    assert bubblewrap
-    plxnix = CommandLine(tmp_path, capfdbinary)
     file = plxnix.file(
         "from plxnix import execute\n"
         f"def tool(): return execute('echo {tmp_path} $out > $out', name='tool')\n"

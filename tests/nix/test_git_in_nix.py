@@ -64,24 +64,18 @@ def test_faults(lab: Lab, repository: Repository) -> None:
 
 
 def test_the_export(
-    nix_env: NixEnv,
-    repository: Repository,
-    tmp_path: Path,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    nix_env: NixEnv, plxnix: CommandLine, repository: Repository, tmp_path: Path
 ) -> None:
     """`nix-build` of the export gives the tree, at the path that was predicted."""
-    monkeypatch.chdir(tmp_path)
     digest, commit = repository.digest(), repository.git("rev-parse", "HEAD")
-    command = CommandLine(tmp_path, capfdbinary)
-    command.file(
+    plxnix.file(
         "from plxnix import fetchgit\n"
         f"def tree(r):\n    return fetchgit({repository.url!r}, {commit!r}, {digest!r}, r=r)\n"
     )
-    command.ok("export", "stages.py:tree", "--toolchain", "host", "-o", "default.nix")
+    plxnix.ok("export", "stages.py:tree", "--toolchain", "host", "-o", "default.nix")
     built = nix_env.build(tmp_path / "default.nix")
     assert os.fspath(built) == fixed_path("source", Hash.parse(digest), recursive=True)
-    command.ok("export", "stages.py:tree", "--toolchain", "nixpkgs", "-o", "packages.nix")
+    plxnix.ok("export", "stages.py:tree", "--toolchain", "nixpkgs", "-o", "packages.nix")
     text = (tmp_path / "packages.nix").read_text()
     assert "${pkgs.git}/bin" in text
     assert "${pkgs.cacert}/bin" in text

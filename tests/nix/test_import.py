@@ -299,11 +299,10 @@ class TestCommand:
     """`plxnix nix import` and `plxnix nix add`."""
 
     @pytest.fixture
-    def plxnix(self, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
+    def plxnix(self, plxnix: CommandLine, tmp_path: Path) -> CommandLine:
         """The command line, with a file of stages."""
-        line = CommandLine(tmp_path, capfdbinary)
-        line.file(STAGES.replace("{salt}", str(tmp_path)))
-        return line
+        plxnix.file(STAGES.replace("{salt}", str(tmp_path)))
+        return plxnix
 
     def test_target(self, plxnix: CommandLine, tmp_path: Path) -> None:
         """A target is imported with all of it; a link keeps it; again, all is there."""

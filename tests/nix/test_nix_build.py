@@ -282,8 +282,7 @@ class TestRoots:
         collect_nix(nix_env)
         assert (path / "bin" / "hello").exists()
         assert list(verify(lab.store)) == []
-        main_result = _command(lab, "rm", "-y", str(rref))
-        assert main_result == 0
+        assert main(["--store", os.fspath(lab.root), "rm", "-y", rref]) == 0
         assert os.listdir(lab.store.layout.nixroots) == []
         collect_nix(nix_env)
         assert not path.exists()
@@ -339,14 +338,6 @@ class TestRoots:
         assert "is gone from the Nix store" in damage.message
         lab.realize(dref, force_rebuild=True)
         assert list(verify(lab.store)) == []
-
-
-def _command(lab: Lab, *words: str) -> int:
-    try:
-        main(["--store", os.fspath(lab.root), *words])
-    except SystemExit as done:
-        return int(done.code or 0)
-    return 0
 
 
 def reading(lab: Lab, hello: DRef) -> DRef:

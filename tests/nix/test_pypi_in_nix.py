@@ -78,22 +78,20 @@ def test_the_export(
     server: Server,
     body: bytes,
     tmp_path: Path,
-    capfdbinary: pytest.CaptureFixture[bytes],
+    plxnix: CommandLine,
     monkeypatch: pytest.MonkeyPatch,
     toolchain: str,
 ) -> None:
     """An export has the URL from the index, and `nix-build` fetches from there."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIP_INDEX_URL", server.url("/simple"))
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         monkeypatch.delenv(variable, raising=False)
-    command = CommandLine(tmp_path, capfdbinary)
     sha256 = hashlib.sha256(body).hexdigest()
-    command.file(
+    plxnix.file(
         "from plxnix import fetchpypi\n"
         f"def tool(r):\n    return fetchpypi('my-tool', '1.0', {sha256!r}, r=r)\n"
     )
-    command.ok("export", "stages.py:tool", "--toolchain", toolchain, "-o", "default.nix")
+    plxnix.ok("export", "stages.py:tool", "--toolchain", toolchain, "-o", "default.nix")
     text = (tmp_path / "default.nix").read_text()
     assert server.url(f"/files/{NAME}") in text
     if toolchain == "host":

@@ -288,19 +288,12 @@ class TestToNix:
     """`plxnix nix add` puts a fetch where Nix's own fetchers look for it."""
 
     def test_a_file(
-        self,
-        nix_env: NixEnv,
-        server: Server,
-        body: bytes,
-        tmp_path: Path,
-        capfdbinary: pytest.CaptureFixture[bytes],
+        self, nix_env: NixEnv, plxnix: CommandLine, server: Server, body: bytes, tmp_path: Path
     ) -> None:
         """Fetched here and added, `nix-build` of the same fetch makes no request."""
         url = server.answer("/data.csv", Answer(body))
         path = fetch(url, hashlib.sha256(body).hexdigest())
-        command = CommandLine(tmp_path, capfdbinary)
-        rref = f"{path.parent.name}"
-        (printed,) = command.ok("nix", "add", rref).lines
+        (printed,) = plxnix.ok("nix", "add", path.parent.name).lines
         assert printed == fixed_path("data.csv", Hash.of_bytes(body))
         built = build_fetch(nix_env, tmp_path, url, body, "data.csv")
         assert os.fspath(built) == printed

@@ -138,9 +138,8 @@ def test_without_nix(lab: Lab, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.usefixtures("nix_env", "bubblewrap")
-def test_command(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_command(plxnix: CommandLine, tmp_path: Path) -> None:
     """A line for each stage, dependencies first, and all of it as JSON."""
-    plxnix = CommandLine(tmp_path, capfdbinary)
     file = plxnix.file(
         "from plxnix import execute, mkfile\n"
         f"def below(): return mkfile('below', {str(tmp_path)!r})\n"

@@ -182,11 +182,10 @@ class TestCommand:
     """`plxnix check`."""
 
     @pytest.fixture
-    def plxnix(self, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
+    def plxnix(self, plxnix: CommandLine) -> CommandLine:
         """The command line, with a file of stages."""
-        line = CommandLine(tmp_path, capfdbinary)
-        line.file(PATTERNS)
-        return line
+        plxnix.file(PATTERNS)
+        return plxnix
 
     def test_the_same(self, plxnix: CommandLine, tmp_path: Path) -> None:
         """A line for each build, with hashes; what was compared is said."""

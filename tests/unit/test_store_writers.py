@@ -201,11 +201,8 @@ def test_a_store_is_shared_when_it_is_made(tmp_path: Path) -> None:
     assert Store.init(tmp_path / "mine", group=str(os.getgid())).shared
 
 
-def test_sharing_on_the_command_line(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_sharing_on_the_command_line(plxnix: CommandLine, tmp_path: Path) -> None:
     """`init --group` makes a store that is shared, and `info` says who may write into a store."""
-    plxnix = CommandLine(tmp_path, capfdbinary)
     plxnix.ok("init", tmp_path / "shared", "--group", str(os.getgid()))
     plxnix.ok("init", tmp_path / "private")
     said = [
