@@ -27,7 +27,7 @@ _WORTH: Final = 1 << 18
 
 #: File systems for which syncfs(2) does what fsync(2) does (statfs(2)): ext4, XFS, Btrfs, F2FS and
 #: tmpfs. FUSE and overlays need not pass on what they are asked, nor the errors.
-_WHOLE: Final = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994)
+WHOLE: Final = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994)
 
 #: Before, syncfs(2) told of no errors.
 _LINUX: Final = (5, 8)
@@ -93,7 +93,7 @@ def _flush_whole(path: str) -> bool:
         found = ctypes.create_string_buffer(512)
         if library.fstatfs(descriptor, found) != 0:
             return False
-        if ctypes.c_long.from_buffer(found).value & 0xFFFFFFFF not in _WHOLE:
+        if ctypes.c_long.from_buffer(found).value & 0xFFFFFFFF not in WHOLE:
             return False
         if library.syncfs(descriptor) != 0:
             number = ctypes.get_errno()

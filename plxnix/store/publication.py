@@ -95,7 +95,7 @@ def publish_known(store: Store, made: Iterable[tuple[DRef, str, Record]]) -> lis
         commit_all(store, new)
     except OSError as error:
         raise StoreError(
-            f"cannot publish what belongs to {found[-1]}: {error}",
+            f"cannot publish what belongs to {found[-1].dref}: {error}",
             "is the store full or read-only?",
         ) from error
     return found
