@@ -28,6 +28,7 @@ from plxnix.pyenv.locked_file import file_stage
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.realize.realizing import realize
 from plxnix.recipes.fetch import fetchlocal, fetchurl
+from plxnix.store.verify import verify
 from tests.stage_samples import Lab
 from tests.unit.test_pyenv_builder import wheel
 
@@ -93,6 +94,26 @@ def test_files_are_shared_and_safe(lab: Lab, tmp_path: Path, one: Path) -> None:
     assert len(trees) == 1
     lab.store.remove(trees)
     assert places[0].read_text().startswith("def say")
+
+
+def test_unpacked_wheels_are_whole(lab: Lab, tmp_path: Path, one: Path) -> None:
+    """They are published as they were hashed, frozen, whatever other wheels have the same file."""
+    files = {
+        "a-b/c.txt": "1",
+        "a/b/c.txt": "2",
+        "a.py": "",
+        "one.py": "def say():\n    print('said')\n",
+    }
+    other = wheel(tmp_path / "wheels", "other", files, executable=("one.py",))
+    rref = lab.realize(stage(lab, lock(tmp_path / "lock", one, other)))
+    assert list(verify(lab.store)) == []
+    module = Path(lab.store.path(rref), f"lib/python{VERSION}/site-packages/one.py")
+    modes = [module.stat().st_mode & 0o777]
+    for dref in sorted(lab.store.derivations(), key=lambda dref: dref.name):
+        if dref.name.startswith("unpacked-"):
+            tree = Path(lab.store.path(lab.store.realizations(dref)[0]))
+            modes.append((tree / "one.py").stat().st_mode & 0o777)
+    assert modes == [0o555, 0o444, 0o555]
 
 
 def test_another_process_links_too(lab: Lab, tmp_path: Path, one: Path) -> None:
