@@ -120,7 +120,7 @@ def run_process(
     if mute:
         raise BuildFailed(
             f"the builder of {stage} closed its output and ran on: it was killed, as Nix kills it",
-            "let it print to /dev/null instead: exec > /dev/null 2>&1",
+            "redirect the output of its commands, { ...; } > /dev/null 2>&1, and not its own",
             stage,
         )
     if status != 0:

@@ -121,18 +121,19 @@ class TestOutput:
         )
         assert seen[-1] - seen[0] > 0.2
 
-    @pytest.mark.parametrize("closing", [">&-", "2>&-", "> /dev/null 2>&1"])
-    def test_a_stream_closed(self, tmp_path: Path, closing: str) -> None:
-        """A builder that closes one stream, or has its output go nowhere, is awaited."""
-        script = f"sleep 0.7 & exec {closing}; sleep 0.2; touch done; wait"
-        shell(script, tmp_path)
+    @pytest.mark.parametrize(
+        "script", ["exec >&-; SLOW", "exec 2>&-; SLOW", "{ SLOW; } > /dev/null 2>&1"]
+    )
+    def test_a_stream_closed(self, tmp_path: Path, script: str) -> None:
+        """A builder that closes one stream, or whose commands print nowhere, is awaited."""
+        shell(script.replace("SLOW", "sleep 0.7; touch done"), tmp_path)
         assert (tmp_path / "done").exists()
 
-    def test_all_streams_closed(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("closing", [">&- 2>&-", "> /dev/null 2>&1"])
+    def test_all_streams_closed(self, tmp_path: Path, closing: str) -> None:
         """A builder that closes its output and runs on is killed, as by Nix."""
-        with pytest.raises(BuildFailed, match="closed its output and ran on") as caught:
-            shell("exec >&- 2>&-; sleep 3; touch done", tmp_path)
-        assert "/dev/null" in caught.value.hint
+        with pytest.raises(BuildFailed, match="closed its output and ran on"):
+            shell(f"exec {closing}; sleep 3; touch done", tmp_path)
         assert not (tmp_path / "done").exists()
 
     def test_all_streams_closed_at_the_end(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,10 @@ def test_what_is_not_deterministic_runs_free(tmp_path: Path, bubblewrap: str) ->
         bound = execute(f"cat {outside} > $out", name="bound")
         with pytest.raises(BuildFailed):
             realize1(instantiate(bound))
+
+
+def test_a_quiet_builder(run: Callable[..., DRef], lab: Lab, bubblewrap: str) -> None:
+    """One that prints nothing for a while is awaited, as long as anything in it could."""
+    assert bubblewrap
+    for script in ("sleep 0.8", "exec >&-; sleep 0.8", "(sleep 0.8) & exec >&- 2>&-; wait"):
+        assert lab.realize(run(f'{script}; echo > "$out"'), sandbox="on")
