@@ -200,25 +200,27 @@ class Others(Remote):
 
     def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
         """Submit a task and wait for its answer."""
+        stop.check()
         over = threading.Event()
-        future = self._executor.submit(worker.perform, pickle.dumps(task))
 
         def cancel() -> None:
             future.cancel()
             over.set()
 
-        with stop.calling(cancel):
-            future.add_done_callback(lambda _: over.set())
-            over.wait()
-            stop.check()
-            try:
+        try:
+            future = self._executor.submit(worker.perform, pickle.dumps(task))
+            with stop.calling(cancel):
+                future.add_done_callback(lambda _: over.set())
+                over.wait()
+                stop.check()
                 answer: Answer = pickle.loads(future.result())  # noqa: S301 (of our own worker)
-            except Exception as error:  # whatever the executor raises for a lost worker
-                raise BuildFailed(
-                    f"the executor gave no answer for {task.dref}: {type(error).__name__}: {error}",
-                    "did its worker die? --retries tries again; plxnix has to be installed there",
-                    task.dref,
-                ) from error
+        except Exception as error:  # whatever the executor raises for a lost worker
+            stop.check()
+            raise BuildFailed(
+                f"the executor gave no answer for {task.dref}: {type(error).__name__}: {error}",
+                "did its worker die? --retries tries again; plxnix has to be installed there",
+                task.dref,
+            ) from error
         if answer.output:
             printed(answer.output)
         return answer

@@ -80,13 +80,17 @@ class Log:
 class Run:
     """The run that is going on in this thread: `folders` made for it, its `log`, its `observer`.
 
-    `work` is the whole realization that it is a part of (see `work.Work`).
+    `work` is the whole realization that it is a part of (see `work.Work`). If it is `quiet`, what
+    Python code prints goes into the log and nowhere else.
     """
 
-    def __init__(self, dref: DRef, observer: Observer, work: Any = None) -> None:
+    def __init__(
+        self, dref: DRef, observer: Observer, work: Any = None, quiet: bool = False
+    ) -> None:
         self.dref = dref
         self.observer = observer
         self.work = work
+        self.quiet = quiet
         self.folders: list[Path] = []
         self.log = Log()
 
@@ -155,6 +159,8 @@ class _Tee(io.TextIOBase):
             run = recording[0]
         if run is not None:
             run.log.write(text.encode(errors="replace"))
+            if run.quiet:
+                return len(text)
         return self._stream.write(text)
 
     def flush(self) -> None:

@@ -30,8 +30,11 @@ _private: dict[str, str] = {}
 _guard = threading.Lock()
 
 
-def perform(packed: bytes) -> bytes:
-    """Do a pickled `Task` and return the pickled `Answer`; never raise an error of the stage's."""
+def perform(packed: bytes, show: bool = False) -> bytes:
+    """Do a pickled `Task` and return the pickled `Answer`; never raise an error of the stage's.
+
+    What Python code prints is in the answer; with `show` it is printed here as well.
+    """
     task = pickle.loads(packed)  # noqa: S301 (of the process that we work for)
     for folder in task.search:
         if folder not in sys.path:
@@ -40,7 +43,7 @@ def perform(packed: bytes) -> bytes:
 
     answer = Answer()
     try:
-        _attempt(task, answer)
+        _attempt(task, answer, show)
     except Exception as error:  # noqa: BLE001 (it is the answer)
         answer.traceback = "".join(traceback.format_exception(error))
         cause = error.__cause__ or error
@@ -49,7 +52,7 @@ def perform(packed: bytes) -> bytes:
     return pickle.dumps(answer)
 
 
-def _attempt(task: Any, answer: Any) -> None:
+def _attempt(task: Any, answer: Any, show: bool) -> None:
     from plxnix.config import Config
     from plxnix.realize.attempt import Attempt, clean
     from plxnix.realize.parcels import pack, unpack, unpack_call
@@ -70,7 +73,7 @@ def _attempt(task: Any, answer: Any) -> None:
         realizer, arguments = unpack_call(task.call)
         store.know(config)
         attempt = Attempt(store, config, realizer, task.context, arguments)
-        run = Run(task.dref, Observer())
+        run = Run(task.dref, Observer(), quiet=not show)
         try:
             answer.rrefs, answer.seconds = attempt.make(run)
         except BaseException as error:
@@ -87,17 +90,26 @@ def _attempt(task: Any, answer: Any) -> None:
 
 
 def _private_store(root: str) -> str:
-    """Return the path of a store of this process, which stands in for one that it does not see."""
+    """Return the path of a store of this process, which stands in for one that it does not see.
+
+    Those of workers that were killed are removed.
+    """
     import tempfile
+    from glob import escape, glob
 
     from plxnix.store import Store, tree
+    from plxnix.store.session import session, sweep
 
     with _guard:
         if root not in _private:
+            for old in glob(f"{escape(tempfile.gettempdir())}/plxnix-worker-*"):
+                with suppress(OSError):
+                    if sweep(old):
+                        os.rmdir(old)
             folder = tempfile.mkdtemp(prefix="plxnix-worker-")
-            Store.init(folder)
-            _private[root] = folder
             atexit.register(tree.remove, folder)
+            _private[root] = session(folder).folder("store")
+            Store.init(_private[root])
         return _private[root]
 
 
@@ -175,7 +187,7 @@ def serve(connection: socket.socket) -> None:
             if kind == END:
                 atexit._run_exitfuncs()  # os._exit does not; the folders of this process go by it.
                 os.killpg(0, signal.SIGKILL)
-            answer = perform(task)
+            answer = perform(task, show=True)
             talk.flush()
             send(ANSWER, answer)
 
