@@ -2,8 +2,7 @@
 
 A stage is ready when all that it depends on is selected. Ready stages are looked at in the order of
 the closure; one that is not cached waits until a job and its resources are free, and nobody else
-realizes it. One thread at a time decides: that which has just run a stage decides what comes next,
-and goes on with it. So small stages follow each other without waking up other threads.
+realizes it. One thread at a time decides; what runs, runs in several, or in other processes.
 
 No stage holds a job, a resource or a lock while it waits for something, so two realizations of the
 same stages in different orders cannot wait for each other. What is selected depends on the
@@ -14,29 +13,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, suppress
-from contextvars import copy_context
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from plxnix.errors import BuildFailed, PlxnixError
 from plxnix.model import DRef, RRef
 from plxnix.realize import resources as needs
+from plxnix.realize.crew import Crew
 from plxnix.realize.failures import Failures, worth_another
 from plxnix.realize.observer import Relay, Stopped
 from plxnix.realize.queues import Queues
 from plxnix.realize.registry import Derivation, runs_here
 from plxnix.realize.resources import Demand, Supply
 from plxnix.realize.schedule import Schedule
-from plxnix.realize.turns import turn
 from plxnix.stopping import Stop
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from plxnix.realize.executors import Executor
     from plxnix.realize.work import Work
 
@@ -54,6 +49,7 @@ class _Running:
     context: Mapping[DRef, list[RRef]]
     demand: Demand
     lock: AbstractContextManager[None]
+    takes_turns: bool
     stop: Stop = field(default_factory=Stop)
     tries: int = 0
     deadline: float = float("inf")
@@ -94,17 +90,8 @@ class Scheduler:
         self._running: dict[int, _Running] = {}
         self._done: SimpleQueue[tuple[_Running, list[RRef] | BaseException]] = SimpleQueue()
         self._failures = Failures(self._stages, self._above)
-        #: Attempts that are to begin as soon as it is decided who makes them.
-        self._ready: list[_Running] = []
-        self._threads: ThreadPoolExecutor | None = None
-        #: What attempts find in context variables: what they are where this is made.
-        self._variables = copy_context()
-        #: Held by the thread that decides.
-        self._deciding = Lock()
-        #: Nothing more is to be started.
-        self._over = False
-        #: What wakes up the thread that has called `select`: an error to raise, or None.
-        self._news: SimpleQueue[BaseException | None] = SimpleQueue()
+        size = self._jobs + self._local_jobs if self._elsewhere else self._jobs
+        self._crew = Crew(size, self._attempt, self._go_on)
         #: What runs cannot be stopped, and the user does not want to wait for it.
         self._abandoned = False
 
@@ -137,8 +124,7 @@ class Scheduler:
                     self._cancel()
                     raise
         finally:
-            if self._threads is not None:
-                self._threads.shutdown(wait=not self._abandoned)
+            self._crew.close(wait=not self._abandoned)
             if self._executor is not None:
                 self._executor.close()
         if self._failures:
@@ -148,19 +134,18 @@ class Scheduler:
 
     def _loop(self) -> None:
         while True:
-            with turn(), self._deciding:
+            with self._crew.deciding():
                 self._stop_late()
                 self._decide()
-                self._hand_out()
-                if self._is_done() and not self._over:
+                if self._is_done() and not self._crew.over:
                     return
                 until = min((one.deadline for one in self._running.values()), default=float("inf"))
                 until = min(until, self._queues.next_look())
-            self._await(until)
+            self._crew.wait(min(until, time.monotonic() + _PATIENCE))
 
     def _decide(self) -> None:
         """Take note of what is done, and start what can be."""
-        while not self._over:
+        while not self._crew.over:
             while not self._done.empty():
                 self._finish(*self._done.get())
             if self._fresh:
@@ -169,6 +154,12 @@ class Scheduler:
                 self._start(place, demand)
             if not self._fresh and self._done.empty():
                 return
+
+    def _go_on(self) -> bool:
+        """Decide in a thread of the crew; tell whether `_loop` has to look."""
+        self._decide()
+        timed = self._schedule.timeout is not None
+        return timed or self._queues.next_look() < float("inf") or self._is_done()
 
     def _is_done(self) -> bool:
         return not self._running and not self._queues and self._done.empty()
@@ -215,7 +206,8 @@ class Scheduler:
                 self._observer.waiting(derivation.dref, str(error))
             return
         self._queues.unblock(place)
-        running = _Running(place, derivation, context, demand, lock)
+        takes_turns = self._in_threads and not runs_here(derivation.realizer)
+        running = _Running(place, derivation, context, demand, lock, takes_turns)
         self._running[place] = running
         try:
             forced = derivation.dref in self._work.forced
@@ -234,7 +226,6 @@ class Scheduler:
         """Begin an attempt."""
         running.tries += 1
         running.stop = Stop()
-        running.begun = False
         if self._alone:
             self._attempt(running)
             return
@@ -244,51 +235,7 @@ class Scheduler:
             from plxnix.realize.executors import choose
 
             self._executor = choose(None)
-        self._ready.append(running)
-
-    def _hand_out(self) -> None:
-        """Have other threads make the attempts that are ready."""
-        for running in self._ready:
-            if self._threads is None:
-                from concurrent.futures import ThreadPoolExecutor
-
-                count = self._jobs + self._local_jobs if self._elsewhere else self._jobs
-                self._threads = ThreadPoolExecutor(count, thread_name_prefix="plxnix")
-            running.begun = True  # from now on it is waited for, whenever the user interrupts
-            self._threads.submit(self._variables.copy().run, self._work_on, running)
-        self._ready.clear()
-
-    def _work_on(self, running: _Running | None) -> None:
-        """Make an attempt in this thread, and those that follow."""
-        while running is not None:
-            with ExitStack() as stack:
-                if self._in_threads and not runs_here(running.derivation.realizer):
-                    stack.enter_context(turn())
-                    self._variables.copy().run(self._attempt, running)
-                else:
-                    self._variables.copy().run(self._attempt, running)
-                    stack.enter_context(turn())
-                with self._deciding:
-                    running = self._next()
-
-    def _next(self) -> _Running | None:
-        """Decide what comes after an attempt of this thread, and return what it is to do."""
-        try:
-            self._decide()
-            if self._over:
-                return None
-            mine = self._ready.pop(0) if self._ready else None
-            self._hand_out()
-            if mine is not None:
-                mine.begun = True
-        except BaseException as error:  # noqa: BLE001 (raised where `select` was called)
-            self._over = True
-            self._news.put(error)
-            return None
-        waits = self._queues.next_look() < float("inf") or self._schedule.timeout is not None
-        if waits or self._is_done():
-            self._news.put(None)
-        return mine
+        self._crew.add(running)
 
     def _attempt(self, running: _Running) -> None:
         outcome: list[RRef] | BaseException
@@ -308,14 +255,6 @@ class Scheduler:
         return self._executor.make(self._work, attempt, self._observer, running.stop)
 
     # -- from running to selected ------------------------------------------------------------------
-
-    def _await(self, until: float) -> None:
-        """Wait until there is something to decide here, at the latest at a monotonic time."""
-        left = max(0.0, until - time.monotonic()) + 0.001
-        with suppress(Empty):
-            error = self._news.get(timeout=min(left, _PATIENCE))
-            if error is not None:
-                raise error
 
     def _stop_late(self) -> None:
         """Stop the attempts that take too long."""
@@ -388,9 +327,7 @@ class Scheduler:
             raise
 
     def _stop(self) -> None:
-        self._over = True
-        with self._deciding:
-            pass  # Who was deciding has ended, and nobody begins to.
+        self._crew.stop()
         for running in list(self._running.values()):
             dref = running.derivation.dref
             running.stop.set(Stopped(f"{dref} was stopped", "realize it again", dref))
