@@ -473,11 +473,17 @@ def test_shells_and_images_hold_the_environment(nix_env: NixEnv, wheels: Wheels)
     """`mkPythonShell` by pkgs.mkShell, `mkDockerImage` by dockerTools, and what they are given."""
     environment = wheels.build(nix_env, "p.mkPython { inherit lock; }")
     image = wheels.build(
-        nix_env, 'p.mkDockerImage { inherit lock; tag = "2"; config.User = "nobody"; }'
+        nix_env,
+        "p.mkDockerImage "
+        '{ inherit lock; tag = "2"; config.User = "nobody"; config.Env = [ "A=1" ]; }',
     )
     said = json.loads(image.read_text())
     assert said["config"]["Entrypoint"] == [f"{environment}/bin/python"]
     assert (said["tag"], said["config"]["User"]) == ("2", "nobody")
+    assert said["config"]["Env"] == [f"PATH={environment}/bin:/bin", "A=1"]
+    assert said["extraCommands"] == "mkdir -m 1777 tmp"
+    own = 'p.mkDockerImage { inherit lock; config.Env = [ "PATH=/x" ]; }'
+    assert json.loads(wheels.build(nix_env, own).read_text())["config"]["Env"] == ["PATH=/x"]
     shown = nix_env.run(
         "nix-shell",
         "-E",

@@ -330,16 +330,23 @@ let
         s:
         let
           env = mkPython (removeAttrs arguments ofImage);
+          config = arguments.config or { };
+          variables = config.Env or [ ];
+          hasPath = builtins.any (one: match "PATH=.*" one != null) variables;
         in
         s.pkgs.dockerTools.buildLayeredImage {
           name = arguments.image or s.name;
           tag = arguments.tag or "latest";
           contents = [ env ] ++ arguments.contents or [ ];
+          # Python asks for a folder of temporary files.
+          extraCommands = "mkdir -m 1777 tmp";
           config = {
             Entrypoint = [ "${env}/bin/python" ];
-            Env = [ "PATH=${env}/bin:/bin" ];
           }
-          // arguments.config or { };
+          // config
+          // {
+            Env = (if hasPath then [ ] else [ "PATH=${env}/bin:/bin" ]) ++ variables;
+          };
         }
       );
 

@@ -88,10 +88,11 @@ let
         tag ? null,
         contents ? [ ],
         config ? { },
+        extraCommands ? "",
       }:
       run "${name}.tar.gz" {
         inherit contents;
-        image = builtins.toJSON { inherit name tag config; };
+        image = builtins.toJSON { inherit name tag config extraCommands; };
       } "echo \"$image\" > $out";
 
     bubblewrap = empty "bubblewrap";
