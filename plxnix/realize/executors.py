@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -204,8 +205,9 @@ class Others(Remote):
         over = threading.Event()
 
         def cancel() -> None:
-            future.cancel()
             over.set()
+            with suppress(Exception):  # Parsl's futures cannot be cancelled, and raise.
+                future.cancel()
 
         try:
             future = self._executor.submit(worker.perform, pickle.dumps(task))

@@ -184,3 +184,34 @@ def test_a_slow_start(lab: Lab) -> None:
     threading.Timer(0.3, lazy.begun.set).start()
     assert lab.text(realize(lab.closure(lab.stage("b")), executor=lazy)) == "b"
     assert lab.leftovers() == []
+
+
+class Stubborn:
+    """An executor that does one task only; its futures refuse to be cancelled, as those of Parsl."""
+
+    def __init__(self) -> None:
+        self._once = threading.Lock()
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Do the task if it is the first one."""
+        future = _Stubborn()
+        if self._once.acquire(blocking=False):
+            future.set_result(function(*arguments))
+        return future
+
+
+class _Stubborn(Future[Any]):
+    def cancel(self) -> bool:
+        raise NotImplementedError("Cancel not implemented")
+
+
+def test_futures_that_cannot_be_cancelled(lab: Lab) -> None:
+    """The first failure ends it all the same, and is what is raised."""
+
+    def fail(_: Build) -> str:
+        raise ValueError("no luck")
+
+    drefs = [lab.stage(name, content=fail) for name in "abc"]
+    with pytest.raises(BuildFailed, match="no luck"):
+        realize(lab.closure(drefs), executor=Stubborn())
+    assert lab.leftovers() == []
