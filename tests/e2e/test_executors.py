@@ -179,7 +179,7 @@ def test_a_slow_start(lab: Lab) -> None:
     """Tasks wait for workers; a timeout includes that, and cancels what has not begun."""
     lazy = Lazy()
     with pytest.raises(BuildFailed, match="took longer"):
-        realize(lab.closure(lab.stage("a")), executor=lazy, timeout=0.2)
+        realize(lab.closure(lab.stage("a")), executor=lazy, timeout=1)
     assert [one.cancelled() for one in lazy.futures] == [True]
     threading.Timer(0.3, lazy.begun.set).start()
     assert lab.text(realize(lab.closure(lab.stage("b")), executor=lazy)) == "b"
@@ -187,7 +187,7 @@ def test_a_slow_start(lab: Lab) -> None:
 
 
 class Stubborn:
-    """An executor that does one task only; its futures refuse to be cancelled, as those of Parsl."""
+    """An executor that does one task only; its futures refuse to be cancelled, as Parsl's do."""
 
     def __init__(self) -> None:
         self._once = threading.Lock()
