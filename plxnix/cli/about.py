@@ -23,12 +23,9 @@ from plxnix.version import VERSION
 
 @command(
     "init",
-    "Make a store.",
-    examples=(
-        "plxnix init",
-        "plxnix init /scratch/me/plxnix && export PLXNIX_ROOT=/scratch/me/plxnix",
-        "plxnix init /srv/plxnix --group science     members of that group share it",
-    ),
+    "plxnix init",
+    "plxnix init /scratch/me/plxnix && export PLXNIX_ROOT=/scratch/me/plxnix",
+    "plxnix init /srv/plxnix --group science     members of that group share it",
 )
 @click.argument("folder", metavar="[FOLDER]", required=False)
 @click.option("--group", metavar="GROUP", help="Share a new store with this group.")
@@ -47,12 +44,9 @@ def init(session: Session, folder: str | None, group: str | None) -> None:
 
 @command(
     "info",
-    "Show what is known of the store or of a reference.",
-    examples=(
-        "plxnix info",
-        "plxnix info train",
-        "plxnix info rref:5c4d --json",
-    ),
+    "plxnix info",
+    "plxnix info train",
+    "plxnix info rref:5c4d --json",
 )
 @reference_argument(metavar="[REF]", required=False)
 @json_option

@@ -28,12 +28,9 @@ OTHERS = 5
 
 @command(
     "check",
-    "Build stages twice, and with Nix, and compare the bytes.",
-    examples=(
-        "plxnix check package.py:hello",
-        "plxnix check package.py:hello --all --nix off",
-        "plxnix check experiment.py:train -a rate=0.1 --keep both",
-    ),
+    "plxnix check package.py:hello",
+    "plxnix check package.py:hello --all --nix off",
+    "plxnix check experiment.py:train -a rate=0.1 --keep both",
 )
 @targets_argument
 @arguments_option

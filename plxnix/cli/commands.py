@@ -5,16 +5,87 @@ Modules are imported when their command runs, so that `plxnix --help` stays quic
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from keyword import iskeyword
+from typing import Any, TypeAlias
 
 import click
 
 from plxnix.cli.session import global_options
 from plxnix.version import VERSION
 
-#: Sections of the help; for each command its module below `plxnix.cli`, and its help in short.
-COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+#: Titles of sections of the help; below each its commands, with the module of each below
+#: `plxnix.cli`, and its help in short.
+Sections: TypeAlias = Mapping[str, Mapping[str, tuple[str, str]]]
+
+
+class Group(click.Group):
+    """A group whose commands are imported when they are used, and listed without that."""
+
+    def __init__(self, name: str, sections: Sections, **attributes: Any) -> None:
+        super().__init__(name, **attributes)
+        self.sections = sections
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        del ctx
+        return [name for section in self.sections.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command and return the command, None if there is none."""
+        del ctx
+        for section in self.sections.values():
+            if cmd_name in section:
+                module, short = section[cmd_name]
+                function = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+                found: click.Command = getattr(import_module(f"plxnix.cli.{module}"), function)
+                found.short_help = short
+                return found
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments start with; an unknown name is a usage error."""
+        name = args[0]
+        if name not in self.list_commands(ctx) and not name.startswith("-"):
+            close = self.similar(ctx, name)
+            ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def similar(self, ctx: click.Context, name: str, cutoff: float = 0.6) -> list[str]:
+        """Return the command that a name is a slip of; none if it is like none of them."""
+        from difflib import get_close_matches
+
+        return get_close_matches(name, self.list_commands(ctx), 1, cutoff)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in sections, without importing any."""
+        del ctx
+        for title, section in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, short) for name, (_, short) in section.items()])
+
+
+class FolderGroup(Group):
+    """A group whose first word is a command, or else the folder of an environment."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find what the first word is; a slip of a command's name is no folder to be made."""
+        name = args[0]
+        slip = self.similar(ctx, name, 0.75) and not os.path.isdir(name)
+        if slip or name in self.list_commands(ctx):
+            return super().resolve_command(ctx, args)
+        from plxnix.cli.env_folder import folder
+
+        return folder.name, folder, args
+
+
+COMMANDS: Sections = {
     "Make": {
         "init": ("about", "Make a store."),
         "instantiate": ("realize", "Register stages and print their references."),
@@ -35,16 +106,16 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Fetch": {
         "prefetch": ("prefetch", "Download a file and print its hash."),
-        "lock": ("lock", "Maintain named fetches in a lock."),
+        "lock": ("commands", "Maintain named fetches in a lock."),
     },
     "Python environments": {
-        "env": ("env", "Make environments of Python packages."),
+        "env": ("commands", "Make environments of Python packages."),
         "gen": ("env_folder", "Print an environment of Python packages as Nix."),
         "run": ("run", "Run a command in a Python environment."),
     },
     "Go to Nix": {
         "export": ("export", "Write stages as Nix."),
-        "nix": ("nix", "Pass results to the Nix store."),
+        "nix": ("commands", "Pass results to the Nix store."),
     },
     "Carry elsewhere": {
         "copy": ("copying", "Copy realizations into another store."),
@@ -57,49 +128,71 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "link": ("linking", "Make links to realizations, which keep them."),
         "rm": ("removal", "Delete realizations or derivations."),
         "roots": ("linking", "List the links that keep realizations."),
-        "store": ("store", "Bring a store of an older format to the newest one."),
+        "store": ("commands", "Bring a store of an older format to the newest one."),
         "verify": ("verifying", "Find damage in the store, and repair it."),
         "why": ("why", "Show what keeps a realization."),
     },
 }
 
+lock = Group(
+    "lock",
+    {
+        "Commands": {
+            "add": ("lock_fetching", "Add a source."),
+            "freeze": ("lock", "Keep sources from being updated."),
+            "import": ("lock", "Take over what other programs have locked."),
+            "rm": ("lock", "Remove sources."),
+            "show": ("lock", "List sources."),
+            "update": ("lock_fetching", "Fetch sources again and write down what has changed."),
+            "verify": ("lock_fetching", "Compare sources to what is there."),
+        }
+    },
+    help="""Maintain named fetches in a lock, plxnix.lock.json, which Python and Nix read.
 
-class Commands(click.Group):
-    """The group of all commands, loaded one by one when they are used."""
+    In Python, fetchlock("NAME") is a stage; in Nix, (fromLock { lock = ./plxnix.lock.json;
+    }).sources.NAME is the same path.
+    """,
+)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the help."""
-        del ctx
-        return [name for section in COMMANDS.values() for name in section]
+env = FolderGroup(
+    "env",
+    {
+        "Commands": {
+            "lock": ("env", "Resolve requirements and write a lock."),
+            "update": ("env", "Take newer versions into a lock."),
+            "show": ("env", "List the packages of a lock."),
+            "diff": ("env", "Show how two locks differ."),
+            "tree": ("env", "Draw which package needs which."),
+            "activate": ("env_use", "Print code for a shell to be in an environment."),
+            "check": ("env_use", "Check that an environment imports and is whole."),
+            "docker": ("env_use", "Write an image of an environment."),
+        }
+    },
+    subcommand_metavar="FOLDER | COMMAND [ARGS]...",
+    help="""Make environments of Python packages, locked, the same here and in Nix.
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a command and return the command, None if there is none."""
-        del ctx
-        for section in COMMANDS.values():
-            if cmd_name in section:
-                module = importlib.import_module(f"plxnix.cli.{section[cmd_name][0]}")
-                found: click.Command = getattr(module, cmd_name)
-                return found
-        return None
+    `plxnix env FOLDER -r requirements.txt` makes a folder that plxnix and Nix know how to use. The
+    commands maintain its lock, pylock.toml (PEP 751).
+    """,
+)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments start with; an unknown name is a usage error."""
-        name = args[0]
-        if name not in self.list_commands(ctx) and not name.startswith("-"):
-            from difflib import get_close_matches
+nix = Group(
+    "nix",
+    {
+        "Commands": {
+            "add": ("nix", "Put results into the Nix store."),
+            "import": ("nix", "Put built results into the Nix store as if Nix had built them."),
+            "status": ("nix", "Show what of a target exists where."),
+        }
+    },
+    help="Pass results to the Nix store.",
+)
 
-            close = get_close_matches(name, self.list_commands(ctx), 1)
-            ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands in sections, without importing any."""
-        del ctx
-        for title, section in COMMANDS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, short) for name, (_, short) in section.items()])
+store = Group(
+    "store",
+    {"Commands": {"migrate": ("store", "Bring a store of an older format to the newest one.")}},
+    help="Bring a store of an older format to the newest one.",
+)
 
 
 def _version(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -109,8 +202,9 @@ def _version(context: click.Context, parameter: click.Parameter, value: Any) -> 
         context.exit()
 
 
-cli = Commands(
+cli = Group(
     "plxnix",
+    COMMANDS,
     params=[
         *global_options(),
         click.Option(

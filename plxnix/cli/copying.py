@@ -35,11 +35,8 @@ _out_link = click.option(
 
 @command(
     "copy",
-    "Copy realizations into another store.",
-    examples=(
-        "plxnix copy report --to /mnt/backup/plxnix",
-        "plxnix copy report train --latest --from ~alice/.local/share/plxnix",
-    ),
+    "plxnix copy report --to /mnt/backup/plxnix",
+    "plxnix copy report train --latest --from ~alice/.local/share/plxnix",
 )
 @reference_argument("references", "REF...", many=True)
 @click.option("--to", "target", metavar="STORE", help="The store to copy to; made if need be.")
@@ -88,11 +85,8 @@ def copy(
 
 @command(
     "pack",
-    "Write realizations into an archive.",
-    examples=(
-        "plxnix pack report -o report.tar.xz",
-        "plxnix pack report train --latest -o results.zip",
-    ),
+    "plxnix pack report -o report.tar.xz",
+    "plxnix pack report train --latest -o results.zip",
 )
 @reference_argument("references", "REF...", many=True)
 @click.option(
@@ -128,11 +122,8 @@ def pack(
 
 @command(
     "unpack",
-    "Bring the realizations of an archive into the store.",
-    examples=(
-        "plxnix unpack report.tar.xz",
-        "plxnix unpack report.tar.xz --out-link report",
-    ),
+    "plxnix unpack report.tar.xz",
+    "plxnix unpack report.tar.xz --out-link report",
 )
 @click.argument("file", metavar="FILE", type=click.Path())
 @_out_link

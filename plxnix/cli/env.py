@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import click
 
-from plxnix.cli.env_group import command, env
 from plxnix.cli.env_inputs import (
     asked,
     input_options,
@@ -19,7 +18,7 @@ from plxnix.cli.env_inputs import (
     target_of,
     target_options,
 )
-from plxnix.cli.session import Session, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted
 from plxnix.errors import InvalidLock, InvalidValue
 from plxnix.export.output import write_files
@@ -33,13 +32,10 @@ LOCK: Final = "pylock.toml"
 
 @command(
     "lock",
-    "Resolve requirements and write a lock.",
-    examples=(
-        "plxnix env lock -r requirements.txt",
-        "plxnix env lock -p numpy -p 'pandas>=2' --python 3.12 --universal",
-        "plxnix env lock -r pyproject.toml --extra plot --group test",
-        "plxnix env lock --check          is pylock.toml what its inputs give?",
-    ),
+    "plxnix env lock -r requirements.txt",
+    "plxnix env lock -p numpy -p 'pandas>=2' --python 3.12 --universal",
+    "plxnix env lock -r pyproject.toml --extra plot --group test",
+    "plxnix env lock --check          is pylock.toml what its inputs give?",
 )
 @input_options
 @click.option("-o", "--output", metavar="FILE", default=LOCK, help=f"The lock; default: {LOCK}.")
@@ -72,11 +68,8 @@ def lock(session: Session, /, output: str, check: bool, **given: Any) -> None:
 
 @command(
     "update",
-    "Take newer versions into a lock.",
-    examples=(
-        "plxnix env update                all packages of pylock.toml",
-        "plxnix env update numpy ./env",
-    ),
+    "plxnix env update                all packages of pylock.toml",
+    "plxnix env update numpy ./env",
 )
 @click.argument("names", metavar="[NAME]... [PYLOCK]", nargs=-1)
 @json_option
@@ -103,8 +96,8 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
 
 @command(
     "show",
-    "List the packages of a lock.",
-    examples=("plxnix env show", "plxnix env show env/pylock.toml --platform aarch64-linux"),
+    "plxnix env show",
+    "plxnix env show env/pylock.toml --platform aarch64-linux",
 )
 @click.argument("path", metavar="[PYLOCK]", default=LOCK)
 @target_options
@@ -150,8 +143,8 @@ def show(
 
 @command(
     "diff",
-    "Show how two locks differ.",
-    examples=("plxnix env diff pylock.toml new/pylock.toml", "plxnix env diff a b --json"),
+    "plxnix env diff pylock.toml new/pylock.toml",
+    "plxnix env diff a b --json",
 )
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
@@ -169,8 +162,8 @@ def diff(session: Session, before: str, after: str, as_json: bool) -> None:
 
 @command(
     "tree",
-    "Draw which package needs which.",
-    examples=("plxnix env tree", "plxnix env tree env/pylock.toml"),
+    "plxnix env tree",
+    "plxnix env tree env/pylock.toml",
 )
 @click.argument("path", metavar="[PYLOCK]", default=LOCK)
 @json_option
@@ -268,6 +261,3 @@ def _say(session: Session, path: Path, made: EnvironmentLock) -> None:
     session.console.say(f"{path}: {counted(len(made.pylock.packages), 'package')}")
     if note := note_sources(list(chosen.values())):
         session.console.say(note)
-
-
-__all__ = ["env"]

@@ -25,12 +25,9 @@ _toolchain_option = click.option(
 
 @command(
     "FOLDER",
-    "Make a folder that is an environment.",
-    examples=(
-        "plxnix env ./env -r requirements.txt",
-        "plxnix env ./env -p numpy -p pandas --toolchain nixpkgs",
-        "nix-shell ./env --run 'python -c \"import numpy\"'",
-    ),
+    "plxnix env ./env -r requirements.txt",
+    "plxnix env ./env -p numpy -p pandas --toolchain nixpkgs",
+    "nix-shell ./env --run 'python -c \"import numpy\"'",
 )
 @click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
 @input_options
@@ -72,11 +69,8 @@ def folder(
 
 @command(
     "gen",
-    "Print an environment of Python packages as Nix.",
-    examples=(
-        "plxnix gen -r requirements.txt -o env.nix && nix-build env.nix",
-        "plxnix gen -p requests --toolchain nixpkgs",
-    ),
+    "plxnix gen -r requirements.txt -o env.nix && nix-build env.nix",
+    "plxnix gen -p requests --toolchain nixpkgs",
 )
 @input_options
 @_toolchain_option

@@ -18,12 +18,9 @@ where_argument = click.argument("where", metavar="[FOLDER|LOCK|TARGET]", default
 
 @command(
     "activate",
-    "Print code for a shell to be in an environment.",
-    examples=(
-        'eval "$(plxnix env activate ./env)"      # bash, zsh; `deactivate` ends it',
-        "plxnix env activate ./env | source       # fish",
-        "plxnix env activate ./env                # a new shell, on a terminal",
-    ),
+    'eval "$(plxnix env activate ./env)"      # bash, zsh; `deactivate` ends it',
+    "plxnix env activate ./env | source       # fish",
+    "plxnix env activate ./env                # a new shell, on a terminal",
 )
 @where_argument
 @click.option("--shell", "kind", type=click.Choice(running.SHELLS), help="Else that of $SHELL.")
@@ -45,8 +42,8 @@ def activate(session: Session, where: str, kind: str | None, python: str | None)
 
 @command(
     "check",
-    "Check that an environment imports and is whole.",
-    examples=("plxnix env check ./env", "plxnix env check --json stages.py:environment"),
+    "plxnix env check ./env",
+    "plxnix env check --json stages.py:environment",
 )
 @where_argument
 @click.option("--no-import", is_flag=True, help="Run nothing of the environment.")
@@ -114,11 +111,8 @@ def _labels(
 
 @command(
     "docker",
-    "Write an image of an environment.",
-    examples=(
-        "plxnix env docker ./env -o image.tar && docker load -i image.tar",
-        "plxnix env docker ./env -o image.tar --name lab:1 --entrypoint 'jupyter lab'",
-    ),
+    "plxnix env docker ./env -o image.tar && docker load -i image.tar",
+    "plxnix env docker ./env -o image.tar --name lab:1 --entrypoint 'jupyter lab'",
 )
 @where_argument
 @click.option("-o", "--output", metavar="FILE", required=True, help="The image, a tar archive.")

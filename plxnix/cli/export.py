@@ -24,11 +24,8 @@ from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
 
 @command(
     "export",
-    "Write stages as Nix.",
-    examples=(
-        "plxnix export experiment.py:plot -o default.nix && nix-build",
-        "plxnix export experiment.py:plot --explain",
-    ),
+    "plxnix export experiment.py:plot -o default.nix && nix-build",
+    "plxnix export experiment.py:plot --explain",
 )
 @targets_argument
 @arguments_option

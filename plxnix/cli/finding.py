@@ -18,12 +18,9 @@ from plxnix.shell_functions import find as find_realizations
 
 @command(
     "find",
-    "Find realizations by name, age or config.",
-    examples=(
-        "plxnix find 'train*' --newer 2d",
-        "plxnix find --field rate=0.1 --field model.layers=3",
-        "plxnix find 'plot*' | xargs plxnix pack -o plots.tar.xz",
-    ),
+    "plxnix find 'train*' --newer 2d",
+    "plxnix find --field rate=0.1 --field model.layers=3",
+    "plxnix find 'plot*' | xargs plxnix pack -o plots.tar.xz",
 )
 @click.argument("pattern", metavar="[PATTERN]", required=False)
 @click.option("--newer", metavar="AGE", callback=duration, help="Started since then: 12h, 30d, 2w.")
@@ -92,11 +89,8 @@ def find(
 
 @command(
     "diff",
-    "Show how two stages or results differ.",
-    examples=(
-        "plxnix diff 5c4de0aa 91d2aa07     configs, and files line by line",
-        "plxnix diff train train2 --latest",
-    ),
+    "plxnix diff 5c4de0aa 91d2aa07     configs, and files line by line",
+    "plxnix diff train train2 --latest",
 )
 @reference_argument("before", "REF")
 @reference_argument("after", "REF")

@@ -26,12 +26,9 @@ ROWS = 20
 
 @command(
     "tree",
-    "Draw what a realization was made from.",
-    examples=(
-        "plxnix tree",
-        "plxnix tree report",
-        "plxnix tree rref:5c4de0aa --depth 2",
-    ),
+    "plxnix tree",
+    "plxnix tree report",
+    "plxnix tree rref:5c4de0aa --depth 2",
 )
 @reference_argument(metavar="[REF]", required=False)
 @click.option("--depth", type=click.IntRange(0), help="How many levels below the top are drawn.")
@@ -62,13 +59,10 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
 
 @command(
     "du",
-    "Show how much space realizations take.",
-    examples=(
-        "plxnix du",
-        "plxnix du report                 it, and all it was made from",
-        "plxnix du --sort closure -n 0    all of them",
-        "plxnix du --tree report          what it was made from, with sizes",
-    ),
+    "plxnix du",
+    "plxnix du report                 it, and all it was made from",
+    "plxnix du --sort closure -n 0    all of them",
+    "plxnix du --tree report          what it was made from, with sizes",
 )
 @reference_argument(metavar="[REF]", required=False)
 @click.option(

@@ -22,12 +22,9 @@ from plxnix.store.roots import roots as find_roots
 
 @command(
     "link",
-    "Make links to realizations, which keep them.",
-    examples=(
-        "plxnix link report plot results/",
-        "plxnix link train --latest --time results/",
-        "plxnix link $(plxnix find 'plot*' --newer 1d) plots/",
-    ),
+    "plxnix link report plot results/",
+    "plxnix link train --latest --time results/",
+    "plxnix link $(plxnix find 'plot*' --newer 1d) plots/",
 )
 @reference_argument("references", "REF...", many=True)
 @click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
@@ -62,8 +59,8 @@ def link(
 
 @command(
     "roots",
-    "List the links that keep realizations.",
-    examples=("plxnix roots", "plxnix roots --json"),
+    "plxnix roots",
+    "plxnix roots --json",
 )
 @json_option
 @pass_session

@@ -22,13 +22,10 @@ from plxnix.store import Store
 
 @command(
     "ls",
-    "List derivations, realizations or files.",
-    examples=(
-        "plxnix ls",
-        "plxnix ls 'train*'",
-        "plxnix ls train          its realizations, if one derivation has that name",
-        "plxnix ls 5c4de0aa       the files of the realization with that hash",
-    ),
+    "plxnix ls",
+    "plxnix ls 'train*'",
+    "plxnix ls train          its realizations, if one derivation has that name",
+    "plxnix ls 5c4de0aa       the files of the realization with that hash",
 )
 @reference_argument("pattern", "[PATTERN | REF[/PATH]]", required=False)
 @json_option

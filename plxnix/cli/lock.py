@@ -9,23 +9,18 @@ import click
 
 from plxnix.builders.download import redact
 from plxnix.cli.console import Cell
-from plxnix.cli.lock_fetching import add, update, verify
-from plxnix.cli.lock_group import (
-    command,
+from plxnix.cli.lock_options import (
     complete,
-    lock,
     lock_option,
     names_argument,
     replace_option,
     shown_value,
 )
-from plxnix.cli.session import Session, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted
 from plxnix.locking.file import LockFile
 from plxnix.locking.importing import read_foreign
 from plxnix.locking.source import LockedSource
-
-__all__ = ["add", "freeze", "import_", "lock", "rm", "show", "update", "verify"]
 
 #: How much of a hash is shown where the whole one would be too much.
 SHORT = 19
@@ -33,8 +28,8 @@ SHORT = 19
 
 @command(
     "freeze",
-    "Keep sources from being updated.",
-    examples=("plxnix lock freeze hello", "plxnix lock freeze hello --thaw"),
+    "plxnix lock freeze hello",
+    "plxnix lock freeze hello --thaw",
 )
 @names_argument(required=True)
 @click.option("--thaw", is_flag=True, help="Let them be updated again.")
@@ -50,8 +45,8 @@ def freeze(session: Session, names: tuple[str, ...], thaw: bool, path: str) -> N
 
 @command(
     "show",
-    "List sources.",
-    examples=("plxnix lock show", "plxnix lock show hello --json"),
+    "plxnix lock show",
+    "plxnix lock show hello --json",
 )
 @click.argument("name", required=False, shell_complete=complete)
 @lock_option
@@ -78,7 +73,7 @@ def show(session: Session, name: str | None, path: str, as_json: bool) -> None:
     )
 
 
-@command("rm", "Remove sources.", examples=("plxnix lock rm hello",))
+@command("rm", "plxnix lock rm hello")
 @names_argument(required=True)
 @lock_option
 @pass_session
@@ -92,12 +87,9 @@ def rm(session: Session, names: tuple[str, ...], path: str) -> None:
 
 @command(
     "import",
-    "Take over what other programs have locked.",
-    examples=(
-        "plxnix lock import npins/sources.json",
-        "plxnix lock import _sources/generated.json",
-        "plxnix lock import flake.lock --replace",
-    ),
+    "plxnix lock import npins/sources.json",
+    "plxnix lock import _sources/generated.json",
+    "plxnix lock import flake.lock --replace",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @replace_option

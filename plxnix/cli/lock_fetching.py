@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from plxnix.cli.downloads import Downloads
-from plxnix.cli.lock_group import (
-    command,
+from plxnix.cli.lock_options import (
     lock_option,
     names_argument,
     replace_option,
@@ -14,7 +13,7 @@ from plxnix.cli.lock_group import (
     version_option,
 )
 from plxnix.cli.progress import Progress
-from plxnix.cli.session import Session, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, size_text
 from plxnix.errors import InvalidValue, StoreNotFound
 from plxnix.locking import upkeep
@@ -30,12 +29,9 @@ from plxnix.store import Store
 
 @command(
     "add",
-    "Add a source.",
-    examples=(
-        "plxnix lock add iris https://example.org/iris.csv",
-        "plxnix lock add hello 'https://example.org/hello-{version}.tar.gz' --version 2.10",
-        "plxnix lock add corpus https://example.org/corpus.tar.gz --unpack",
-    ),
+    "plxnix lock add iris https://example.org/iris.csv",
+    "plxnix lock add hello 'https://example.org/hello-{version}.tar.gz' --version 2.10",
+    "plxnix lock add corpus https://example.org/corpus.tar.gz --unpack",
 )
 @click.argument("name")
 @click.argument("url")
@@ -123,12 +119,9 @@ def _print_source(session: Session, name: str, source: LockedSource, as_json: bo
 
 @command(
     "update",
-    "Fetch sources again and write down what has changed.",
-    examples=(
-        "plxnix lock update",
-        "plxnix lock update hello --version 2.12",
-        "plxnix lock update -n",
-    ),
+    "plxnix lock update",
+    "plxnix lock update hello --version 2.12",
+    "plxnix lock update -n",
 )
 @names_argument()
 @version_option
@@ -184,8 +177,8 @@ def update(
 
 @command(
     "verify",
-    "Compare sources to what is there.",
-    examples=("plxnix lock verify", "plxnix lock verify hello --refetch"),
+    "plxnix lock verify",
+    "plxnix lock verify hello --refetch",
 )
 @names_argument()
 @click.option("--refetch", is_flag=True, help="Download each URL again, and compare.")

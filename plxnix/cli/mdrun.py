@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
 @command(
     "mdrun",
-    "Evaluate the code in a Markdown document.",
-    examples=(
-        "plxnix mdrun tutorial.md tutorial-with-outputs.md",
-        "plxnix mdrun --in-place tutorial.md",
-        "plxnix mdrun docs/quickstart.md - | less",
-    ),
+    "plxnix mdrun tutorial.md tutorial-with-outputs.md",
+    "plxnix mdrun --in-place tutorial.md",
+    "plxnix mdrun docs/quickstart.md - | less",
 )
 @click.argument("document", metavar="IN.md")
 @click.argument("output", metavar="[OUT.md]", required=False)

@@ -9,7 +9,7 @@ import click
 from plxnix.cli.console import Cell
 from plxnix.cli.export import load_closure
 from plxnix.cli.realize import check_link
-from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.targets import arguments_option, command_line, targets_argument
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
@@ -37,16 +37,10 @@ out_link_option = click.option(
 )
 
 
-@click.group("nix", short_help="Pass results to the Nix store.")
-def nix() -> None:
-    """Pass results to the Nix store."""
-
-
-@nix.command(
+@command(
     "add",
-    cls=Command,
-    short_help="Put results into the Nix store.",
-    examples=("plxnix nix add --target experiment.py:plot", "plxnix nix add 3fa9c1"),
+    "plxnix nix add --target experiment.py:plot",
+    "plxnix nix add 3fa9c1",
 )
 @references_argument
 @targets_option
@@ -77,14 +71,10 @@ def add(
     _finish(session, handed, [one.path for one in handed], out_link, as_json)
 
 
-@nix.command(
+@command(
     "import",
-    cls=Command,
-    short_help="Put built results into the Nix store as if Nix had built them.",
-    examples=(
-        "plxnix nix import --target package.py:hello",
-        "plxnix nix import 3fa9c1 --out-link hello",
-    ),
+    "plxnix nix import --target package.py:hello",
+    "plxnix nix import 3fa9c1 --out-link hello",
 )
 @references_argument
 @targets_option
@@ -125,12 +115,7 @@ def import_(
     _finish(session, handed, tops, out_link, as_json)
 
 
-@nix.command(
-    "status",
-    cls=Command,
-    short_help="Show what of a target exists where.",
-    examples=("plxnix nix status package.py:hello",),
-)
+@command("status", "plxnix nix status package.py:hello")
 @targets_argument
 @arguments_option
 @json_option

@@ -27,12 +27,9 @@ from plxnix.store import Store, tree
 
 @command(
     "prefetch",
-    "Download a file and print its hash.",
-    examples=(
-        "plxnix prefetch https://example.org/data.csv",
-        "plxnix prefetch https://example.org/hello-2.10.tar.gz --unpack",
-        "plxnix prefetch mirror://gnu/hello/hello-2.10.tar.gz --hash-type sha512 --json",
-    ),
+    "plxnix prefetch https://example.org/data.csv",
+    "plxnix prefetch https://example.org/hello-2.10.tar.gz --unpack",
+    "plxnix prefetch mirror://gnu/hello/hello-2.10.tar.gz --hash-type sha512 --json",
 )
 @click.argument("url")
 @click.option("--unpack", is_flag=True, help="Hash the tree in the archive, as fetchTarball does.")

@@ -24,12 +24,9 @@ from plxnix.store.tree import open_file
 
 @command(
     "path",
-    "Print where a realization is on the disk.",
-    examples=(
-        "plxnix path plot",
-        "plxnix path train --latest",
-        'feh "$(plxnix path plot/curve.png)"',
-    ),
+    "plxnix path plot",
+    "plxnix path train --latest",
+    'feh "$(plxnix path plot/curve.png)"',
 )
 @reference_argument(metavar="REF[/PATH]")
 @latest_option
@@ -47,11 +44,8 @@ def path(session: Session, reference: str, latest: bool, as_json: bool) -> None:
 
 @command(
     "cat",
-    "Print a file of a realization.",
-    examples=(
-        "plxnix cat report/summary.txt",
-        "plxnix cat dref:0123456789abcdef0123456789abcdef-train/accuracy.txt --latest",
-    ),
+    "plxnix cat report/summary.txt",
+    "plxnix cat dref:0123456789abcdef0123456789abcdef-train/accuracy.txt --latest",
 )
 @reference_argument(metavar="REF[/PATH]")
 @latest_option
@@ -82,11 +76,8 @@ def cat(session: Session, reference: str, latest: bool) -> None:
 
 @command(
     "log",
-    "Print what a realizer printed.",
-    examples=(
-        "plxnix log train",
-        "plxnix log train | tail",
-    ),
+    "plxnix log train",
+    "plxnix log train | tail",
 )
 @reference_argument()
 @latest_option

@@ -42,11 +42,8 @@ def _amounts(
 
 @command(
     "instantiate",
-    "Register stages and print their references.",
-    examples=(
-        "plxnix instantiate experiment.py:plot",
-        "plxnix instantiate experiment.py:train -a rate=0.1 -a 'layers=[64, 10]'",
-    ),
+    "plxnix instantiate experiment.py:plot",
+    "plxnix instantiate experiment.py:train -a rate=0.1 -a 'layers=[64, 10]'",
 )
 @targets_argument
 @arguments_option
@@ -84,13 +81,10 @@ def instantiate(
 
 @command(
     "realize",
-    "Make what does not exist yet and print the results.",
-    examples=(
-        "plxnix realize experiment.py:plot",
-        "plxnix realize experiment.py:plot -a rate=0.1 --dry-run",
-        "plxnix realize experiment.py:plot --out-link plot --print paths",
-        "plxnix realize experiment.py:plot -j 4 --keep-going --timeout 2h",
-    ),
+    "plxnix realize experiment.py:plot",
+    "plxnix realize experiment.py:plot -a rate=0.1 --dry-run",
+    "plxnix realize experiment.py:plot --out-link plot --print paths",
+    "plxnix realize experiment.py:plot -j 4 --keep-going --timeout 2h",
 )
 @targets_argument
 @arguments_option

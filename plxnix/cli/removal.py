@@ -12,12 +12,9 @@ from plxnix.store.removal import Removal, plan_removal, remove
 
 @command(
     "rm",
-    "Delete realizations or derivations.",
-    examples=(
-        "plxnix rm 5c4de0aa               a realization",
-        "plxnix rm train --recursive      a derivation, its realizations, and what needs them",
-        "plxnix rm train --dry-run",
-    ),
+    "plxnix rm 5c4de0aa               a realization",
+    "plxnix rm train --recursive      a derivation, its realizations, and what needs them",
+    "plxnix rm train --dry-run",
 )
 @reference_argument("references", "REF...", many=True)
 @click.option("-r", "--recursive", is_flag=True, help="Delete what depends on it too.")

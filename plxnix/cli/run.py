@@ -33,12 +33,9 @@ class _Before(Command):
 
 @command(
     "run",
-    "Run a command in a Python environment.",
-    examples=(
-        "plxnix run --env ./env -- python -c 'import numpy'",
-        "plxnix run --env stages.py:environment python",
-        "plxnix run -p ruff -- ruff check .",
-    ),
+    "plxnix run --env ./env -- python -c 'import numpy'",
+    "plxnix run --env stages.py:environment python",
+    "plxnix run -p ruff -- ruff check .",
 )
 @click.option("--env", "where", metavar="ENV", help="A folder with a lock, a lock, or a TARGET.")
 @click.option(
@@ -81,7 +78,6 @@ run.context_settings["allow_interspersed_args"] = False
 @click.command(
     "shell",
     cls=_Before,
-    short_help="Run a shell in a realization, or with Python packages.",
     examples=(
         "plxnix shell report",
         "plxnix shell -p numpy pandas",

@@ -132,11 +132,9 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
-def command(
-    name: str, short: str, examples: Sequence[str]
-) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command of plxnix."""
-    return click.command(name, cls=Command, short_help=short, examples=examples)
+def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command of plxnix, which the table of commands has to have."""
+    return click.command(name, cls=Command, examples=examples)
 
 
 json_option = click.option(

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import click
 
-from plxnix.cli.session import Command, Session, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.store.settings import default_root
 from plxnix.store.versions import migrate as migrate_store
 from plxnix.store.versions import plan_migration
 
 
-@click.group("store", short_help="Bring a store of an older format to the newest one.")
-def store() -> None:
-    """Bring a store of an older format to the newest one."""
-
-
-@store.command(
+@command(
     "migrate",
-    cls=Command,
-    short_help="Bring a store of an older format to the newest one.",
-    examples=("plxnix store migrate --dry-run", "plxnix store migrate /mnt/backup/plxnix"),
+    "plxnix store migrate --dry-run",
+    "plxnix store migrate /mnt/backup/plxnix",
 )
 @click.argument("folder", metavar="[FOLDER]", required=False)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show the formats it would go through.")
@@ -45,6 +39,3 @@ def migrate(session: Session, folder: str | None, dry_run: bool, as_json: bool) 
         if numbers
         else f"{place} has the newest format already"
     )
-
-
-__all__ = ["store"]

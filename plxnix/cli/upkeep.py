@@ -56,15 +56,12 @@ def _reason(session: Session, reason: str) -> str:
 
 @command(
     "gc",
-    "Delete what no root keeps.",
-    examples=(
-        "plxnix gc --dry-run",
-        "plxnix gc --older-than 30d",
-        "plxnix gc --max-size 10G --keep train",
-        "plxnix gc --keep-latest 3 --keep-best accuracy.txt:2     of every stage",
-        "plxnix gc --links ~/results      keep what the links in that folder lead to",
-        "plxnix gc --dry-run --verbose    all that is kept, and why",
-    ),
+    "plxnix gc --dry-run",
+    "plxnix gc --older-than 30d",
+    "plxnix gc --max-size 10G --keep train",
+    "plxnix gc --keep-latest 3 --keep-best accuracy.txt:2     of every stage",
+    "plxnix gc --links ~/results      keep what the links in that folder lead to",
+    "plxnix gc --dry-run --verbose    all that is kept, and why",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option(

@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 
 @command(
     "verify",
-    "Find damage in the store, and repair it.",
-    examples=(
-        "plxnix verify",
-        "plxnix verify report train -j 2",
-        "plxnix verify --repair --from /mnt/backup/plxnix",
-        "plxnix verify --repair --refetch  download again what was fetched",
-    ),
+    "plxnix verify",
+    "plxnix verify report train -j 2",
+    "plxnix verify --repair --from /mnt/backup/plxnix",
+    "plxnix verify --repair --refetch  download again what was fetched",
 )
 @reference_argument("references", "[REF...]", required=False, many=True)
 @click.option("--repair", is_flag=True, help="Put right what is damaged, as far as that can be.")

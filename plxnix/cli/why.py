@@ -19,12 +19,9 @@ from plxnix.store.roots import Root, roots
 
 @command(
     "why",
-    "Show what keeps a realization.",
-    examples=(
-        "plxnix why numbers               each root that keeps it, and through what",
-        "plxnix why result numbers        how that link keeps it",
-        "plxnix why rref:5c4de0aa --json",
-    ),
+    "plxnix why numbers               each root that keeps it, and through what",
+    "plxnix why result numbers        how that link keeps it",
+    "plxnix why rref:5c4de0aa --json",
 )
 @click.argument("words", metavar="[ROOT] REF", nargs=-1, required=True)
 @json_option

@@ -1,14 +1,13 @@
-"""The group `lock`: its commands, and the options and arguments that they share."""
+"""The options and arguments that the commands of `lock` share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from plxnix.builders.download import redact
-from plxnix.cli.session import Command
 from plxnix.errors import PlxnixError
 from plxnix.locking.file import LOCK, LockFile
 from plxnix.locking.source import LockedSource
@@ -20,22 +19,6 @@ version_option = click.option(
     "--version", metavar="VERSION", help="What stands for {version} in the URLs."
 )
 replace_option = click.option("--replace", "replacing", is_flag=True, help="Replace what is there.")
-
-
-@click.group("lock", short_help="Maintain named fetches in a lock.")
-def lock() -> None:
-    """Maintain named fetches in a lock, plxnix.lock.json, which Python and Nix read.
-
-    In Python, fetchlock("NAME") is a stage; in Nix, (fromLock { lock = ./plxnix.lock.json;
-    }).sources.NAME is the same path.
-    """
-
-
-def command(
-    name: str, short: str, examples: Sequence[str]
-) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command of the group."""
-    return lock.command(name, cls=Command, short_help=short, examples=examples)
 
 
 def names_argument(required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
