@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,10 @@ def _interpreter(config: Config) -> str | None:
     return python if isinstance(python, str) and not isdref(python) else None
 
 
-def _above(module: str | None) -> str:
-    """Return the folder that a package is imported from, by the path of its `__init__`."""
-    return os.path.dirname(os.path.dirname(module or ""))
+def _place(package: str) -> str:
+    """Return the folder that a package is imported from."""
+    found = find_spec(package)
+    return os.path.dirname(os.path.dirname((found and found.origin) or ""))
 
 
 def _with_output(error: BuildFailed, job: Job) -> BuildFailed:
@@ -137,11 +139,7 @@ class _Linking:
         }
         file = folder / "spec.json"
         file.write_text(json.dumps(spec), encoding="utf-8")
-        import installer
-
-        import plxnix
-
-        places = [_above(plxnix.__file__), _above(installer.__file__)]
+        places = [_place("plxnix"), _place("installer")]
         try:
             run_process(
                 self._job.dref,

@@ -192,8 +192,6 @@ def environment(
 
     Arguments are as for `python_env`; raises what that does.
     """
-    from plxnix.pyenv.sdist import wheel_stage
-
     installer = lock.installer
     if installer is None:
         raise InvalidLock(
@@ -207,6 +205,8 @@ def environment(
             stage = source_stage(one, lock)
             entry: dict[str, Any] = {"filename": one.filename, "file": [stage, one.filename]}
         else:
+            from plxnix.pyenv.sdist import wheel_stage
+
             stage = wheel_stage(one, lock, interpreter, overrides.get(one.name, {}))
             entry = {"filename": one.filename, "file": stage}
         if one.direct:
