@@ -35,6 +35,8 @@ from plxnix.realize.parcels import (
 )
 from plxnix.realize.run import Observer, RemoteTraceback, Run
 from plxnix.stopping import Stop
+from plxnix.store import locks
+from plxnix.store.layout import Layout
 from plxnix.store.session import sweep
 
 if TYPE_CHECKING:
@@ -146,7 +148,8 @@ class Workers(Remote):
         self._guard = threading.Lock()
         self._nursery = Nursery()
         self._idle: list[Worker] = []
-        self._tmp: set[str] = set()
+        #: Stores in which a worker was killed.
+        self._littered: set[str] = set()
 
     def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
         """Have a task done by a worker that is idle, or a new one."""
@@ -165,7 +168,7 @@ class Workers(Remote):
                         task.dref,
                     )
         except BaseException:
-            self._tmp.add(os.path.dirname(task.proof))
+            self._littered.add(task.store)
             found.kill()
             found.end()
             raise
@@ -182,9 +185,11 @@ class Workers(Remote):
             one.end()
         self._idle.clear()
         self._nursery.close()
-        for tmp in self._tmp:
+        for layout in map(Layout, self._littered):
             with suppress(OSError):  # The next process sweeps what is left.
-                sweep(tmp)
+                sweep(layout.tmp)
+            with suppress(OSError):  # Garbage collection does.
+                locks.sweep(layout.temproots)
 
 
 class Others(Remote):

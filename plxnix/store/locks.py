@@ -90,7 +90,7 @@ def try_folder(path: str) -> int | None:
     return _tried(path, os.O_DIRECTORY)
 
 
-def sweep(folder: str, but: str) -> None:
+def sweep(folder: str, but: str = "") -> None:
     """Remove the lock files in `folder` that nobody holds, such as those of killed processes.
 
     The one at the path `but` stays. What cannot be removed stays too; raises `OSError` if `folder`

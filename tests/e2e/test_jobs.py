@@ -105,11 +105,12 @@ class Command:
     def clean(self, killed: bool = False) -> None:
         """Check that the store is sound, and that nothing is left in its temporary folders.
 
-        Who was killed has left the files of the locks that it held.
+        Who was killed has left the files of the locks that it held, and of its temporary roots.
         """
         store = Store(self.store)
         assert os.listdir(store.layout.tmp) == []
         assert killed or os.listdir(store.layout.locks) == ["store"]
+        assert killed or os.listdir(store.layout.temproots) == []
         assert [each for each in verify.verify(store) if not each.harmless] == []
 
 
