@@ -74,4 +74,5 @@ def place(files: dict[str, str], output: str) -> dict[Path, str]:
             f"this export has {len(files)} files ({', '.join(files)}), but -o is {output!r}",
             f"give a folder: -o {output}/",
         )
-    return dict.fromkeys([target], *files.values())
+    (text,) = files.values()
+    return {target: text}

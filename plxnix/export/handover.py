@@ -52,7 +52,7 @@ def add(store: Store, rref: RRef) -> Handed:
     if found is None:
         return add_pin(store, rref)
     place, fixed, recursive, predicted = found
-    return _add(rref, predicted, place, recursive, fixed.algorithm, fixed.sri)
+    return _add(rref, predicted, place, recursive, fixed)
 
 
 def place_of(store: Store, rref: RRef) -> str:
@@ -91,12 +91,8 @@ def add_pin(store: Store, rref: RRef) -> Handed:
     Raises `NotInStore`, `ExportError` if it was changed or refers to store paths, `ToolMissing`,
     `ToolFailed`.
     """
-    record = store.record(rref)
-    place = store.path(rref)
-    predicted = _pin_path(store, rref)
-    return _add(
-        rref, predicted, place, recursive=True, algorithm="sha256", expected=record.nar_hash
-    )
+    expected = Hash.parse(store.record(rref).nar_hash)
+    return _add(rref, _pin_path(store, rref), store.path(rref), True, expected)
 
 
 def add_graph(graph: ExportGraph) -> list[Handed]:
@@ -114,24 +110,20 @@ def add_graph(graph: ExportGraph) -> list[Handed]:
             predicted = fixed_path(item.node.name, fixed.hash, fixed.recursive)
             name = rref.name if store.record(rref).flat else lowered.flat
             place = os.path.join(store.path(rref), name) if name else store.path(rref)
-            handed.append(
-                _add(rref, predicted, place, fixed.recursive, fixed.hash.algorithm, fixed.hash.sri)
-            )
+            handed.append(_add(rref, predicted, place, fixed.recursive, fixed.hash))
     return handed
 
 
-def _add(
-    rref: RRef, predicted: str, place: str, recursive: bool, algorithm: str, expected: str
-) -> Handed:
+def _add(rref: RRef, predicted: str, place: str, recursive: bool, expected: Hash) -> Handed:
     if predicted in tools.valid([predicted]):
         return Handed(rref, predicted, fresh=False)
-    found = hash_of(place, algorithm, recursive).sri
+    found = hash_of(place, expected.algorithm, recursive)
     if found != expected:
-        raise changed(place, found, expected)
+        raise changed(place, found.sri, expected.sri)
     if recursive:
         _refuse_references(place)
     name = predicted.partition("-")[2]
-    path = tools.add_fixed(place, algorithm, recursive, name)
+    path = tools.add_fixed(place, expected.algorithm, recursive, name)
     if path != predicted:
         raise ExportError(
             f"Nix put {rref} at {path}, not at {predicted}", "please report this as a defect"

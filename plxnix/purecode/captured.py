@@ -98,8 +98,7 @@ class Captured:
             node = found[0] if len(found) == 1 else None
         if node is None:
             raise self.program.refused(name, value, "the variable")
-        body, uses = home.read(node, STAGE_DECORATORS)
-        del body
+        uses = home.read(node, STAGE_DECORATORS)[1]
         self.program.imports_within(home, node)
         if isinstance(value, FunctionType):
             self._take(value, uses)
@@ -109,16 +108,11 @@ class Captured:
             for method in methods:
                 if "__class__" not in method.__code__.co_freevars:
                     self._take(method, [use for use in uses if use.name in names])
-            self._take_free(home, [use for use in uses if use.name not in names])
+            free = [use for use in uses if use.name not in names]
+            self._globals.update(use.name for use in free if use.imported is None)
+            self.program.later(home, free)
         text = spell(home.tokens(node, STAGE_DECORATORS)).rstrip("\n")
-        if "\n" in text:
-            self.lines += text.split("\n")
-        else:
-            self.lines.append(text)
+        self.lines += text.split("\n")
         defined = getattr(node, "name", name)
         if defined != name:
             self.lines.append(f"{name} = {defined}")
-
-    def _take_free(self, unit: Any, uses: Sequence[Use]) -> None:
-        self._globals.update(use.name for use in uses if use.imported is None)
-        self.program.later(unit, uses)

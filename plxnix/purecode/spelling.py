@@ -91,11 +91,7 @@ def _is_spaced(previous: str, token: str, is_operand: bool, brackets: Sequence[s
         return not brackets or brackets[-1] != "["
     if previous == "@":
         return is_operand or bool(brackets)
-    if "=" in (token, previous):
-        return not brackets
-    if previous == "..." and token == "import":
-        return True
-    return True
+    return "=" not in (token, previous) or not brackets
 
 
 def _ends_operand(token: str) -> bool:
