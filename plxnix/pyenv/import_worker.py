@@ -1,8 +1,8 @@
 """Import modules, a forked process for each distribution; run by an environment's interpreter.
 
 A task comes as JSON on standard input: `modules` by distribution, how many `jobs` at a time, and
-the `timeout` in seconds. The answers leave as JSON on standard output. Python 3.8 is
-enough; what the modules print, and how they end, does no harm to the answers.
+the `timeout` in seconds. The answers leave as JSON, the last line on standard output. Python 3.8
+is enough; what the modules print, and how they end, does no harm to the answers.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> None:
             distribution, names, stream = running.pop(child)
             with stream:
                 done[distribution] = read(names, stream, status, task["timeout"])
-    json.dump(done, sys.stdout)
+    sys.stdout.write("\n" + json.dumps(done))
 
 
 if __name__ == "__main__":

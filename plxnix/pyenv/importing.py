@@ -61,7 +61,8 @@ def import_modules(
             env=_surroundings(home),
         )
         try:
-            answers = json.loads(done.stdout)
+            # What runs when the interpreter starts (`*.pth`) may print, too.
+            answers = json.loads(done.stdout.rpartition(b"\n")[2])
         except ValueError:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise InvalidValue(

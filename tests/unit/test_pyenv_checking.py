@@ -103,6 +103,14 @@ def test_optional_parts_of_namespaces_and_in_other_words(tree: Path) -> None:
     ]
 
 
+def test_interpreter_that_prints_when_it_starts(tree: Path) -> None:
+    """A wheel may bring code that runs at each start, and prints."""
+    install(tree, "gamma", {"gamma.py": "", "gamma.pth": "import sys; print('hello')\n"})
+    checkup = check_environment(tree)
+    assert checkup.sound
+    assert "gamma" in [one.name for one in checkup.modules if one.status == "imported"]
+
+
 def test_what_others_do_without(tree: Path) -> None:
     """A package may lack what nobody declares if another needs it, and does without."""
     install(tree, "gamma", {"gamma.py": ""}, headers=["Requires-Dist: Delta (>=1)"])
