@@ -2,9 +2,9 @@
 
 Who realizes, copies or unpacks names derivations in a file below `temproots/` for as long as that
 lasts: these stay, with all realizations that they have or get, and all that those were made from.
-They are named while the store's lock is shared, before the store is asked about them, so that who
-holds that lock alone misses none. The file is locked while its process lives; one that is not is
-that of a dead process, and means nothing.
+When they are named, whoever deletes just now, with the store's lock alone, is waited for; who does
+so later sees them. Only then is the store asked about them. The file is locked while its process
+lives; one that is not is that of a dead process, and means nothing.
 """
 
 from __future__ import annotations
@@ -40,11 +40,8 @@ class Keeping:
 
         Cost: one write for all of them; nothing is flushed, since a dead process keeps nothing.
         """
-        if self._path:
-            with locks.shared(self._layout.store_lock(), waiting):
-                self._write(drefs)
-
-    def _write(self, drefs: Iterable[DRef]) -> None:
+        if not self._path:
+            return
         try:
             with open(self._path, "ab", buffering=0) as file:
                 left = memoryview("".join(f"{dref}\n" for dref in drefs).encode())
@@ -54,6 +51,9 @@ class Keeping:
             raise StoreError(
                 f"cannot write {self._path}: {error.strerror}", "is there space?"
             ) from error
+        # For a moment only: else those who begin could keep out who deletes for ever.
+        with locks.shared(self._layout.store_lock(), waiting):
+            pass
 
 
 @contextmanager
@@ -61,17 +61,15 @@ def keep(
     layout: Layout, drefs: Iterable[DRef], waiting: Waiting | None = None
 ) -> Iterator[Keeping]:
     """Keep derivations from garbage collection while the block runs; see `Store.keeping`."""
-    with ExitStack() as stack, ExitStack() as lock:
-        lock.enter_context(locks.shared(layout.store_lock(), waiting))
+    with ExitStack() as stack:
         try:
             keeping = Keeping(layout, stack.enter_context(_file(layout)))
-            keeping._write(drefs)
+            keeping.add(drefs, waiting)
         except StoreError as error:
             if not locks.is_caused_by(error, *locks.UNWRITABLE, errno.ENOSPC, errno.EDQUOT):
                 raise
-            keeping = Keeping(layout)  # Then garbage collection waits for this one.
-        else:
-            lock.close()
+            stack.enter_context(locks.shared(layout.store_lock(), waiting))
+            keeping = Keeping(layout)
         yield keeping
 
 
