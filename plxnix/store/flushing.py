@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -63,12 +64,15 @@ def flush(trees: Sequence[str], others: Sequence[str] = (), linked: bool = False
 
 def _are_many(trees: Sequence[str], others: Sequence[str], linked: bool) -> bool:
     """Tell whether waiting for each by itself takes longer than writing all that is not written."""
-    left = max(_MANY, _unwritten() // _WORTH) - len(others)
-    for files, _ in _walk(trees):
-        if left <= 0:
-            break
-        left -= 1 if linked else 1 + len(files)
-    return left <= 0
+    count = needed = 0
+    sizes = (1 if linked else 1 + len(files) for files, _ in _walk(trees))
+    for size in chain((len(others),), sizes):
+        count += size
+        if count >= _MANY:
+            needed = needed or max(_MANY, _unwritten() // _WORTH)
+            if count >= needed:
+                return True
+    return False
 
 
 def _unwritten() -> int:
