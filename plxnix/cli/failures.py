@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 
 from plxnix.cli.progress import Progress
 from plxnix.cli.session import Session
@@ -10,6 +10,7 @@ from plxnix.cli.units import counted
 from plxnix.errors import (
     ArchiveError,
     BuildFailed,
+    CorruptEntry,
     HashMismatch,
     PlxnixError,
     PromiseMissing,
@@ -48,7 +49,9 @@ def _report_one(
     hint = error.hint if isinstance(error, PlxnixError) else ""
     if dref is not None:
         log = f"`plxnix log {dref.dhash[:12]}`"
-        lines = last_lines(store.layout.failed_log(dref))
+        lines: list[str] = []
+        with suppress(CorruptEntry):
+            lines = store.log(dref).splitlines()[-LAST_LINES:]
         told = {line.strip() for line in str(error).splitlines()}
         if lines and lines[-1].strip() not in told:
             details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
@@ -58,17 +61,3 @@ def _report_one(
         if again and isinstance(error, WITH_FOLDER):
             hint = f"{hint}; `{again} --keep-failed` keeps its folder"
     session.report(error, hint.removeprefix("; "), details)
-
-
-def last_lines(path: str, count: int = LAST_LINES) -> list[str]:
-    """Return the last lines of a log; none if there is no log or it cannot be read."""
-    import gzip
-    import zlib
-
-    if not os.path.exists(path):
-        return []
-    try:
-        with gzip.open(path, "rb") as file:
-            return file.read().decode(errors="replace").splitlines()[-count:]
-    except (OSError, EOFError, zlib.error):
-        return []

@@ -96,7 +96,7 @@ def log(session: Session, reference: str, latest: bool) -> None:
     run = max(runs, key=lambda run: run.when)
     if run.rref is None:
         session.console.say(f"the realizer failed {age_text(run.when)}:")
-        session.console.text(_failed_log(store.layout.failed_log(run.dref)))
+        session.console.text(store.log(run.dref))
     else:
         session.console.detail(f"the log of {run.rref}")
         session.console.text(store.log(run.rref))
@@ -121,13 +121,6 @@ def _runs(store: Store, found: Reference) -> list[_Run]:
     if os.path.exists(failed):
         runs.append(_Run(found, None, os.stat(failed).st_mtime))
     return runs
-
-
-def _failed_log(path: str) -> str:
-    import gzip
-
-    with gzip.open(path, "rb") as file:
-        return file.read().decode(errors="replace")
 
 
 __all__ = ["cat", "log", "path"]

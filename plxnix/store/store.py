@@ -18,7 +18,7 @@ from plxnix.errors import (
     NotInStore,
     StoreError,
 )
-from plxnix.model import Context, DRef, RRef, path_text
+from plxnix.model import Context, DRef, RRef, isdref, path_text
 from plxnix.store import configs, locks, making, sharing, temproots, tree, versions
 from plxnix.store.configs import unreadable
 from plxnix.store.layout import Layout, dref_of
@@ -225,24 +225,27 @@ class Store:
             )
         return path
 
-    def log(self, rref: str) -> str:
-        """Return what the realizer printed, empty if it printed nothing; raise `NotInStore`."""
+    def log(self, reference: str) -> str:
+        """Return what the realizer printed; of a derivation, what the last one that failed did.
+
+        Empty if it printed nothing, or none has failed. Raises `NotInStore`, `CorruptEntry`.
+        """
         import gzip
         import zlib
 
-        self.path(rref)
-        path = self.layout.log(RRef.parse(rref))
+        if isdref(reference):
+            path, hint = self.layout.failed_log(DRef(reference)), "the next run writes another"
+        else:
+            self.path(reference)
+            path = self.layout.log(RRef.parse(reference))
+            hint = "`plxnix verify --repair` moves it away"
         try:
             with tree.open_file(path) as file, gzip.open(file) as log:
                 return log.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
         except (OSError, EOFError, zlib.error) as error:
-            raise CorruptEntry(
-                f"the log {path} is damaged: {error}",
-                "`plxnix verify --repair` moves it away",
-                path,
-            ) from error
+            raise CorruptEntry(f"the log {path} is damaged: {error}", hint, path) from error
 
     def remove(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> None:
         """Remove realizations, then whole derivations; each disappears by one rename.

@@ -144,7 +144,10 @@ def test_instantiate_realizes_nothing(plxnix: CommandLine) -> None:
 
 
 def test_failure_shows_place_log_and_what_to_do(plxnix: CommandLine) -> None:
-    """A realizer that raises: stage, error, the user's own frames, last lines, the log's place."""
+    """A realizer that raises: stage, error, the user's own frames, last lines, the log's place.
+
+    A log that is damaged is said to be.
+    """
     plxnix.file(
         "from plxnix import autostage, selfref\n"
         "def helper():\n"
@@ -169,6 +172,11 @@ def test_failure_shows_place_log_and_what_to_do(plxnix: CommandLine) -> None:
     log = plxnix.ok("log", "broken")
     assert log.lines == [f"step {number}" for number in range(30)]
     assert "failed" in log.err
+    (kept,) = (plxnix.store / "failed").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-9])
+    damaged = plxnix.fails("log", "broken")
+    assert f"{kept} is damaged" in damaged
+    assert "defect of plxnix" not in damaged
 
 
 def test_debug_shows_the_traceback(plxnix: CommandLine) -> None:
