@@ -177,6 +177,35 @@ class TestSameResults:
             assert lab.leftovers() == []
         assert selected[0] == selected[1]
 
+    @settings(max_examples=15)
+    @given(graph=graphs, broken=st.frozensets(st.integers(0, 11)), jobs=st.integers(2, 8))
+    def test_any_failures(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        graph: tuple[frozenset[int], ...],
+        broken: frozenset[int],
+        jobs: int,
+    ) -> None:
+        """Whichever stages fail, now and again, the same are realized, reported and left out."""
+        found: list[Any] = []
+        for options in ({}, {"jobs": jobs, "executor": "threads", "retries": 1}):
+            lab = Lab(tmp_path_factory.mktemp("graph"))
+            drefs: list[DRef] = []
+            for number, below in enumerate(graph):
+                needs = (drefs[one] for one in sorted(below))
+                drefs.append(
+                    lab.stage(f"s{number}", *needs, content=fail if number in broken else None)
+                )
+            try:
+                found.append(([], [], lab.realize(drefs, keep_going=True, **options)))
+            except StagesFailed as error:
+                made = [rref for dref in drefs for rref in lab.store.realizations(dref)]
+                found.append(([*error.failures], error.skipped, made))
+            tries = Counter(lab.runs)
+            assert all(tries[f"s{n}"] in (0, 1 + ("retries" in options)) for n in broken)
+            assert lab.leftovers() == []
+        assert found[0] == found[1]
+
     def test_several_realizations_keep_the_order_of_their_matcher(self, lab: Lab) -> None:
         """Lists of realizations are in the matcher's order, and keys in that of the target."""
         stages = {f"k{n}": lab.stage(f"s{n}", content=[str(i) for i in range(3)]) for n in range(6)}
