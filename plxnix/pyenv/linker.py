@@ -1,6 +1,6 @@
 """Make an environment of hard links to unpacked wheels, and unpack those that are not yet.
 
-    python -I -B -S -c "import sys; sys.path[:0] = [...]; from plxnix.pyenv import linker; ..."
+    python -I -S -c "import sys; sys.path[:0] = [...]; from plxnix.pyenv.linker import link; ..."
 
 The builder's plan is followed, so the tree is the builder's. It is run by plxnix, in a process of
 its own, which may fork. A wheel's `tree` in the spec is where it is unpacked, or else

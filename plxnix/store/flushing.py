@@ -88,9 +88,12 @@ def _flush_whole(path: str) -> bool:
     """Write all of a file system through to the disk; tell whether that can be relied on."""
     if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < _LINUX:
         return False
-    import ctypes
+    try:
+        import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True)
+        library = ctypes.CDLL(None, use_errno=True)
+    except (ImportError, OSError):  # This Python was built without, or is linked statically.
+        return False
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         # The first field of the structure, which is shorter than this, is the kind.
