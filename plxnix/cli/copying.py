@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from plxnix.archives import spack, sunpack
+from plxnix.cli.out_links import link_results, out_link_option
 from plxnix.cli.session import (
     Session,
     command,
@@ -23,14 +24,8 @@ from plxnix.model import RRef
 from plxnix.references import resolve_realization
 from plxnix.store import Store
 from plxnix.store.copying import copyclosure
-from plxnix.store.roots import add_root
 
-_out_link = click.option(
-    "-l",
-    "--out-link",
-    metavar="LINK",
-    help="Make a link to what arrives, which keeps it from gc; further ones are LINK-2, ...",
-)
+_out_link = out_link_option("what arrives", letter="-l")
 
 
 @command(
@@ -71,7 +66,7 @@ def copy(
     drefs = {rref.dref for rref in rrefs}
     with store_to.keeping(drefs, say), Watch(session, "copying") as watch:
         copied = copyclosure(rrefs, store_from, store_to, progress=watch, waiting=say)
-        _link(store_to, out_link, rrefs)
+        link_results(store_to, out_link, rrefs)
     if as_json:
         session.console.json({"rrefs": rrefs, "copied": copied, "store": store_to.root})
         return
@@ -139,7 +134,7 @@ def unpack(session: Session, file: str, out_link: str | None, as_json: bool) -> 
     say = session.console.say
     with store.keeping((), say) as keeping, Watch(session, "unpacking") as watch:
         rrefs = sunpack(file, store, progress=watch, waiting=say, keeping=keeping)
-        _link(store, out_link, rrefs)
+        link_results(store, out_link, rrefs)
     if as_json:
         session.console.json({"rrefs": rrefs, "paths": [store.path(rref) for rref in rrefs]})
         return
@@ -149,12 +144,6 @@ def unpack(session: Session, file: str, out_link: str | None, as_json: bool) -> 
 
 def _rrefs(store: Store, references: Sequence[str], latest: bool) -> list[RRef]:
     return list(dict.fromkeys(resolve_realization(store, text, latest) for text in references))
-
-
-def _link(store: Store, link: str | None, rrefs: Sequence[RRef]) -> None:
-    if link is not None:
-        for number, rref in enumerate(rrefs, start=1):
-            add_root(store, link if number == 1 else f"{link}-{number}", rref)
 
 
 def _destination(place: str) -> Store:

@@ -10,6 +10,7 @@ import click
 from plxnix.cli.environments import of_place, python_option
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, size_text
+from plxnix.cli.values import pairs
 from plxnix.pyenv import running
 from plxnix.pyenv.inputs import is_lock
 
@@ -97,18 +98,6 @@ def check(
     return 1 if wrong else 0
 
 
-def _labels(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    found = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
-        found[name] = value
-    return found
-
-
 @command(
     "docker",
     "plxnix env docker ./env -o image.tar && docker load -i image.tar",
@@ -125,7 +114,7 @@ def _labels(
 )
 @click.option("--entrypoint", metavar="COMMAND", default="python", help="What the image runs.")
 @click.option(
-    "--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels, help="A label."
+    "--label", "labels", metavar="LABEL=VALUE", multiple=True, callback=pairs, help="A label."
 )
 @python_option
 @json_option

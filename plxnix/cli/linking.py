@@ -46,8 +46,7 @@ def link(
     the same name is replaced.
     """
     store = session.store()
-    rrefs = [resolve_realization(store, text, latest) for text in references]
-    rrefs = list(dict.fromkeys(rrefs))
+    rrefs = list(dict.fromkeys(resolve_realization(store, text, latest) for text in references))
     links = linkrrefs(rrefs, folder, LINK_FORMAT if withtime else "%(N)s", store)
     if as_json:
         session.console.json(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.export import load_closure
-from plxnix.cli.realize import check_link
+from plxnix.cli.out_links import check_link, numbered, out_link_option
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.targets import arguments_option, command_line, targets_argument
 from plxnix.cli.units import counted
@@ -28,13 +29,14 @@ references_argument = click.argument("references", metavar="[REF]...", nargs=-1)
 targets_option = click.option(
     "-t", "--target", "targets", metavar="TARGET", multiple=True, help="All that an export needs."
 )
-out_link_option = click.option(
-    "-o",
-    "--out-link",
-    metavar="LINK",
-    help="Make a link to the result in the Nix store, which keeps it from Nix's garbage "
-    "collection; further ones are LINK-2, LINK-3, ...",
-)
+
+
+def _results_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what says which results go into the Nix store."""
+    link = out_link_option("the result in the Nix store", "Nix's garbage collection")
+    for option in (json_option, link, arguments_option, targets_option, references_argument):
+        function = option(function)
+    return function
 
 
 @command(
@@ -42,11 +44,7 @@ out_link_option = click.option(
     "plxnix nix add --target experiment.py:plot",
     "plxnix nix add 3fa9c1",
 )
-@references_argument
-@targets_option
-@arguments_option
-@out_link_option
-@json_option
+@_results_options
 @pass_session
 def add(
     session: Session,
@@ -76,11 +74,7 @@ def add(
     "plxnix nix import --target package.py:hello",
     "plxnix nix import 3fa9c1 --out-link hello",
 )
-@references_argument
-@targets_option
-@arguments_option
-@out_link_option
-@json_option
+@_results_options
 @pass_session
 def import_(
     session: Session,
@@ -211,9 +205,8 @@ def _finish(
     session: Session, handed: list[Handed], tops: list[str], out_link: str | None, as_json: bool
 ) -> None:
     """Make links to the `tops`, print what is there now and say how much is new."""
-    if out_link is not None:
-        for number, path in enumerate(dict.fromkeys(tops), start=1):
-            tools.add_root(path, out_link if number == 1 else f"{out_link}-{number}")
+    for link, path in numbered(out_link, dict.fromkeys(tops)):
+        tools.add_root(path, link)
     if as_json:
         session.console.json(
             [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.failures import report_failure
+from plxnix.cli.out_links import check_link, link_results, out_link_option
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.targets import (
@@ -20,12 +20,11 @@ from plxnix.cli.targets import (
 )
 from plxnix.cli.units import counted, duration_text
 from plxnix.cli.values import duration, pairs
-from plxnix.errors import PlxnixError, StoreError
+from plxnix.errors import PlxnixError
 from plxnix.model import RRef
 from plxnix.realize.events import EventLog
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
-from plxnix.store.roots import add_root
 from plxnix.written import read
 
 
@@ -90,12 +89,7 @@ def instantiate(
 @arguments_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only show which stages would run, and why.")
 @click.option("--force", is_flag=True, help="Run the targets even if there are results.")
-@click.option(
-    "-o",
-    "--out-link",
-    metavar="LINK",
-    help="Make a link to the result, which keeps it from gc; further ones are LINK-2, LINK-3, ...",
-)
+@out_link_option()
 @click.option("--keep-failed", is_flag=True, help="Keep the folder of a stage that fails.")
 @click.option(
     "--sandbox",
@@ -211,9 +205,7 @@ def realize(
                 log.close()
         results = {dref: _list(found) for dref, found in selected.items()}
         rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
-        if out_link is not None:
-            for number, rref in enumerate(rrefs, start=1):
-                add_root(closure.store, out_link if number == 1 else f"{out_link}-{number}", rref)
+        link_results(closure.store, out_link, rrefs)
     if as_json:
         session.console.json(
             {
@@ -281,12 +273,3 @@ def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
         if plan.would_run
         else f"nothing to do: {counted(len(plan.stages), 'stage')} realized"
     )
-
-
-def check_link(link: str | None) -> None:
-    """Refuse a place for a link where something else is."""
-    if link is not None and os.path.lexists(link) and not os.path.islink(link):
-        raise StoreError(
-            f"{link} is there already and is no symbolic link",
-            "choose another place for the link, or move what is there",
-        )

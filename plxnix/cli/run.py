@@ -9,7 +9,7 @@ import click
 from plxnix.cli.env_inputs import collisions_option
 from plxnix.cli.environments import of_packages, of_place, python_option
 from plxnix.cli.places import find_place
-from plxnix.cli.session import Command, Session, command, pass_session
+from plxnix.cli.session import Command, Session, command, latest_option, pass_session
 from plxnix.pyenv import running
 
 _refresh_option = click.option(
@@ -86,7 +86,7 @@ run.context_settings["allow_interspersed_args"] = False
 )
 @click.argument("words", metavar="[REF[/PATH]]", nargs=-1)
 @click.option("-p", "--package", "packages", metavar="NAME...", multiple=True, help="Packages.")
-@click.option("--latest", is_flag=True, help="Of several realizations take the latest.")
+@latest_option
 @python_option
 @collisions_option
 @_refresh_option

@@ -11,7 +11,7 @@ from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, size_text
 from plxnix.errors import InvalidValue, NotInStore
 from plxnix.model import RRef
-from plxnix.references import resolve_reference
+from plxnix.references import resolve_realizations
 from plxnix.store import Store
 from plxnix.store.reach import Chain, StoreGraph
 from plxnix.store.roots import Root, roots
@@ -52,9 +52,7 @@ def why(session: Session, words: tuple[str, ...], as_json: bool) -> None:
 
 
 def _realizations(store: Store, text: str) -> list[RRef]:
-    found: list[RRef] = []
-    for one in resolve_reference(store, text):
-        found += [one] if isinstance(one, RRef) else store.realizations(one)
+    found = resolve_realizations(store, text)
     if not found:
         raise NotInStore(f"{text} is not realized", "there is nothing to keep of it")
     for rref in found:

@@ -163,7 +163,7 @@ def test_bad_wishes(plxnix: CommandLine) -> None:
     assert "exclude each other" in plxnix.fails("run", "--env", ".", "-p", "x", "y", status=2)
     assert "Missing argument" in plxnix.fails("run", status=2)
     assert "name one realization, or packages" in plxnix.fails("shell", status=2)
-    assert "is not NAME=VALUE" in plxnix.fails("env", "docker", "-o", "x", "--label", "y", status=2)
+    assert "is not LABEL=VALUE" in plxnix.fails("env", "docker", "-o", "x", "--label", "y", status=2)
     (plxnix.folder / "pylock.toml").write_text("lock-version = ")
     assert "pylock.toml" in plxnix.fails("run", "python")
 
