@@ -101,6 +101,3 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{path}[{index}]")
     else:
         yield path, value
-
-
-__all__ = ["MISSING", "Comparison", "Field", "compare_references"]

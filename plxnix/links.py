@@ -102,6 +102,3 @@ def _link_name(form: str, values: Mapping[str, str]) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise InvalidValue(f"{name!r} is no name for a link", "give the folder as destdir")
     return name
-
-
-__all__ = ["DREF_LINK_FORMAT", "LINK_FORMAT", "linkdref", "linkrref", "linkrrefs"]

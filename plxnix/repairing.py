@@ -161,6 +161,3 @@ def _selected(store: Store, rref: RRef, closure: Closure) -> dict[DRef, list[RRe
                 found[dref] = list(rrefs)
                 waiting.extend(rrefs)
     return {dref: found.get(dref, []) for dref in closure.derivations if dref != rref.dref}
-
-
-__all__ = ["repair_store"]

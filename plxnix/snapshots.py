@@ -14,8 +14,6 @@ from inspect import unwrap
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-__all__ = ["Snapshot", "keep", "kept"]
-
 NAME = "__plxnix_snapshots__"
 
 
