@@ -65,7 +65,7 @@ class Interpreter:
         Raises `InvalidValue` for what is none. Costs a run of the interpreter, once a process.
         """
         if python is None:
-            return cls(Target(version or _asked(_host_python())[0]).python)
+            return cls(Target(version or _asked(_host_python())[0]).series)
         if not isinstance(python, str | os.PathLike):
             raise InvalidValue(f"python is {python!r:.80}", "give a path, a version or a stage")
         text = os.fspath(python)
@@ -75,13 +75,13 @@ class Interpreter:
                     f"the version of {text} is not known before it is realized",
                     'say it: python_version="3.11"',
                 )
-            return cls(Target(version).python, DRef(text))
+            return cls(Target(version).series, DRef(text))
         if "/" not in text:
-            return cls(Target(text).python)
+            return cls(Target(text).series)
         if not os.path.isabs(text):
             raise InvalidValue(f"python is {text!r}", "give an absolute path, or a version")
         found, place, prefix = _asked(text)
-        if version not in (None, found):
+        if version is not None and Target(version).series != found:
             raise InvalidValue(f"{text} is Python {found}, not {version}")
         shown: list[str] = []
         for folder in (prefix, os.path.dirname(place)):
@@ -162,7 +162,10 @@ def python_env(
     del registry
     read = _read(lock)
     interpreter = Interpreter.of(python, python_version)
-    target = Target(interpreter.version, platform or Target.here().platform)
+    locked = read.plxnix.get("python", interpreter.version)
+    if Target(locked).series != interpreter.version:
+        locked = interpreter.version
+    target = Target(locked, platform or Target.here().platform)
     chosen = read.select(target, extras, groups, providers)
     if collisions is None:
         collisions = read.inputs.collisions if "inputs" in read.plxnix else ()

@@ -77,6 +77,11 @@ class Target:
         return (3, int(self._python()[1]))
 
     @property
+    def series(self) -> str:
+        """The version without its patch: `"3.11"`, `"3.13t"`."""
+        return f"3.{self.version[1]}{self._python()[3]}"
+
+    @property
     def machine(self) -> str:
         """The machine, as `uname -m` says it on Linux."""
         return self._parts()[0]

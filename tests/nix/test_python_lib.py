@@ -386,6 +386,21 @@ def wheels(tmp_path: Path, stub_nixpkgs: Path) -> Iterator[Wheels]:
         yield Wheels(tmp_path, server, stub_nixpkgs, Target.here().python)
 
 
+def test_lock_for_a_patch_of_python(nix_env: NixEnv, wheels: Wheels) -> None:
+    """A lock for 3.11.4 gives what one for 3.11 gives, of this machine and of nixpkgs."""
+    asked = (
+        f"{wheels.functions} map (one: one.drvPath) [ "
+        f"((import {LIBRARY}).python.mkPython {{ inherit lock; }}) (p.mkPython {{ inherit lock; }})"
+        " ]"
+    )
+    before = json.loads(nix_env.evaluate(asked))
+    text = wheels.lock.read_text()
+    version = Target.here().python
+    text = text.replace(f'python = "{version}"', f'python = "{version}.1"')
+    wheels.lock.write_text(f'requires-python = ">={version}.1"\n{text}')
+    assert json.loads(nix_env.evaluate(asked)) == before
+
+
 def test_the_tree_of_nixpkgs_is_patched(nix_env: NixEnv, wheels: Wheels) -> None:
     """The builder of plxnix runs, and then autoPatchelf, since a wheel is not of pure Python."""
     built = wheels.build(nix_env, "p.mkPython { inherit lock; }")

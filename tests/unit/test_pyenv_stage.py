@@ -178,6 +178,18 @@ def test_python(lab: Lab, tmp_path: Path, one: Path) -> None:
         stage(lab, path, python_version="3.99")
 
 
+def test_lock_for_a_patch_of_python(lab: Lab, tmp_path: Path, one: Path) -> None:
+    """A lock for 3.11.4 is for any 3.11: markers are those of what it was locked for."""
+    path = lock(tmp_path / "lock", one)
+    first = stage(lab, path)
+    text = path.read_text().replace("version = 1\n", f"version = 1\npython = '{VERSION}.99'\n")
+    path.write_text(f"requires-python = '>={VERSION}.99'\n{text}")
+    assert stage(lab, path) == first
+    assert stage(lab, path, f"{VERSION}.98") == stage(lab, path, VERSION)
+    with pytest.raises(NoDistribution, match=r"is not for Python 3\.8"):
+        stage(lab, path, "3.8")
+
+
 def test_locks_that_do_not_do(lab: Lab, tmp_path: Path, one: Path) -> None:
     """A lock without `installer`, for another platform, and overrides of what it lacks."""
     path = lock(tmp_path / "lock", one)

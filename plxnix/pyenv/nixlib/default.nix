@@ -63,6 +63,13 @@ let
     }:
     let
       locked = content.tool.plxnix.python or null;
+      # "3.11.4" is a Python 3.11.
+      series =
+        said:
+        let
+          found = match "([0-9]+\\.[0-9]+)\\.[0-9]+(t?)" said;
+        in
+        if found == null then said else head found + builtins.elemAt found 1;
       nodot = replaceStrings [ "." ] [ "" ];
       # With pkgs: the interpreter, and what it is called.
       attribute =
@@ -72,7 +79,7 @@ let
         if !(isString said) then
           fail "say which Python: python = \"python311\""
         else if match "[0-9.]+t?" said != null then
-          "python${nodot said}"
+          "python${nodot (series said)}"
         else
           said;
       interpreter =
@@ -87,19 +94,25 @@ let
         if pkgs != null then
           interpreter.pythonVersion
         else if pythonVersion != null then
-          pythonVersion
+          series pythonVersion
         else if isAttrs python || isPath then
           fail "say the version of this Python: pythonVersion = \"3.11\""
         else if python != null then
-          python
+          series python
         else if locked != null then
-          locked
+          series locked
         else
           fail "say which Python: python = \"3.11\"";
       changed = _ != { } || overridesPre != [ ] || overridesPost != [ ] || packagesExtra != [ ] || tests;
       target = {
         inherit platform;
-        python = if pkgs != null then interpreter.version or version else version;
+        python =
+          if pkgs != null then
+            interpreter.version or version
+          else if locked != null && series locked == version then
+            locked
+          else
+            version;
       };
     in
     {
