@@ -15,8 +15,7 @@ from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.targets import (
     arguments_option,
     command_line,
-    joined,
-    load_targets,
+    load_closure,
     targets_argument,
 )
 from plxnix.cli.units import counted, duration_text, size_text
@@ -67,10 +66,8 @@ def check(
     the store has of TARGET is compared as well. The exit status is 1 if something differs: then the
     first path that does is shown, with what differs there.
     """
-    store = session.store(create=True)
     progress = Progress(session.console)
-    with talking(session.console, progress):
-        closure = joined(load_targets(session, store, targets, arguments))
+    closure = load_closure(session, targets, arguments)
     checked: list[Checked] = []
     failure: PlxnixError | OSError | None = None
     try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from plxnix.archives import spack, sunpack
-from plxnix.cli.out_links import link_results, out_link_option
+from plxnix.cli.out_links import check_link, link_results, out_link_option
 from plxnix.cli.session import (
     Session,
     command,
@@ -57,6 +57,7 @@ def copy(
     """
     if (target is None) == (source is None):
         raise click.UsageError("say either --to STORE or --from STORE")
+    check_link(out_link)
     if source is None:
         store_from, store_to = session.store(), _destination(target or "")
     else:
@@ -130,6 +131,7 @@ def unpack(session: Session, file: str, out_link: str | None, as_json: bool) -> 
     The archive is not trusted: everything is hashed before it is published, and nothing outside of
     the store is written. What is there already is passed over.
     """
+    check_link(out_link)
     store = session.store(create=True)
     say = session.console.say
     with store.keeping((), say) as keeping, Watch(session, "unpacking") as watch:

@@ -13,7 +13,7 @@ from plxnix.cli.failures import report_failure
 from plxnix.cli.places import find_place
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session
-from plxnix.cli.targets import joined, load_targets
+from plxnix.cli.targets import joined, load_closure
 from plxnix.cli.units import counted, duration_text
 from plxnix.errors import InvalidValue, PlxnixError, UnknownStage
 from plxnix.model import RRef, isdref, isrref
@@ -70,13 +70,12 @@ def of_place(session: Session, where: str, python: str | None, keep: bool = Fals
         with store.keeping([rref.dref], session.console.say):
             yield _checked(store, rref)
         return
-    store = session.store(create=True)
     if is_lock(lock.name):
+        store = session.store(create=True)
         closure = running.environment_closure(EnvironmentLock.read(lock), store, python)
     else:
         try:
-            with talking(session.console, Progress(session.console)):
-                (closure,) = load_targets(session, store, [where], {})
+            closure = load_closure(session, [where], {})
         except UnknownStage as error:
             if ":" in where or where.endswith(".py") or path.exists():
                 raise
@@ -87,7 +86,7 @@ def of_place(session: Session, where: str, python: str | None, keep: bool = Fals
     with closure.store.keeping(closure.derivations, session.console.say):
         rref = _realized(session, closure, [where])
         if keep and is_lock(lock.name):
-            running.keep_latest(store, rref, os.path.abspath(lock))
+            running.keep_latest(closure.store, rref, os.path.abspath(lock))
         yield _checked(closure.store, rref)
 
 

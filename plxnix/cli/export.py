@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.targets import arguments_option, joined, load_targets, targets_argument
+from plxnix.cli.targets import arguments_option, load_closure, targets_argument
 from plxnix.cli.units import counted
 from plxnix.export.forms import FORMS, Request, is_folder, place, render
 from plxnix.export.graph import ExportGraph
@@ -120,13 +119,6 @@ def export(
     write_files(written)
     names = ", ".join(map(str, written))
     session.console.say(f"wrote {names}: {counted(len(graph.items), 'derivation')}")
-
-
-def load_closure(session: Session, targets: tuple[str, ...], arguments: dict[str, Any]) -> Closure:
-    """Import the targets and return the closure of all of them."""
-    progress = Progress(session.console)
-    with talking(session.console, progress):
-        return joined(load_targets(session, session.store(create=True), targets, arguments))
 
 
 def keep_sources(files: dict[Path, str]) -> dict[Path, str]:

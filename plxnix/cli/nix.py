@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.export import load_closure
 from plxnix.cli.out_links import check_link, numbered, out_link_option
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.targets import arguments_option, command_line, targets_argument
+from plxnix.cli.targets import arguments_option, command_line, load_closure, targets_argument
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
 from plxnix.export.graph import ExportGraph

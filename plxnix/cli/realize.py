@@ -58,10 +58,7 @@ def instantiate(
 
     Nothing is realized; the configs are written into the store.
     """
-    store = session.store(create=True)
-    progress = Progress(session.console)
-    with talking(session.console, progress):
-        closures = load_targets(session, store, targets, arguments)
+    closures = load_targets(session, targets, arguments)
     for closure in closures:
         for derivation in closure.derivations.values():
             closure.store.restore(derivation.config)
@@ -170,10 +167,8 @@ def realize(
     What stages print goes to standard error and into their logs (`plxnix log`).
     """
     check_link(out_link)  # now, not after hours of work
-    store = session.store(create=True)
     progress = Progress(session.console)
-    with talking(session.console, progress):
-        closures = load_targets(session, store, targets, arguments)
+    closures = load_targets(session, targets, arguments)
     closure = joined(closures)
     if dry_run:
         _show_plan(session, realize_closure(closure, force_rebuild=force, dry_run=True), as_json)

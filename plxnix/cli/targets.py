@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session
 from plxnix.cli.values import pairs
 from plxnix.errors import PlxnixError
 from plxnix.realize.registry import Closure, Registry
-from plxnix.store import Store
 from plxnix.targets import load
 
 
@@ -38,14 +38,21 @@ arguments_option = click.option(
 )
 
 
+def load_closure(session: Session, targets: Sequence[str], arguments: Mapping[str, str]) -> Closure:
+    """Import the targets and return the closure of all of them."""
+    return joined(load_targets(session, targets, arguments))
+
+
 def load_targets(
-    session: Session, store: Store, targets: Sequence[str], arguments: Mapping[str, str]
+    session: Session, targets: Sequence[str], arguments: Mapping[str, str]
 ) -> list[Closure]:
-    """Import the targets and instantiate their stages, in one registry over `store`."""
+    """Import the targets and instantiate their stages, in one registry over the store."""
     from plxnix.store import current_storage, current_store
 
+    store = session.store(create=True)
     registry = Registry(store)
-    closures = [load(target, registry, written=arguments) for target in targets]
+    with talking(session.console, Progress(session.console)):
+        closures = [load(target, registry, written=arguments) for target in targets]
     with current_storage(None):
         try:
             other = current_store().root
