@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from plxnix.errors import InvalidValue, StoreError, StoreNotFound, StoreVersionError
-from plxnix.model import RRef
+from plxnix.model import DRef, RRef
 from plxnix.realize.matchers import latest, match, number
-from plxnix.store import Store, locks
+from plxnix.store import Store, locks, temproots
 from plxnix.store.gc import Choice, collect, plan_gc
 from plxnix.store.layout import FORMAT, Layout
 from plxnix.store.reach import StoreGraph
@@ -278,6 +278,17 @@ def test_a_store_without_a_number(nameless: Path) -> None:
     assert migrate(nameless) == [1]
     assert migrate(nameless) == []
     assert list(verify(Store(nameless))) == []
+
+
+def test_a_store_in_use_is_not_migrated(nameless: Path) -> None:
+    """What a running process works with is not changed under it; the error names the process."""
+    layout = Layout(str(nameless))
+    dref = DRef("dref:" + "0" * 32 + "-one")
+    with temproots.keep(layout, [dref]):
+        with pytest.raises(StoreError, match=f"process {os.getpid()} on .* works with {dref}"):
+            migrate(nameless)
+        assert plan_migration(nameless) == [1]
+    assert migrate(nameless) == [1]
 
 
 def test_a_chain_of_migrations(nameless: Path) -> None:
