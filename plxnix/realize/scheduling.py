@@ -267,7 +267,7 @@ class Scheduler:
 
     def _late(self, dref: DRef) -> BuildFailed:
         return BuildFailed(
-            f"{dref} took longer than {self._schedule.timeout:g} seconds",
+            f"{dref} took longer than {self._schedule.timeout:g} s",
             "give it more by `timeout` (--timeout), or find out what it waits for",
             dref,
         )
