@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,20 +10,11 @@ from typing import Any
 
 import click
 
+from plxnix.cli.session import Session
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs, is_lock, is_url
+from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.target import Target
-
-__all__ = [
-    "asked",
-    "collisions_option",
-    "input_options",
-    "inputs_of",
-    "note_sources",
-    "target_of",
-    "target_options",
-]
 
 collisions_option = click.option(
     "--collisions",
@@ -44,7 +36,7 @@ _OPTIONS = (
         "-p",
         "--package",
         "requirements",
-        metavar="NAME",
+        metavar="NAME...",
         multiple=True,
         help="A requirement: a name, 'NAME>=2', 'NAME[EXTRA]', 'NAME @ URL', a folder.",
     ),
@@ -77,10 +69,18 @@ _OPTIONS = (
 
 
 def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that `inputs_of` takes."""
+    """Give a command the options that `inputs_of` takes; what follows -p NAME are names, too."""
+
+    @functools.wraps(function)
+    def merged(*arguments: Any, more: tuple[str, ...], **given: Any) -> Any:
+        if more and not given["requirements"]:
+            raise click.UsageError(f"what is {more[0]!r}? -p NAME is for packages, -r for files")
+        given["requirements"] += more
+        return function(*arguments, **given)
+
     for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+        merged = option(merged)
+    return click.argument("more", metavar="[NAME]...", nargs=-1)(merged)
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,14 +151,16 @@ def target_of(
     return Target(python or str(table.get("python", default.python)), platform or str(known))
 
 
-def note_sources(chosen: Sequence[Distribution]) -> str:
-    """Return what to say of the packages that have to be built; "" if there are none."""
+def say_sources(session: Session, made: EnvironmentLock) -> None:
+    """Say which packages of a lock have to be built, if there are any."""
+    chosen = {one.name: one for target in made.inputs.targets for one in made.choose(target)}
     built = [
         f"{one.name} (as it is now, in spite of -e)" if one.editable else one.name
-        for one in chosen
+        for one in chosen.values()
         if one.kind != "wheel"
     ]
-    return f"built from sources: {', '.join(built)}" if built else ""
+    if built:
+        session.console.say(f"built from sources: {', '.join(built)}")
 
 
 def lock_path(path: str) -> Path:

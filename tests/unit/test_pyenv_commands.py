@@ -82,9 +82,9 @@ def test_show_and_tree(index: Index, plxnix: CommandLine) -> None:
     assert shown["packages"][0]["hash"].startswith("sha256-")
     assert plxnix.ok("env", "tree").lines == [
         "gamma 1.0",
-        "|-- alpha 1.0",
-        "|   `-- beta 1.0",
-        "`-- beta 1.0",
+        "├── alpha 1.0",
+        "│   └── beta 1.0",
+        "└── beta 1.0",
     ]
     tree = plxnix.ok("env", "tree", "--json").json
     assert tree == {"alpha": ["beta"], "beta": [], "gamma": ["alpha", "beta"]}
@@ -148,6 +148,16 @@ def test_wheels_that_do_not_fit_are_told(index: Index, plxnix: CommandLine) -> N
     refused = plxnix.fails("env", "lock", *asked, "--provider", "delta=wheel")
     assert "cp311-cp311-win_amd64" in refused
     assert "add 'sdist' to its providers" in refused
+
+
+def test_names_after_the_first(index: Index, plxnix: CommandLine) -> None:
+    """One `-p` is enough for several packages, as for `plxnix shell`."""
+    index.wheel("gamma")
+    plxnix.ok("env", "lock", "-p", "beta", "gamma")
+    assert [row[0] for row in plxnix.ok("env", "show").fields] == ["beta", "gamma"]
+    plxnix.ok("env", "new", "-p", "beta", "gamma")
+    assert "plxnix gen -p beta -p gamma" in plxnix.ok("gen", "-p", "beta", "gamma").lines[0]
+    assert "what is 'beta'?" in plxnix("env", "new", "beta").err
 
 
 def test_group_without_a_command(plxnix: CommandLine) -> None:
