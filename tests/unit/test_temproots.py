@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from plxnix import DRef, RRef, Store
+from plxnix import Build, Config, DRef, RRef, Store, build_deref, build_wrapper
 from plxnix.errors import StoreError
+from plxnix.realize.parcels import Answer, Task, pack_call
+from plxnix.realize.worker import perform
 from plxnix.shell_functions import rmref
 from plxnix.store import Fsync, locks, temproots
 from plxnix.store.gc import GcPlan, collect, plan_gc
@@ -120,6 +123,34 @@ def test_what_the_dead_kept_is_free(store: Store) -> None:
         clean(store)
         assert os.listdir(store.layout.temproots) == []
         assert list(store.derivations()) == []
+
+
+def test_a_worker_keeps_what_it_works_with(store: Store) -> None:
+    """Who works for another process does not rely on that one: it may be dead."""
+    below, root = build(store, "below"), store.root
+    config = Config({"name": "above", "below": str(below.dref)})
+
+    def make(build: Build) -> None:
+        opened = Store(root)
+        collect(opened, plan_gc(opened, everything=True))
+        (build.outpaths[0] / "out").write_text(build_deref(build, below.dref))
+
+    task = Task(
+        dref=config.dref,
+        config=config.canonical,
+        context={below.dref: [below]},
+        call=pack_call(config.dref, build_wrapper(make), {}),
+        store=root,
+        proof=store.session().path,
+        fsync=Fsync.NONE,
+        keep_failed=False,
+        search=(),
+        token="",
+    )
+    answer: Answer = pickle.loads(perform(pickle.dumps(task)))  # noqa: S301 (of ourselves)
+    assert answer.error is None
+    assert list(verify(store, [*answer.rrefs, below])) == []
+    assert temproots.kept(store.layout) == {}
 
 
 def test_what_is_worked_with_is_not_removed(store: Store) -> None:
