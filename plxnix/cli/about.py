@@ -148,6 +148,3 @@ def _shown(key: str, value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(map(str, value)) or "none"
     return str(value)
-
-
-__all__ = ["info", "init"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -166,29 +165,14 @@ def _report(session: Session, one: Checked, nix: str) -> None:
 
 
 def _value(one: Checked) -> dict[str, Any]:
-    return {
-        "dref": one.dref,
-        "asked": one.asked,
-        "same": one.same,
-        "known": one.known,
-        "free": one.free,
-        "without_nix": one.without_nix,
-        "failed": one.failed,
-        "builds": [_built_value(built) for built in one.builds],
-    }
+    return {**vars(one), "same": one.same, "builds": [_built_value(built) for built in one.builds]}
 
 
 def _built_value(built: Built) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "builder": built.builder,
-        "output": built.output,
-        "hash": built.hash,
-        "size": built.size,
+    value = {
+        **vars(built),
         "seconds": None if built.seconds is None else round(built.seconds, 3),
-        "sandboxed": built.sandboxed,
-        "path": os.fspath(built.path) or None,
-        "rref": built.rref,
-        "difference": None,
+        "path": built.path or None,
     }
     found = built.difference
     if found is not None:

@@ -155,6 +155,3 @@ def _destination(place: str) -> Store:
     if os.path.lexists(place) and not os.path.isdir(place):
         raise StoreError(f"{place!r} is no folder", "give a store, or a place where one is made")
     return Store.init(place)
-
-
-__all__ = ["copy", "pack", "unpack"]

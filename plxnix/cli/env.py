@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from plxnix.cli.branches import branches
 from plxnix.cli.env_inputs import (
     asked,
     input_options,
     inputs_of,
     lock_path,
-    note_sources,
+    say_sources,
     target_of,
     target_options,
 )
@@ -172,6 +173,7 @@ def tree(session: Session, path: str, as_json: bool) -> None:
     """Draw the packages of a lock below those that need them.
 
     A lock does not say this: uv resolves its inputs once more, bound to the versions of the lock.
+    What was drawn before is marked (*).
     """
     from plxnix.pyenv.needs import needs
 
@@ -181,31 +183,11 @@ def tree(session: Session, path: str, as_json: bool) -> None:
         session.console.json({name: list(below) for name, below in found.items() if name})
         return
     versions = {str(one.name): str(one.version or "") for one in read.pylock.packages}
-    session.console.lines(_drawn(found, versions, session.console.drawing))
 
+    def label(name: str) -> str:
+        return f"{name} {versions.get(name, '')}".rstrip()
 
-def _drawn(
-    found: Mapping[str, Sequence[str]], versions: Mapping[str, str], fine: bool
-) -> Iterator[str]:
-    """Yield the lines of the tree; what is below a package is drawn where it comes first."""
-    branch, last = ("├── ", "└── ") if fine else ("|-- ", "`-- ")
-    pipe = "│   " if fine else "|   "
-    seen: set[str] = set()
-    # Each name with what stands before it, and before those below it.
-    waiting = [(name, "", "") for name in reversed(found.get("", ()))]
-    while waiting:
-        name, head, prefix = waiting.pop()
-        below = found.get(name, ())
-        more = " (see above)" if name in seen and below else ""
-        yield f"{head}{name} {versions.get(name, '')}".rstrip() + more
-        if name in seen:
-            continue
-        seen.add(name)
-        for number, one in enumerate(reversed(below)):
-            final = number == 0
-            waiting.append(
-                (one, prefix + (last if final else branch), prefix + ("    " if final else pipe))
-            )
+    session.console.lines(branches(found.get("", ()), found, label))
 
 
 def _ours(path: Path) -> EnvironmentLock | None:
@@ -256,8 +238,5 @@ def _print(session: Session, changes: Sequence[Change], as_json: bool) -> None:
 
 
 def _say(session: Session, path: Path, made: EnvironmentLock) -> None:
-    inputs = made.inputs
-    chosen = {one.name: one for target in inputs.targets for one in made.choose(target)}
     session.console.say(f"{path}: {counted(len(made.pylock.packages), 'package')}")
-    if note := note_sources(list(chosen.values())):
-        session.console.say(note)
+    say_sources(session, made)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from plxnix.cli.env_inputs import asked, input_options, inputs_of, note_sources
+from plxnix.cli.env_inputs import asked, input_options, inputs_of, say_sources
 from plxnix.cli.session import Session, command, pass_session
 from plxnix.cli.units import counted
 from plxnix.pyenv.folder import LOCK, TOOLCHAINS, write_folder
@@ -64,7 +64,7 @@ def folder(
         f"{place}: {counted(len(made.pylock.packages), 'package')}; "
         + (f"wrote {counted(len(written.changed), 'file')}" if written.changed else "as it was")
     )
-    _note(session, made)
+    say_sources(session, made)
 
 
 @command(
@@ -107,7 +107,7 @@ def gen(session: Session, /, toolchain: str | None, output: str | None, **given:
         return
     write_files({Path(output): text})
     session.console.say(f"wrote {output}: {counted(len(graph.items), 'derivation')}")
-    _note(session, made)
+    say_sources(session, made)
 
 
 def _resolved(
@@ -135,9 +135,3 @@ def _said(given: dict[str, Any], toolchain: str) -> str:
         for one in value if isinstance(value, tuple) else [value] if value else []:
             words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
     return shlex.join([*words, *(["--toolchain", toolchain] if toolchain != "host" else [])])
-
-
-def _note(session: Session, made: EnvironmentLock) -> None:
-    chosen = {one.name: one for target in made.inputs.targets for one in made.choose(target)}
-    if note := note_sources(list(chosen.values())):
-        session.console.say(note)

@@ -160,6 +160,3 @@ def docker(
 def _title(where: str) -> str:
     place = os.path.realpath(where)
     return os.path.basename(os.path.dirname(place) if is_lock(os.path.basename(place)) else place)
-
-
-__all__ = ["activate", "check", "docker"]

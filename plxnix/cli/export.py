@@ -180,12 +180,7 @@ def _register(session: Session, graph: ExportGraph, build: bool, as_json: bool) 
 def _explain(session: Session, graph: ExportGraph, as_json: bool) -> None:
     rows = graph.explain()
     if as_json:
-        session.console.json(
-            [
-                {"dref": row.dref, "kind": row.kind, "reason": row.reason, "rrefs": row.rrefs}
-                for row in rows
-            ]
-        )
+        session.console.json([vars(row) for row in rows])
         return
     session.console.table(
         ["STAGE", "HASH", "IN NIX", "WHY"],

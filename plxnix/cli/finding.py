@@ -139,6 +139,3 @@ def diff(
             session.console.say("there is no difference")
     if exit_code and found:
         raise click.exceptions.Exit(1)
-
-
-__all__ = ["diff", "find"]

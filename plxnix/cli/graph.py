@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TypeAlias
 
 import click
 
+from plxnix.cli.branches import branches
 from plxnix.cli.console import Cell
 from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
@@ -54,7 +55,7 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
         return
     if not tops:
         session.console.say("there is nothing in the store")
-    session.console.lines(_drawn(store, tops, edges, depth))
+    session.console.lines(branches(tops, edges, partial(_label, store), depth))
 
 
 @command(
@@ -111,7 +112,7 @@ def du(
     }
     if as_tree and not as_json:
         closures = {rref: _closure_size(rref, edges, sizes) for rref in sizes}
-        session.console.lines(_sized(store, edges, sizes, closures))
+        session.console.lines(_sized(edges, sizes, closures))
         said = f"{size_text(sum(sizes.values()))} in {counted(len(sizes), 'realization')}"
         session.console.say(said)
         return
@@ -156,21 +157,22 @@ def du(
 
 
 def _sized(
-    store: Store,
     edges: Mapping[RRef, list[RRef]],
     sizes: Mapping[RRef, int],
     closures: Mapping[RRef, int],
 ) -> Iterator[str]:
-    """Yield the lines of a tree with sizes, in two columns: with all below it, and its own."""
+    """Return the lines of a tree with sizes, in two columns: with all below it, and its own."""
 
     def by_size(rrefs: Iterable[Reference]) -> list[Reference]:
         return sorted(rrefs, key=lambda one: (-closures[RRef(one)], one))
 
+    def label(one: Reference) -> str:
+        rref = RRef(one)
+        size, own = size_text(closures[rref]), size_text(sizes[rref])
+        return f"{rref.name}  {rref.rhash[:12]}  {size}, {own} of its own"
+
     ordered: Edges = {rref: by_size(below) for rref, below in edges.items()}
-    labels = {
-        rref: f"{size_text(closures[rref])}, {size_text(sizes[rref])} of its own" for rref in sizes
-    }
-    yield from _drawn(store, by_size(_tops(ordered)), ordered, None, labels)
+    return branches(by_size(_tops(ordered)), ordered, label)
 
 
 def _runs(store: Store, found: Reference) -> list[Reference]:
@@ -229,45 +231,6 @@ def _closure_size(rref: RRef, edges: Mapping[RRef, list[RRef]], sizes: Mapping[R
     return sum(sizes.get(one, 0) for one in reached)
 
 
-def _drawn(
-    store: Store,
-    tops: list[Reference],
-    edges: Edges,
-    depth: int | None,
-    labels: Mapping[RRef, str] | None = None,
-) -> Iterator[str]:
-    """Yield the lines of the drawing; iterative, since graphs may be deep."""
-    plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf").lower()
-    tee, last, bar, gap = (
-        ("|-- ", "`-- ", "|   ", "    ") if plain else ("├── ", "└── ", "│   ", "    ")
-    )
-    seen: set[Reference] = set()
-    # Each waits with what stands before it, and before what is below it.
-    waiting = [(one, "", "", 0) for one in reversed(tops)]
-    while waiting:
-        one, before, below, level = waiting.pop()
-        again = one in seen and bool(edges[one])
-        cut = depth is not None and level >= depth and bool(edges[one])
-        label = _label(store, one)
-        if labels is not None and isinstance(one, RRef):
-            label = f"{one.name}  {one.rhash[:12]}  {labels[one]}"
-        yield f"{before}{label}{' (*)' if again else ' ...' if cut else ''}"
-        if again or cut:
-            continue
-        seen.add(one)
-        children = edges[one]
-        for number in range(len(children) - 1, -1, -1):
-            end = number == len(children) - 1
-            waiting.append(
-                (
-                    children[number],
-                    below + (last if end else tee),
-                    below + (gap if end else bar),
-                    level + 1,
-                )
-            )
-
-
 def _label(store: Store, one: Reference) -> str:
     if isinstance(one, DRef):
         count = len(store.realizations(one))
@@ -277,6 +240,3 @@ def _label(store: Store, one: Reference) -> str:
     if record is None:
         return f"{one.name}  {one.rhash[:12]}  (damaged: see plxnix verify)"
     return f"{one.name}  {one.rhash[:12]}  {size_text(record.nar_size)}, {age_text(record.started)}"
-
-
-__all__ = ["du", "tree"]

@@ -89,6 +89,3 @@ def roots(session: Session, as_json: bool) -> None:
     )
     if not found:
         session.console.say("there are no roots: `plxnix link` makes them")
-
-
-__all__ = ["link", "roots"]

@@ -160,6 +160,3 @@ def _list_files(session: Session, store: Store, rref: RRef, rest: str, as_json: 
 
 def _damage(count: int) -> str:
     return f"{count} damaged: see plxnix verify" if count else ""
-
-
-__all__ = ["ls"]

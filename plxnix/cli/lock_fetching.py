@@ -196,17 +196,7 @@ def verify(
     found = LockFile(path).select(names)
     faults = list(upkeep.verify(found, _store(session), refetch, Downloads(session.console)))
     if as_json:
-        session.console.json(
-            [
-                {
-                    "name": one.name,
-                    "what": one.what,
-                    "specified": one.specified,
-                    "got": one.got,
-                }
-                for one in faults
-            ]
-        )
+        session.console.json([vars(one) for one in faults])
     else:
         session.console.lines(map(str, faults))
     verdict = counted(len(faults), "fault") if faults else "no fault"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -125,7 +126,9 @@ def status(
         load_closure(session, targets, arguments), command_line(targets, arguments)
     )
     if as_json:
-        session.console.json([_status_value(one) for one in overview.stages])
+        session.console.json(
+            [{**asdict(one), "name": one.dref.name, "state": one.state} for one in overview.stages]
+        )
     else:
         session.console.table(
             ["STAGE", "KIND", "REALIZED>", "NIX PATH", "IN NIX", "IDENTICAL", "NEXT"],
@@ -157,29 +160,6 @@ def _status_row(one: Status) -> list[str | Cell]:
         "" if one.identical is None else "yes" if one.identical else "no",
         one.next,
     ]
-
-
-def _status_value(one: Status) -> dict[str, Any]:
-    return {
-        "dref": one.dref,
-        "name": one.dref.name,
-        "kind": one.kind,
-        "realized": one.realized,
-        "selected": list(one.selected),
-        "reason": one.reason,
-        "state": one.state,
-        "places": [
-            {
-                "path": place.path,
-                "derivation": place.derivation,
-                "state": place.state,
-                "rref": place.rref,
-            }
-            for place in one.places
-        ],
-        "identical": one.identical,
-        "next": one.next,
-    }
 
 
 def _check(references: tuple[str, ...], targets: tuple[str, ...], out_link: str | None) -> None:

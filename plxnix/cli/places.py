@@ -82,6 +82,3 @@ def readable(store: Store, rref: RRef) -> Record | None:
         return store.record(rref)
     except (CorruptEntry, NotInStore):
         return None
-
-
-__all__ = ["entries", "find_place", "inside", "readable", "split"]

@@ -121,6 +121,3 @@ def _runs(store: Store, found: Reference) -> list[_Run]:
     if os.path.exists(failed):
         runs.append(_Run(found, None, os.stat(failed).st_mtime))
     return runs
-
-
-__all__ = ["cat", "log", "path"]

@@ -239,17 +239,7 @@ def _summary(progress: Progress) -> str:
 
 def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
     if as_json:
-        session.console.json(
-            [
-                {
-                    "dref": stage.dref,
-                    "would_run": stage.would_run,
-                    "reason": stage.reason,
-                    "rrefs": list(stage.rrefs),
-                }
-                for stage in plan
-            ]
-        )
+        session.console.json([{**stage._asdict(), "would_run": stage.would_run} for stage in plan])
         return
     session.console.table(
         ["STAGE", "HASH", "", "REASON"],

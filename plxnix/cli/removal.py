@@ -64,6 +64,3 @@ def rm(
 
 def _show_removal(session: Session, removal: Removal) -> None:
     session.console.lines([*removal.rrefs, *removal.drefs])
-
-
-__all__ = ["rm"]

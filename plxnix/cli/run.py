@@ -122,6 +122,3 @@ def shell(
         return running.run(after, os.environ, folder)
     status = run_shell(place, store)
     return status if status >= 0 else 128 - status
-
-
-__all__ = ["run", "shell"]

@@ -174,14 +174,9 @@ def gc(
 def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
     return {
         "deleted": not dry_run,
-        "realizations": [
-            {"rref": one.rref, "size": one.size, "used": one.used} for one in plan.deleted
-        ],
+        "realizations": [one._asdict() for one in plan.deleted],
         "drefs": plan.drefs,
         "freed": plan.freed,
-        "litter": [{"path": one.path, "size": one.size} for one in plan.litter],
+        "litter": [one._asdict() for one in plan.litter],
         "kept": dict(plan.kept),
     }
-
-
-__all__ = ["gc"]

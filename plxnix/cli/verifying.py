@@ -121,6 +121,3 @@ def _damage_value(damage: Damage, repaired: Repair | None) -> dict[str, Any]:
         "rref": damage.rref,
         "harmless": damage.harmless,
     }
-
-
-__all__ = ["verify"]

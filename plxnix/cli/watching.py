@@ -43,6 +43,3 @@ class Watch:
             self._display.start()
         name = RRef(rref).name if rref else "done"
         self._display.update(self._task, completed=done, description=name)
-
-
-__all__ = ["Watch"]

@@ -80,6 +80,3 @@ def _drawn(store: Store, chain: Chain) -> list[str]:
 def _size(store: Store, rref: RRef) -> str:
     record = readable(store, rref)
     return "  (damaged: see plxnix verify)" if record is None else f"  {size_text(record.nar_size)}"
-
-
-__all__ = ["why"]
