@@ -21,6 +21,16 @@ _SECRET = re.compile(r"(?<=http)s?://[^/\s@]*@|://[^/\s@]*:[^/\s@]*@")
 
 _HASH = re.compile(r"\s--hash[=\s]+(\w+):([0-9A-Fa-f]+)")
 
+#: Files of other tools, which uv does not read, with what to give instead.
+_FOREIGN = {
+    "Pipfile": "give what `pipenv requirements` writes",
+    "Pipfile.lock": "give what `pipenv requirements` writes",
+    "environment.yml": "its packages may be wheels today: give a file of requirements",
+    "pdm.lock": "give its pyproject.toml, or what `pdm export` writes",
+    "pixi.lock": "its packages may be wheels today: give a file of requirements",
+    "poetry.lock": "give its pyproject.toml, or what `poetry export` writes",
+}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -60,6 +70,8 @@ class Inputs:
                     "a lock is kept and shared: put credentials into ~/.netrc",
                 )
         for one in self.files:
+            if hint := _FOREIGN.get(os.path.basename(one)):
+                raise InvalidValue(f"{one!r} is of a kind that is not read", hint)
             if is_url(one) and (self.ready or one.endswith("pyproject.toml")):
                 raise InvalidValue(f"{one!r} is not read from a URL", "download it first")
         if self.ready and (len(self.files) > 1 or self.requirements or self.constraints):

@@ -156,6 +156,14 @@ def test_files_at_urls(tmp_path: Path) -> None:
             Inputs(files=(f"https://example.org/{name}",))
 
 
+@pytest.mark.parametrize("name", ["poetry.lock", "Pipfile", "pdm.lock", "environment.yml"])
+def test_files_of_other_tools(name: str) -> None:
+    """What is not read is told by its name, with what to give instead."""
+    with pytest.raises(InvalidValue, match="not read") as caught:
+        Inputs(files=(f"../{name}",))
+    assert "give" in caught.value.hint
+
+
 def test_files_that_include_themselves(tmp_path: Path) -> None:
     """A circle of requirements files ends in an error."""
     (tmp_path / "a.txt").write_text("-r a.txt\n")
