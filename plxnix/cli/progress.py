@@ -52,9 +52,9 @@ class Progress(Observer):
         self.satisfied: list[DRef] = []
         #: How many runs gave what is not in the store: `plxnix check`.
         self.trials = 0
-        #: The derivation whose realizer has failed last, and how many stages are not realized.
+        #: The derivation whose realizer has failed last, and those that failed the last time.
         self.broken: DRef | None = None
-        self.failures = 0
+        self._failed: set[DRef] = set()
 
     @property
     def seconds(self) -> float:
@@ -80,6 +80,7 @@ class Progress(Observer):
         """Show which stage runs."""
         with self._lock:
             self._waiting.pop(dref, None)
+            self._failed.discard(dref)
             self._running[dref] = time.monotonic()
             if not self._console.watched and not self._console.quiet:
                 self._timers[dref] = _after(PATIENCE, self._announce, dref)
@@ -111,8 +112,8 @@ class Progress(Observer):
         """Note which stage has failed."""
         del error
         self.broken = dref
-        self.failures += 1
         self._over(dref)
+        self._failed.add(dref)
         self._show()
 
     def stopped(self, dref: DRef) -> None:
@@ -200,8 +201,9 @@ class Progress(Observer):
             if self._display is None:
                 return
             done = len(self.realized) + len(self.satisfied) + self.trials
-            failed = f", {self.failures} failed" if self.failures else ""
-            count = f"{done} of {counted(self._total, 'stage')}{failed}"
+            count = f"{done} of {counted(self._total, 'stage')}"
+            for number, what in ((len(self.satisfied), "cached"), (len(self._failed), "failed")):
+                count += f", {number} {what}" if number else ""
             running, waiting = self._running, self._waiting
             if len(running) == 1 and not waiting:
                 ((dref, since),) = running.items()
