@@ -25,7 +25,7 @@ from plxnix.references import resolve_realization
 from plxnix.store import Store
 from plxnix.store.copying import copyclosure
 
-_out_link = out_link_option("what arrives", letter="-l")
+_out_link = out_link_option("what arrives", "gc", "-l")
 
 
 @command(

@@ -14,7 +14,7 @@ from plxnix.cli.values import pairs
 from plxnix.pyenv import running
 from plxnix.pyenv.inputs import is_lock
 
-where_argument = click.argument("where", metavar="[FOLDER|LOCK|TARGET]", default=".")
+where_argument = click.argument("where", metavar="[FOLDER | LOCK | TARGET]", default=".")
 
 
 @command(

@@ -32,7 +32,9 @@ ROWS = 20
     "plxnix tree rref:5c4de0aa --depth 2",
 )
 @reference_argument(metavar="[REF]", required=False)
-@click.option("--depth", type=click.IntRange(0), help="How many levels below the top are drawn.")
+@click.option(
+    "--depth", metavar="N", type=click.IntRange(0), help="How many levels below the top are drawn."
+)
 @json_option
 @pass_session
 def tree(session: Session, reference: str | None, depth: int | None, as_json: bool) -> None:
@@ -76,6 +78,7 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
 @click.option(
     "-n",
     "--rows",
+    metavar="N",
     type=click.IntRange(0),
     default=ROWS,
     show_default=True,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("-i", "--in-place", is_flag=True, help="Write the outputs into IN.md itself.")
 @click.option("-r", "--restart", is_flag=True, help="Run all sections, whatever is kept of them.")
 @click.option(
-    "-C", "--directory", metavar="DIR", help="Where the sections run; else the current folder."
+    "-C", "--directory", metavar="FOLDER", help="Where the sections run; else the current folder."
 )
 @click.option(
     "--cache",

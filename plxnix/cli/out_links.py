@@ -20,10 +20,12 @@ _HELP = "Make a link to {}, which keeps it from {}; further ones are LINK-2, LIN
 
 
 def out_link_option(
-    what: str = "the result", keeper: str = "gc", letter: str = "-o"
+    what: str = "the result", keeper: str = "gc", *letters: str
 ) -> Callable[[F], F]:
     """Return the option for the place of a link."""
-    return click.option(letter, "--out-link", metavar="LINK", help=_HELP.format(what, keeper))
+    return click.option(
+        "-o", *letters, "--out-link", metavar="LINK", help=_HELP.format(what, keeper)
+    )
 
 
 def check_link(link: str | None) -> None:

@@ -96,6 +96,7 @@ def instantiate(
 @click.option(
     "-j",
     "--jobs",
+    metavar="N",
     type=click.IntRange(min=0),
     help="How many stages may run at once, 0: one for each CPU; else PLXNIX_JOBS, else 1.",
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "plxnix verify --repair --from /mnt/backup/plxnix",
     "plxnix verify --repair --refetch  download again what was fetched",
 )
-@reference_argument("references", "[REF...]", required=False, many=True)
+@reference_argument("references", "[REF]...", required=False, many=True)
 @click.option("--repair", is_flag=True, help="Put right what is damaged, as far as that can be.")
 @click.option(
     "--refetch", is_flag=True, help="Repair, and download again what was fetched if need be."
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "-j",
     "--jobs",
+    metavar="N",
     type=click.IntRange(0),
     default=1,
     help="How many threads read and hash; one by default, 0 is one for each CPU.",
