@@ -140,9 +140,19 @@ def _own_modules() -> list[Any]:
     return _own[1]
 
 
-def unpack_call(call: bytes) -> tuple[Realizer, Mapping[str, Any]]:
-    """Return a realizer and its arguments: what `pack_call` packed."""
-    realizer, arguments = pickle.loads(call)  # noqa: S301 (of the process that we work for)
+def unpack_call(dref: DRef, call: bytes) -> tuple[Realizer, Mapping[str, Any]]:
+    """Return a realizer and its arguments: what `pack_call` packed.
+
+    Raises `BuildFailed` where that cannot be read.
+    """
+    try:
+        realizer, arguments = pickle.loads(call)  # noqa: S301 (of the process that we work for)
+    except Exception as error:  # whatever is missing here, or is another version
+        raise BuildFailed(
+            f"the worker cannot read the realizer of {dref}: {type(error).__name__}: {error}",
+            "it needs the same Python, and the libraries that the stage uses, as are here",
+            dref,
+        ) from error
     return realizer, arguments
 
 

@@ -70,7 +70,7 @@ def _attempt(task: Any, answer: Any, show: bool) -> None:
             for text in task.supplies.configs:
                 store.restore(Config.parse(text))
             unpack(store, task.supplies.parcels)
-        realizer, arguments = unpack_call(task.call)
+        realizer, arguments = unpack_call(task.dref, task.call)
         store.know(config)
         attempt = Attempt(store, config, realizer, task.context, arguments)
         run = Run(task.dref, Observer(), quiet=not show)

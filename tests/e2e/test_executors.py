@@ -110,6 +110,19 @@ class TestAnotherMachine:
         assert [one.name for one in (lab.root.parent / "tmp").glob("plxnix-*")] == []
         assert realize(lab.closure(chain(lab)), force_rebuild=True) == found
 
+    def test_what_is_not_installed_there(self, lab: Lab, elsewhere: Elsewhere) -> None:
+        """A stage fails whose realizer needs what workers do not have."""
+
+        class Missing:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return __import__, ("no_module_of_this_name",)
+
+        missing = Missing()
+        with pytest.raises(BuildFailed, match=r"cannot read .*-needs: ModuleNotFoundError"):
+            realize(
+                lab.closure(lab.stage("needs", content=lambda _: str(missing))), executor=elsewhere
+            )
+
     def test_what_killed_workers_left(self, lab: Lab, elsewhere: Elsewhere) -> None:
         """The next worker of that machine removes it, and leaves alone what is in use."""
 
