@@ -193,7 +193,7 @@ def realize(
                     resources=resources,
                 )
         except (PlxnixError, OSError) as error:
-            again = command_line(targets, arguments)
+            again = "" if keep_failed else command_line(targets, arguments)
             report_failure(session, closure.store, progress, error, again)
             raise click.exceptions.Exit(1) from None
         finally:
