@@ -94,6 +94,7 @@ class Bench:
         """Realize an environment in a store that has the files of wheels."""
         store = self.folder / f"store-{number}"
         shutil.copytree(self._fetched, store, symlinks=True)
+        os.sync()  # What is copied here has been written long ago.
         return self._realize(store, "environment")
 
     def tree(self) -> Path:
