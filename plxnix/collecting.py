@@ -119,6 +119,3 @@ def _numbers(file: str, minimize: bool) -> tuple[Key, Key]:
 
 def _first(count: int, rrefs: list[RRef]) -> list[RRef]:
     return rrefs[:count]
-
-
-__all__ = ["collect_garbage"]

@@ -205,6 +205,3 @@ def _replaced(value: Any, drefs: dict[str, DRef]) -> Any:
     if isinstance(value, dict):
         return {key: _replaced(item, drefs) for key, item in value.items()}
     return value
-
-
-__all__ = ["is_of_forerunner", "unpack_forerunner"]

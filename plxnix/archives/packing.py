@@ -126,6 +126,3 @@ def _hashed(store: Store, rref: RRef, expected: str) -> Iterator[bytes]:
             "`plxnix verify` finds all damage; `plxnix rm` removes the realization",
             store.path(rref),
         )
-
-
-__all__ = ["Packable", "spack"]

@@ -273,6 +273,3 @@ def _whole(member: Member, limit: int) -> bytes:
         if len(data) > limit:
             raise RuleBroken(f"it is over {limit} bytes")
     return bytes(data)
-
-
-__all__ = ["LIMITS", "sunpack"]

@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
             console.talk(error.format_message())
-        elif isinstance(error, click.UsageError) and error.ctx is not None:
-            console.talk(error.ctx.get_usage())
-            console.error(error.format_message(), f"{error.ctx.command_path} --help")
+        elif isinstance(error, click.UsageError):
+            if error.ctx is not None:
+                console.talk(error.ctx.get_usage())
+            place = "plxnix" if error.ctx is None else error.ctx.command_path
+            console.error(error.format_message(), f"{place} --help")
         else:
             console.error(error.format_message())
         return error.exit_code

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import TypeAlias
 
 import click
@@ -101,9 +101,7 @@ def du(
     archives, as Nix counts them.
     """
     store = session.store()
-    start = _all(store)
-    if reference is not None:
-        start = _runs(store, resolve_one(store, reference))
+    start = _all(store) if reference is None else _runs(store, resolve_one(store, reference))
     edges = {
         rref: [one for one in below if isinstance(one, RRef)]
         for rref, below in _below(store, start).items()
@@ -113,28 +111,26 @@ def du(
         rref: record.nar_size if (record := readable(store, rref)) is not None else 0
         for rref in edges
     }
+    total = sum(sizes.values())
+    said = f"{size_text(total)} in {counted(len(sizes), 'realization')}"
+
+    @cache
+    def closure(rref: RRef) -> int:
+        return _closure_size(rref, edges, sizes)
+
     if as_tree and not as_json:
-        closures = {rref: _closure_size(rref, edges, sizes) for rref in sizes}
-        session.console.lines(_sized(edges, sizes, closures))
-        said = f"{size_text(sum(sizes.values()))} in {counted(len(sizes), 'realization')}"
+        session.console.lines(_sized(edges, sizes, closure))
         session.console.say(said)
         return
-    shown = sorted(sizes, key=lambda rref: (-sizes[rref], rref))
-    closures = {}
-    if order == "closure":
-        closures = {rref: _closure_size(rref, edges, sizes) for rref in shown}
-        shown.sort(key=lambda rref: -closures[rref])
-    if rows:
-        shown = shown[:rows]
-    closures = closures or {rref: _closure_size(rref, edges, sizes) for rref in shown}
-    total = sum(sizes.values())
+    weight = closure if order == "closure" else sizes.__getitem__
+    shown = sorted(sizes, key=lambda rref: (-weight(rref), -sizes[rref], rref))[: rows or None]
     if as_json:
         session.console.json(
             {
                 "total": total,
                 "count": len(sizes),
                 "realizations": [
-                    {"rref": rref, "size": sizes[rref], "closure_size": closures[rref]}
+                    {"rref": rref, "size": sizes[rref], "closure_size": closure(rref)}
                     for rref in shown
                 ],
             }
@@ -145,7 +141,7 @@ def du(
         [
             (
                 Cell(size_text(sizes[rref]), str(sizes[rref])),
-                Cell(size_text(closures[rref]), str(closures[rref])),
+                Cell(size_text(closure(rref)), str(closure(rref))),
                 rref.name,
                 Cell(rref.rhash[:12], rref),
             )
@@ -153,25 +149,20 @@ def du(
         ],
     )
     left = len(sizes) - len(shown)
-    session.console.say(
-        f"{size_text(total)} in {counted(len(sizes), 'realization')}"
-        + (f"; {left} of them not shown (-n 0 shows all)" if left else "")
-    )
+    session.console.say(said + (f"; {left} of them not shown (-n 0 shows all)" if left else ""))
 
 
 def _sized(
-    edges: Mapping[RRef, list[RRef]],
-    sizes: Mapping[RRef, int],
-    closures: Mapping[RRef, int],
+    edges: Mapping[RRef, list[RRef]], sizes: Mapping[RRef, int], closure: Callable[[RRef], int]
 ) -> Iterator[str]:
-    """Return the lines of a tree with sizes, in two columns: with all below it, and its own."""
+    """Return the lines of a tree with sizes: of each with all below it, and its own."""
 
     def by_size(rrefs: Iterable[Reference]) -> list[Reference]:
-        return sorted(rrefs, key=lambda one: (-closures[RRef(one)], one))
+        return sorted(rrefs, key=lambda one: (-closure(RRef(one)), one))
 
     def label(one: Reference) -> str:
         rref = RRef(one)
-        size, own = size_text(closures[rref]), size_text(sizes[rref])
+        size, own = size_text(closure(rref)), size_text(sizes[rref])
         return f"{rref.name}  {rref.rhash[:12]}  {size}, {own} of its own"
 
     ordered: Edges = {rref: by_size(below) for rref, below in edges.items()}

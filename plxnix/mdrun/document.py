@@ -55,10 +55,10 @@ def evaluate_document(
     """Evaluate the sections of a Markdown document in `directory` and show what they give.
 
     Results are kept in `store`, by code, language, directory, the results above and the modules in
-    `directory` that the code imports. Pictures are
-    copied to the folder `pictures`, to which the document's links are relative to its parent;
-    without it, links lead into the store. `restart` runs all again. A section that fails, or that
-    should and does not, ends the evaluation: that is in the result, and raises nothing.
+    `directory` that the code imports. Pictures are copied to the folder `pictures`, and links in
+    the document start from its parent; without it, they lead into the store. `restart` runs all
+    again. A section that fails, or that should and does not, ends the evaluation: that is in the
+    result, and raises nothing.
     """
     document = Document(text)
     evaluating = _Evaluating(document, store, directory)

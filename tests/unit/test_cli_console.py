@@ -217,6 +217,7 @@ def test_wrong_usage(plxnix: CommandLine) -> None:
     assert "there is no command 'xyzzy'" in plxnix.fails("xyzzy", status=2)
     assert "--nope" in plxnix.fails("--nope", "ls", status=2)
     assert "--color" in plxnix.fails("--color", "blue", "ls", status=2)
+    assert "hint: plxnix --help" in plxnix.fails("ls", "--store", status=2)
 
 
 def test_global_options_go_before_and_after_the_command(plxnix: CommandLine) -> None:
