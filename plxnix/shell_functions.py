@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from glob import escape
 from typing import Any, TypeAlias
 
 from plxnix.comparison import Comparison, compare_references
@@ -19,7 +20,7 @@ from plxnix.model import DRef, RefPath, RRef, isdref, isrefpath, isrref
 from plxnix.realize.build import Build, build_outpaths
 from plxnix.realize.registry import Registry, instantiate
 from plxnix.references import resolve_realization
-from plxnix.store import Record, Store, current_store
+from plxnix.store import Store, current_store
 from plxnix.store.locks import Waiting
 from plxnix.store.removal import remove
 from plxnix.store.temproots import check_unused
@@ -129,7 +130,7 @@ def du(store: Store | None = None) -> dict[DRef, tuple[int, dict[RRef, int]]]:
     for dref in opened.derivations():
         sizes = {}
         for rref in opened.realizations(dref):
-            record = _record(opened, rref)
+            record = opened.readable_record(rref)
             sizes[rref] = 0 if record is None else record.nar_size
         try:
             config = os.stat(opened.layout.config(dref)).st_size
@@ -156,7 +157,7 @@ def find(
     opened = current_store(store)
     pattern = name if name is None or (isinstance(name, str) and not isdref(name)) else None
     if name is not None and pattern is None:
-        pattern = _escaped(_dref(name, opened).name)
+        pattern = escape(_dref(name, opened).name)
     now = time.time()
     limits = [None if one is None else one if one > 0 else now + one for one in (newer, older)]
     found = []
@@ -166,7 +167,7 @@ def find(
         if where and not _fits(opened, dref, where):
             continue
         for rref in opened.realizations(dref):
-            record = _record(opened, rref)
+            record = opened.readable_record(rref)
             started = 0.0 if record is None else record.started
             if (limits[0] is None or started >= limits[0]) and (
                 limits[1] is None or started < limits[1]
@@ -236,12 +237,6 @@ def _dref(value: Any, store: Store) -> DRef:
     return closure.targets[0]
 
 
-def _escaped(name: str) -> str:
-    from glob import escape
-
-    return escape(name)
-
-
 def _fits(store: Store, dref: DRef, where: Mapping[str, Any]) -> bool:
     try:
         config = store.config(dref)
@@ -256,13 +251,6 @@ def _fits(store: Store, dref: DRef, where: Mapping[str, Any]) -> bool:
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             return False
     return True
-
-
-def _record(store: Store, rref: RRef) -> Record | None:
-    try:
-        return store.record(rref)
-    except (CorruptEntry, NotInStore):
-        return None
 
 
 __all__ = [

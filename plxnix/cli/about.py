@@ -10,7 +10,6 @@ import click
 
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text, time_text
-from plxnix.errors import CorruptEntry, NotInStore
 from plxnix.model import DRef, RRef
 from plxnix.references import resolve_one
 from plxnix.store import Store
@@ -74,11 +73,10 @@ def _about_store(store: Store) -> dict[str, Any]:
     for dref in store.derivations():
         counts["derivations"] += 1
         for rref in store.realizations(dref):
+            record = store.readable_record(rref)
             counts["realizations"] += 1
-            try:
-                counts["size"] += store.record(rref).nar_size
-            except (CorruptEntry, NotInStore):
-                counts["damaged"] += 1
+            counts["damaged"] += record is None
+            counts["size"] += record.nar_size if record else 0
     return {
         "root": store.root,
         "format": FORMAT,

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text
 from plxnix.cli.values import duration, fields
@@ -56,7 +55,7 @@ def find(
         where,
         store,
     )
-    pairs = [(rref, readable(store, rref)) for rref in found]
+    pairs = [(rref, store.readable_record(rref)) for rref in found]
     if as_json:
         session.console.json(
             [

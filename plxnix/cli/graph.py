@@ -10,7 +10,6 @@ import click
 
 from plxnix.cli.branches import branches
 from plxnix.cli.console import Cell
-from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, size_text
 from plxnix.errors import CorruptEntry, NotInStore
@@ -108,7 +107,7 @@ def du(
         if isinstance(rref, RRef)
     }
     sizes = {
-        rref: record.nar_size if (record := readable(store, rref)) is not None else 0
+        rref: record.nar_size if (record := store.readable_record(rref)) is not None else 0
         for rref in edges
     }
     total = sum(sizes.values())
@@ -230,7 +229,7 @@ def _label(store: Store, one: Reference) -> str:
         count = len(store.realizations(one))
         said = counted(count, "realization") if count else "not realized"
         return f"{one.name}  {one.dhash[:12]}  ({said})"
-    record = readable(store, one)
+    record = store.readable_record(one)
     if record is None:
         return f"{one.name}  {one.rhash[:12]}  (damaged: see plxnix verify)"
     return f"{one.name}  {one.rhash[:12]}  {size_text(record.nar_size)}, {age_text(record.started)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.places import readable
 from plxnix.cli.session import (
     Session,
     command,
@@ -66,7 +65,7 @@ def link(
 def roots(session: Session, as_json: bool) -> None:
     """List the roots: the links that keep realizations from `plxnix gc`, and what they keep."""
     store = session.store()
-    found = [(root, readable(store, root.rref)) for root in find_roots(store)]
+    found = [(root, store.readable_record(root.rref)) for root in find_roots(store)]
     if as_json:
         session.console.json(
             [

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from plxnix.cli.console import Cell
-from plxnix.cli.places import entries, inside, readable, split
+from plxnix.cli.places import entries, inside, split
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, duration_text, size_text
 from plxnix.model import DRef, RRef
@@ -65,7 +65,7 @@ def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_
     found: list[dict[str, Any]] = []
     for dref in drefs:
         rrefs = store.realizations(dref) if os.path.isdir(store.layout.derivation(dref)) else []
-        records = [record for rref in rrefs if (record := readable(store, rref)) is not None]
+        records = [record for rref in rrefs if (record := store.readable_record(rref)) is not None]
         found.append(
             {
                 "dref": dref,
@@ -99,7 +99,7 @@ def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_
 
 
 def _list_realizations(session: Session, store: Store, dref: DRef, as_json: bool) -> None:
-    pairs = [(rref, readable(store, rref)) for rref in store.realizations(dref)]
+    pairs = [(rref, store.readable_record(rref)) for rref in store.realizations(dref)]
     pairs.sort(key=lambda pair: (pair[1].started if pair[1] else 0.0, pair[0]))
     if as_json:
         session.console.json(

@@ -6,10 +6,10 @@ import os
 import stat
 from typing import Any
 
-from plxnix.errors import CorruptEntry, NotInStore
+from plxnix.errors import NotInStore
 from plxnix.model import DRef, RefPath, RRef
 from plxnix.references import resolve_one, resolve_realization
-from plxnix.store import Record, Store
+from plxnix.store import Store
 
 
 def split(store: Store, text: str) -> tuple[DRef | RRef | None, str, str]:
@@ -74,11 +74,3 @@ def _entry(path: str, name: str) -> dict[str, Any]:
         "executable": regular and bool(found.st_mode & 0o100),
         "target": os.readlink(path) if stat.S_ISLNK(found.st_mode) else None,
     }
-
-
-def readable(store: Store, rref: RRef) -> Record | None:
-    """Return the record of a realization, None if it is damaged or gone."""
-    try:
-        return store.record(rref)
-    except (CorruptEntry, NotInStore):
-        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from plxnix.cli.places import entries, find_place, readable
+from plxnix.cli.places import entries, find_place
 from plxnix.cli.session import (
     Session,
     command,
@@ -115,7 +115,7 @@ def _runs(store: Store, found: Reference) -> list[_Run]:
         return [_Run(found.dref, found, 0.0)]
     runs = []
     for rref in store.realizations(found):
-        record = readable(store, rref)
+        record = store.readable_record(rref)
         runs.append(_Run(found, rref, record.started if record is not None else 0.0))
     failed = store.layout.failed_log(found)
     if os.path.exists(failed):

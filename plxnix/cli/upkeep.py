@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from plxnix.cli.console import Cell
-from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import age_text, counted, parse_size, size_text
 from plxnix.cli.values import duration, read_by
@@ -38,7 +37,7 @@ def _show_kept(session: Session, store: Store, plan: GcPlan) -> None:
     """Say what stays and why; without --verbose, the first of them."""
     limit = len(plan.kept) if session.console.verbose else KEPT
     for rref in list(plan.kept)[:limit]:
-        record = readable(store, rref)
+        record = store.readable_record(rref)
         size = "damaged" if record is None else size_text(record.nar_size)
         shown = rref if session.console.verbose else f"{rref.name} {rref.rhash[:12]}"
         session.console.say(f"kept {shown}, {size}: {_reason(session, plan.kept[rref])}")

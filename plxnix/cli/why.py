@@ -6,7 +6,6 @@ import os
 
 import click
 
-from plxnix.cli.places import readable
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, size_text
 from plxnix.errors import InvalidValue, NotInStore
@@ -78,5 +77,5 @@ def _drawn(store: Store, chain: Chain) -> list[str]:
 
 
 def _size(store: Store, rref: RRef) -> str:
-    record = readable(store, rref)
+    record = store.readable_record(rref)
     return "  (damaged: see plxnix verify)" if record is None else f"  {size_text(record.nar_size)}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store.locks import Waiting
-from plxnix.store.record import Record
 from plxnix.store.roots import roots
 from plxnix.store.store import Store
 from plxnix.store.temproots import check_unused
@@ -58,7 +57,7 @@ def plan_removal(store: Store, named: Iterable[DRef | RRef], recursive: bool = F
             )
     check_unused(store.layout, {one if isinstance(one, DRef) else one.dref for one in chosen})
     rrefs = _ordered([one for one in chosen if isinstance(one, RRef)], made_from)
-    records = (_readable(store, rref) for rref in rrefs)
+    records = (store.readable_record(rref) for rref in rrefs)
     size = sum(record.nar_size for record in records if record is not None)
     return Removal(rrefs, sorted(one for one in chosen if isinstance(one, DRef)), size)
 
@@ -83,13 +82,6 @@ def remove(
     return removal
 
 
-def _readable(store: Store, rref: RRef) -> Record | None:
-    try:
-        return store.record(rref)
-    except (CorruptEntry, NotInStore):
-        return None
-
-
 def _dependents(
     store: Store,
 ) -> tuple[dict[RRef, list[RRef]], dict[DRef | RRef, list[DRef | RRef]]]:
@@ -103,7 +95,7 @@ def _dependents(
         except (CorruptEntry, NotInStore):
             pass
         for rref in store.realizations(dref):
-            record = _readable(store, rref)
+            record = store.readable_record(rref)
             below = [] if record is None else [o for some in record.context.values() for o in some]
             made_from[rref] = below
             for one in below:

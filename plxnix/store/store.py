@@ -203,6 +203,13 @@ class Store:
             found = self._records[reference] = Record.parse(text, path)
         return found
 
+    def readable_record(self, rref: str) -> Record | None:
+        """Return the record of a realization, None if it is damaged or gone."""
+        try:
+            return self.record(rref)
+        except (CorruptEntry, NotInStore):
+            return None
+
     def path(self, rref: str) -> str:
         """Return the folder with the artifacts of a realization; raise `NotInStore`.
 
