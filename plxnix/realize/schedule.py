@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ class Schedule:
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             raise InvalidValue(f"retries is {retries!r}", "it is a whole number, at least 0")
         count = needs.count_jobs(jobs)
-        if jobs is None and executor is not None and count == 1:
+        if jobs is None and executor is not None and not os.environ.get("PLXNIX_JOBS"):
             count = 0  # as many as the executor gets by default
         totals = needs.checked(resources or {}, "resources")
         return Schedule(count, executor, bool(keep_going), timeout, retries, totals)

@@ -18,6 +18,7 @@ import pytest
 from plxnix import Build, DRef
 from plxnix.errors import BuildFailed, StagesFailed
 from plxnix.realize.realizing import realize
+from plxnix.realize.schedule import Schedule
 from plxnix.store import verify
 from tests.conftest import needed
 from tests.stage_samples import Lab
@@ -228,3 +229,11 @@ def test_futures_that_cannot_be_cancelled(lab: Lab) -> None:
     with pytest.raises(BuildFailed, match="no luck"):
         realize(lab.closure(drefs), executor=Stubborn())
     assert lab.leftovers() == []
+
+
+def test_jobs_of_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets as many as it takes by default, and as many as the environment says, be it one."""
+    assert Schedule.make(executor=Lazy()).jobs == 0
+    monkeypatch.setenv("PLXNIX_JOBS", "1")
+    assert Schedule.make(executor=Lazy()).jobs == 1
+    assert Schedule.make(3, Lazy()).jobs == 3
