@@ -53,7 +53,8 @@ def import_modules(
     task = {"modules": modules, "jobs": jobs or os.cpu_count() or 1, "timeout": TIMEOUT}
     with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
         done = subprocess.run(
-            [python, "-I", "-B", import_worker.__file__],
+            # Each process needs what others have compiled, and the store is not to be written to.
+            [python, "-I", "-X", f"pycache_prefix={home}/bytecode", import_worker.__file__],
             input=json.dumps(task).encode(),
             capture_output=True,
             check=False,
