@@ -23,12 +23,10 @@ from typing import Any
 from plxnix.errors import InvalidValue, UnknownStage
 from plxnix.function_stages import AutoStage
 from plxnix.model import isdref
-from plxnix.module_stages import close_to, default_stage, named_stage, stages, takes_registry
+from plxnix.module_stages import close_to, default_stage, named_stage, takes_registry
 from plxnix.realize.registry import Closure, Registry, current_registry, instantiate
-from plxnix.user_errors import translated, user_frames
+from plxnix.user_errors import translated
 from plxnix.written import read, wanted_by
-
-__all__ = ["import_target", "load", "stages", "user_frames"]
 
 
 def load(

@@ -18,7 +18,7 @@ from plxnix.errors import (
 )
 from plxnix.model import DRef
 from plxnix.store import Store
-from plxnix.targets import user_frames
+from plxnix.user_errors import user_frames
 
 #: How many lines of a failed realizer's output are shown.
 LAST_LINES = 20

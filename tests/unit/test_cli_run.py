@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +24,10 @@ def index(index: Index) -> Index:
 
 
 @pytest.fixture
-def plxnix(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
-    """The command line, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+def plxnix(plxnix: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line, in an empty folder, for a user of /bin/sh."""
     monkeypatch.setenv("SHELL", "/bin/sh")
-    return CommandLine(tmp_path, capfdbinary)
+    return plxnix
 
 
 def test_shell_with_packages(
@@ -163,7 +159,9 @@ def test_bad_wishes(plxnix: CommandLine) -> None:
     assert "exclude each other" in plxnix.fails("run", "--env", ".", "-p", "x", "y", status=2)
     assert "Missing argument" in plxnix.fails("run", status=2)
     assert "name one realization, or packages" in plxnix.fails("shell", status=2)
-    assert "is not LABEL=VALUE" in plxnix.fails("env", "docker", "-o", "x", "--label", "y", status=2)
+    assert "is not LABEL=VALUE" in plxnix.fails(
+        "env", "docker", "-o", "x", "--label", "y", status=2
+    )
     (plxnix.folder / "pylock.toml").write_text("lock-version = ")
     assert "pylock.toml" in plxnix.fails("run", "python")
 

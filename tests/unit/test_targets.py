@@ -11,7 +11,8 @@ import pytest
 
 from plxnix import Closure, Registry, Store
 from plxnix.errors import InvalidValue, PlxnixError, TargetError, UnknownStage
-from plxnix.targets import import_target, load, stages
+from plxnix.module_stages import stages
+from plxnix.targets import import_target, load
 
 HEAD = "from plxnix import DRef, Registry, autostage, match_only, mkdrv, selfref\n"
 CHAIN = HEAD + (
