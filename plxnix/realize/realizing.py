@@ -79,7 +79,8 @@ def realize(
     realizer is kept below `failed/` in the store. `sandbox` is `on` or `off` for
     commands, or `auto`: on if it works here; the default is `$PLXNIX_SANDBOX`, else `auto`.
 
-    At most `jobs` stages run at once (default: `$PLXNIX_JOBS`, else 1; 0: one for each CPU).
+    At most `jobs` stages run at once (default: `$PLXNIX_JOBS`, else 1, or what an executor takes;
+    0: one for each CPU).
     Recipes run in threads then, and Python code in processes of this machine, unless an `executor`
     is given: `"threads"`, `"dask:ADDRESS"`, a Dask client, or what has the `submit` of
     `concurrent.futures`. `resources` says how much there is of what stages need, such as

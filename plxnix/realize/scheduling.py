@@ -184,7 +184,10 @@ class Scheduler:
         elsewhere = self._elsewhere and not runs_here(derivation.realizer)
         own = {name: n for name, n in derivation.resources.items() if n}
         if elsewhere:
-            demand = tuple(sorted({**own, " there": 1}.items()))
+            # How many CPUs and GPUs there are is not known here, unless the user says it.
+            unknown = {"cpus", "gpus"} - {*self._schedule.resources}
+            need = {name: n for name, n in own.items() if name not in unknown}
+            demand = tuple(sorted({**need, " there": 1}.items()))
         else:
             demand = (*needs.demand(own), (" here", 1))
         self._queues.put(place, demand)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from plxnix import Build, DRef
+from plxnix import Build, DRef, autostage, instantiate, selfref
 from plxnix.errors import BuildFailed, StagesFailed
 from plxnix.realize.realizing import realize
 from plxnix.realize.schedule import Schedule
@@ -237,3 +237,40 @@ def test_jobs_of_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLXNIX_JOBS", "1")
     assert Schedule.make(executor=Lazy()).jobs == 1
     assert Schedule.make(3, Lazy()).jobs == 3
+
+
+class Together:
+    """An executor that begins when it has been given so many tasks."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+        self._pool = ThreadPoolExecutor(count)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Take a task."""
+
+        def work() -> Any:
+            self.barrier.wait(20)
+            return function(*arguments)
+
+        return self._pool.submit(work)
+
+
+@pytest.mark.parametrize("name", ["cpus", "gpus"])
+def test_processors_elsewhere(lab: Lab, name: str) -> None:
+    """Those of this machine are no limit; what the user says is."""
+
+    @autostage(out=[selfref, "out"], resources={name: 40}, registry=lab.registry)
+    def stage(out: Any, number: int) -> None:
+        out.write_text(str(number))
+
+    def graph(registry: Any) -> list[DRef]:
+        return [stage(number=n, registry=registry) for n in range(2)]
+
+    made = realize(instantiate(graph, registry=lab.registry), executor=Together(2), timeout=30)
+    assert [lab.text(rref) for rref in made] == ["0", "1"]
+    closure = instantiate(graph, registry=lab.registry)
+    together = Together(2)
+    with pytest.raises(BuildFailed, match="took longer"):
+        realize(closure, True, executor=together, timeout=1, resources={name: 50})
+    together.barrier.abort()
