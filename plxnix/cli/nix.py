@@ -10,7 +10,7 @@ import click
 
 from plxnix.cli.console import Cell
 from plxnix.cli.out_links import check_link, numbered, out_link_option
-from plxnix.cli.session import Session, command, json_option, pass_session
+from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.targets import arguments_option, command_line, load_closure, targets_argument
 from plxnix.cli.units import counted
 from plxnix.errors import NotInStore
@@ -25,16 +25,21 @@ from plxnix.nix import tools
 from plxnix.references import resolve_reference
 from plxnix.store import Store
 
-references_argument = click.argument("references", metavar="[REF]...", nargs=-1)
-targets_option = click.option(
-    "-t", "--target", "targets", metavar="TARGET", multiple=True, help="All that an export needs."
+_targets_option = click.option(
+    "-t",
+    "--target",
+    "targets",
+    metavar="TARGET",
+    multiple=True,
+    help="All that an export of TARGET needs. May be repeated.",
 )
 
 
 def _results_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command what says which results go into the Nix store."""
     link = out_link_option("the result in the Nix store", "Nix's garbage collection")
-    for option in (json_option, link, arguments_option, targets_option, references_argument):
+    named = reference_argument("references", "[REF]...", required=False, many=True)
+    for option in (json_option, link, arguments_option, _targets_option, named):
         function = option(function)
     return function
 
