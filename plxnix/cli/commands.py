@@ -25,7 +25,7 @@ class Group(click.Group):
     """A group whose commands are imported when they are used, and listed without that."""
 
     def __init__(self, name: str, sections: Sections, **attributes: Any) -> None:
-        super().__init__(name, **attributes)
+        super().__init__(name, **{"params": global_options(hidden=True), **attributes})
         self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:

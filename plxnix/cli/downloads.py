@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from plxnix.cli.console import Console, visible, visible_name
 from plxnix.cli.progress import PATIENCE
 
 
-class Downloads:
-    """Shows one download after the other; call it with a name and enter what it returns."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[_Download]:
-        """Show the download called `name` if it takes more than a second."""
-        shown = _Download(self._console, name)
-        try:
-            yield shown
-        finally:
-            shown.close()
-
-
-class _Download:
-    """The progress of one download, as `builders.download` tells it."""
+class Download:
+    """The progress of one download, shown in a block if it takes more than a second."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
@@ -42,6 +24,17 @@ class _Download:
         self._timer.daemon = True
         if not console.quiet:
             self._timer.start()
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._closed = True
+            if self._display is not None:
+                self._display.stop()
+                self._display = None
 
     def start(self, label: str, total: int | None) -> None:
         """Begin, or begin anew."""
@@ -58,15 +51,6 @@ class _Download:
 
     def finish(self) -> None:
         """Nothing more comes; what is unpacked then still takes its time."""
-
-    def close(self) -> None:
-        """Take it off the screen."""
-        self._timer.cancel()
-        with self._lock:
-            self._closed = True
-            if self._display is not None:
-                self._display.stop()
-                self._display = None
 
     def _open(self) -> None:
         if not self._console.watched:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
-from plxnix.cli.downloads import Downloads
+from plxnix.cli.downloads import Download
 from plxnix.cli.lock_options import (
     lock_option,
     names_argument,
@@ -88,7 +90,9 @@ def add(
     )
     source.check(name)
     if known is None:
-        source = upkeep.fetch_source(name, source, Downloads(session.console), _lands(session))
+        source = upkeep.fetch_source(
+            name, source, partial(Download, session.console), _lands(session)
+        )
     found.save({name: source})
     _print_source(session, name, source, as_json)
 
@@ -144,7 +148,7 @@ def update(
     if version is not None and not names:
         raise click.UsageError("--version needs a NAME")
     found = LockFile(path)
-    rows = list(upkeep.update(found.select(names), version, Downloads(session.console)))
+    rows = list(upkeep.update(found.select(names), version, partial(Download, session.console)))
     changes: dict[str, LockedSource | None] = {
         row.name: row.new for row in rows if row.status in ("changed", "recorded")
     }
@@ -194,7 +198,9 @@ def verify(
     older URL had is found out. The exit status is 1 if anything differs.
     """
     found = LockFile(path).select(names)
-    faults = list(upkeep.verify(found, _store(session), refetch, Downloads(session.console)))
+    faults = list(
+        upkeep.verify(found, _store(session), refetch, partial(Download, session.console))
+    )
     if as_json:
         session.console.json([vars(one) for one in faults])
     else:

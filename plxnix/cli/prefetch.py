@@ -9,7 +9,7 @@ import click
 
 from plxnix.builders.archive import is_archive
 from plxnix.builders.download import redact
-from plxnix.cli.downloads import Downloads
+from plxnix.cli.downloads import Download
 from plxnix.cli.progress import Progress
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import size_text
@@ -80,7 +80,7 @@ def prefetch(
     store = session.store(create=True)
     folder = Path(store.session().folder("prefetch"))
     try:
-        with Downloads(session.console)(file_name) as progress:
+        with Download(session.console, file_name) as progress:
             fetched = fetch([url], folder, file_name, algorithm, unpack, progress)
         rrefs = _land(session, store, url, name, fetched)
         if to_nix or (to_nix is None and tools.available()):

@@ -226,6 +226,7 @@ def test_global_options_go_before_and_after_the_command(plxnix: CommandLine) -> 
     assert plxnix.ok("--store", "here", "info", "--json").json["root"].endswith("here")
     assert plxnix.ok("info", "--json", "--store", "here").json["root"].endswith("here")
     assert plxnix.ok("--store", "there", "info", "--store", "here").status == 0
+    assert plxnix.ok("store", "--store", "here", "migrate", "--json").json["store"] == "here"
 
 
 def test_settings_that_mean_nothing(plxnix: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
