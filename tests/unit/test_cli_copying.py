@@ -79,3 +79,10 @@ def test_copy_errors(plxnix: CommandLine) -> None:
     assert "no folder" in plxnix.fails("copy", "report", "--to", "stages.py")
     assert "no store" in plxnix.fails("copy", "report", "--from", "mine")
     assert os.listdir("mine") == ["thesis.txt"]
+
+
+def test_links_are_looked_at_before_any_work(plxnix: CommandLine) -> None:
+    """Where the link cannot be, nothing is copied, and the archive is not even opened."""
+    for command in (("copy", "report", "--to", "new"), ("unpack", "missing.tar")):
+        assert "no symbolic link" in plxnix.fails(*command, "--out-link", "stages.py")
+    assert not Path("new").exists()
