@@ -94,6 +94,13 @@ class Run:
         self.folders: list[Path] = []
         self.log = Log()
 
+    def said(self, message: str) -> None:
+        """Tell the observer something worth a line, in the same words once in a realization."""
+        told = self.work.memo.setdefault("told", set())
+        if message not in told:
+            told.add(message)
+            self.observer.said(self.dref, message)
+
     @contextmanager
     def current(self) -> Iterator[Run]:
         """Make this the current run of the thread for the block."""

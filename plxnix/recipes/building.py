@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +98,7 @@ class Building:
             return None  # Only such trees are looked for.
         place = self.folder() / "taken"
         take = take_tree if fixed.recursive else take_file
-        told = partial(self.run.observer.said, self.dref)
-        return place if take(node.name, fixed.hash, place, told) else None
+        return place if take(node.name, fixed.hash, place, self.run.said) else None
 
     def _references(
         self, derivation: Derivation, outputs: Mapping[str, Path], origins: Mapping[str, RRef]

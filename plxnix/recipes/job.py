@@ -47,8 +47,8 @@ class Job:
         return self.run.observer
 
     def said(self, message: str) -> None:
-        """Tell the observer something worth a line."""
-        self.observer.said(self.dref, message)
+        """Tell the observer something worth a line, in the same words once in a realization."""
+        self.run.said(message)
 
     @property
     def lowering(self) -> Lowering:

@@ -160,10 +160,13 @@ def _valid(path: str, said: Said) -> bool:
     try:
         if path in tools.valid([path]):
             return True
-        why = "it is not valid in Nix's database"
-    except (ToolMissing, ToolFailed) as error:
-        why = error.message
-    said(f"not taken from the Nix store: {path}: {why}")
+        said(f"not taken from the Nix store: {path}: it is not valid in Nix's database")
+    except ToolMissing as error:
+        said(f"nothing is taken from the Nix store: {error.message}")
+    except ToolFailed as error:
+        # Without the path: it is said once of all.
+        why = tools.last_lines(error.stderr or error.message)
+        said(f"nothing is taken from the Nix store, as it cannot be asked:{why}")
     return False
 
 

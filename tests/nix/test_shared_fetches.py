@@ -227,6 +227,24 @@ class TestNotFromNix:
             f"not taken from the Nix store: {path}: it is not valid in Nix's database"
         ]
 
+    def test_a_daemon_that_does_not_answer(
+        self, lab: Lab, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That Nix cannot be asked is said once, and not for each fetch."""
+        drefs = []
+        for name in ("one", "two"):
+            body = f"{name} of {tmp_path}".encode()
+            assert add_to_nix(tmp_path, body, name).exists()
+            url = server.answer(f"/{name}", Answer(body))
+            drefs.append(fetchurl(url, hashlib.sha256(body).hexdigest(), registry=lab.registry))
+        monkeypatch.setenv("NIX_REMOTE", "unix:///no/such/socket")
+        notes = Notes()
+        lab.realize(drefs, observer=notes)
+        assert len(server.requests) == 2
+        (line,) = notes.lines
+        assert line.startswith("nothing is taken from the Nix store, as it cannot be asked:")
+        assert "/no/such/socket" in line
+
     def test_a_link_in_its_place(
         self, nix_env: NixEnv, lab: Lab, server: Server, body: bytes, tmp_path: Path
     ) -> None:
