@@ -124,6 +124,10 @@ class Command(click.Command):
         *own, help_option = super().get_params(ctx)
         return [*own, *global_options(hidden=True), help_option]
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the pieces behind the name, which may itself stand for an argument (`FOLDER`)."""
+        return [piece for piece in super().collect_usage_pieces(ctx) if piece != self.name]
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, line by line."""
         del ctx

@@ -71,7 +71,7 @@ def wheel_stage(
     patches = [_file(item, "patches") for item in override.get("patches", ())]
     return execute(
         _COMMAND,
-        name=f"{one.name}-{one.version}-wheel",
+        name="-".join(filter(None, (one.name, one.version, "wheel"))),
         tools=list(override.get("tools", ())),
         environment={
             **variables,

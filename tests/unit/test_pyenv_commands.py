@@ -166,3 +166,9 @@ def test_group_without_a_command(plxnix: CommandLine) -> None:
     assert outcome.status == 2
     assert outcome.err.startswith("Usage: plxnix env")
     assert "error" not in outcome.err
+
+
+def test_usage_of_a_folder(plxnix: CommandLine) -> None:
+    """The usage of `env FOLDER` names the folder once."""
+    usage = plxnix.ok("env", "FOLDER", "--help").out.splitlines()[0]
+    assert usage == b"Usage: plxnix env FOLDER [OPTIONS] [NAME]..."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plxnix.errors import HashMismatch, InvalidLock, NoDistribution, ResolutionFailed
+from plxnix.errors import ExportError, HashMismatch, InvalidLock, NoDistribution, ResolutionFailed
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv import uv
 from plxnix.pyenv.differences import differences
@@ -436,3 +436,10 @@ def test_lock_that_is_there_is_completed(index: Index, folder: Path) -> None:
     (folder / "pylock.other.toml").write_text(both)
     lock = resolve(_inputs(files=("pylock.other.toml",)), folder)
     assert lock.text.startswith(f"{before}[\n    {wheel},\n]{after}")
+
+
+def test_folder_that_cannot_be_written(index: Index) -> None:
+    """The error names the folder, and not a file that nobody has asked for."""
+    index.wheel("alpha")
+    with pytest.raises(ExportError, match=r"^cannot write in '/proc': [^/]*$"):
+        resolve(_inputs("alpha"), Path("/proc"))

@@ -310,6 +310,14 @@ def test_sources_are_built(lab: Lab, tmp_path: Path, kind: str) -> None:
     assert (packages / "local-1.0.dist-info/direct_url.json").exists() == (kind == "directory")
 
 
+def test_name_without_a_version(lab: Lab, tmp_path: Path) -> None:
+    """The wheel of a project whose version nobody knows has a name without a gap."""
+    path = project(tmp_path, "directory")
+    path.write_text(path.read_text().replace('name = "local"\nversion = "1.0"', 'name = "local"'))
+    names = [one.name for one in lab.closure(stage(lab, path)).derivations]
+    assert "local-wheel" in names
+
+
 def test_sources_that_changed(lab: Lab, tmp_path: Path) -> None:
     """A local project that is not as it was locked is refused."""
     path = project(tmp_path, "directory")

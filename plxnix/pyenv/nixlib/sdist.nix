@@ -6,7 +6,8 @@
 }:
 s: one:
 let
-  name = "${one.name}-${tree.storeName one.version}-wheel";
+  version = if one.version == "" then "" else "${tree.storeName one.version}-";
+  name = "${one.name}-${version}wheel";
   source =
     if one.kind == "sdist" then
       tree.fetch s.folder one
