@@ -190,7 +190,7 @@ nix = Group(
 
 store = Group(
     "store",
-    {"Commands": {"migrate": ("store", "Bring a store of an older format to the newest one.")}},
+    {"Commands": {"migrate": ("about", "Bring a store of an older format to the newest one.")}},
     help="Bring a store of an older format to the newest one.",
 )
 
