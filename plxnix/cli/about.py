@@ -43,11 +43,7 @@ def init(session: Session, folder: str | None, group: str | None) -> None:
     session.console.say("the store was there already" if existed else "the store is ready")
 
 
-@command(
-    "migrate",
-    "plxnix store migrate --dry-run",
-    "plxnix store migrate /mnt/backup/plxnix",
-)
+@command("migrate", "plxnix store migrate --dry-run", "plxnix store migrate /mnt/backup/plxnix")
 @click.argument("folder", metavar="[FOLDER]", required=False)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show the formats it would go through.")
 @json_option
@@ -74,12 +70,7 @@ def migrate(session: Session, folder: str | None, dry_run: bool, as_json: bool) 
     )
 
 
-@command(
-    "info",
-    "plxnix info",
-    "plxnix info train",
-    "plxnix info rref:5c4d --json",
-)
+@command("info", "plxnix info", "plxnix info train", "plxnix info rref:5c4d --json")
 @reference_argument(metavar="[REF]", required=False)
 @json_option
 @pass_session

@@ -116,11 +116,7 @@ def pack(
     )
 
 
-@command(
-    "unpack",
-    "plxnix unpack report.tar.xz",
-    "plxnix unpack report.tar.xz --out-link report",
-)
+@command("unpack", "plxnix unpack report.tar.xz", "plxnix unpack report.tar.xz --out-link report")
 @click.argument("file", metavar="FILE", type=click.Path())
 @_out_link
 @json_option

@@ -95,11 +95,7 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
     _say(session, path, made)
 
 
-@command(
-    "show",
-    "plxnix env show",
-    "plxnix env show env/pylock.toml --platform aarch64-linux",
-)
+@command("show", "plxnix env show", "plxnix env show env/pylock.toml --platform aarch64-linux")
 @click.argument("path", metavar="[PYLOCK]", default=LOCK)
 @target_options
 @json_option
@@ -142,11 +138,7 @@ def show(
     session.console.say(f"{counted(len(chosen), 'package')} for {target}")
 
 
-@command(
-    "diff",
-    "plxnix env diff pylock.toml new/pylock.toml",
-    "plxnix env diff a b --json",
-)
+@command("diff", "plxnix env diff pylock.toml new/pylock.toml", "plxnix env diff a b --json")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @json_option
@@ -161,11 +153,7 @@ def diff(session: Session, before: str, after: str, as_json: bool) -> None:
     _print(session, differences(one, two), as_json)
 
 
-@command(
-    "tree",
-    "plxnix env tree",
-    "plxnix env tree env/pylock.toml",
-)
+@command("tree", "plxnix env tree", "plxnix env tree env/pylock.toml")
 @click.argument("path", metavar="[PYLOCK]", default=LOCK)
 @json_option
 @pass_session

@@ -41,11 +41,7 @@ def activate(session: Session, where: str, kind: str | None, python: str | None)
     return 0
 
 
-@command(
-    "check",
-    "plxnix env check ./env",
-    "plxnix env check --json stages.py:environment",
-)
+@command("check", "plxnix env check ./env", "plxnix env check --json stages.py:environment")
 @where_argument
 @click.option("--no-import", is_flag=True, help="Run nothing of the environment.")
 @click.option("--strict", is_flag=True, help="Fail for what may not matter, too.")

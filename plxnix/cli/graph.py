@@ -24,12 +24,7 @@ Edges: TypeAlias = dict[Reference, list[Reference]]
 ROWS = 20
 
 
-@command(
-    "tree",
-    "plxnix tree",
-    "plxnix tree report",
-    "plxnix tree rref:5c4de0aa --depth 2",
-)
+@command("tree", "plxnix tree", "plxnix tree report", "plxnix tree rref:5c4de0aa --depth 2")
 @reference_argument(metavar="[REF]", required=False)
 @click.option(
     "--depth", metavar="N", type=click.IntRange(0), help="How many levels below the top are drawn."

@@ -55,11 +55,7 @@ def link(
         session.console.lines(map(str, links))
 
 
-@command(
-    "roots",
-    "plxnix roots",
-    "plxnix roots --json",
-)
+@command("roots", "plxnix roots", "plxnix roots --json")
 @json_option
 @pass_session
 def roots(session: Session, as_json: bool) -> None:

@@ -26,11 +26,7 @@ from plxnix.locking.source import LockedSource
 SHORT = 19
 
 
-@command(
-    "freeze",
-    "plxnix lock freeze hello",
-    "plxnix lock freeze hello --thaw",
-)
+@command("freeze", "plxnix lock freeze hello", "plxnix lock freeze hello --thaw")
 @names_argument(required=True)
 @click.option("--thaw", is_flag=True, help="Let them be updated again.")
 @lock_option
@@ -43,11 +39,7 @@ def freeze(session: Session, names: tuple[str, ...], thaw: bool, path: str) -> N
     session.console.say(f"{'thawed' if thaw else 'froze'} {', '.join(wanted)}")
 
 
-@command(
-    "show",
-    "plxnix lock show",
-    "plxnix lock show hello --json",
-)
+@command("show", "plxnix lock show", "plxnix lock show hello --json")
 @click.argument("name", required=False, shell_complete=complete)
 @lock_option
 @json_option

@@ -179,11 +179,7 @@ def update(
     )
 
 
-@command(
-    "verify",
-    "plxnix lock verify",
-    "plxnix lock verify hello --refetch",
-)
+@command("verify", "plxnix lock verify", "plxnix lock verify hello --refetch")
 @names_argument()
 @click.option("--refetch", is_flag=True, help="Download each URL again, and compare.")
 @lock_option

@@ -44,11 +44,7 @@ def _results_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command(
-    "add",
-    "plxnix nix add --target experiment.py:plot",
-    "plxnix nix add 3fa9c1",
-)
+@command("add", "plxnix nix add --target experiment.py:plot", "plxnix nix add 3fa9c1")
 @_results_options
 @pass_session
 def add(

@@ -74,11 +74,7 @@ def cat(session: Session, reference: str, latest: bool) -> None:
             session.console.data(piece)
 
 
-@command(
-    "log",
-    "plxnix log train",
-    "plxnix log train | tail",
-)
+@command("log", "plxnix log train", "plxnix log train | tail")
 @reference_argument()
 @latest_option
 @pass_session
