@@ -11,12 +11,7 @@ from plxnix.cli.console import Cell
 from plxnix.cli.failures import report_failure
 from plxnix.cli.progress import Progress, talking
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.targets import (
-    arguments_option,
-    command_line,
-    load_closure,
-    targets_argument,
-)
+from plxnix.cli.targets import arguments_option, command_line, load_closure, targets_argument
 from plxnix.cli.units import counted, duration_text, size_text
 from plxnix.errors import PlxnixError
 

@@ -49,12 +49,7 @@ def activate(session: Session, where: str, kind: str | None, python: str | None)
 @json_option
 @pass_session
 def check(
-    session: Session,
-    where: str,
-    no_import: bool,
-    strict: bool,
-    python: str | None,
-    as_json: bool,
+    session: Session, where: str, no_import: bool, strict: bool, python: str | None, as_json: bool
 ) -> int:
     """Import each module of an environment, and compare its files with what its wheels say.
 

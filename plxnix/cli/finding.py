@@ -49,11 +49,7 @@ def find(
     """
     store = session.store()
     found = find_realizations(
-        pattern,
-        None if newer is None else -newer,
-        None if older is None else -older,
-        where,
-        store,
+        pattern, None if newer is None else -newer, None if older is None else -older, where, store
     )
     pairs = [(rref, store.readable_record(rref)) for rref in found]
     if as_json:

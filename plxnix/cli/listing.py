@@ -12,11 +12,7 @@ from plxnix.cli.places import entries, inside, split
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, duration_text, size_text
 from plxnix.model import DRef, RRef
-from plxnix.references import (
-    resolve_one,
-    resolve_realization,
-    resolve_reference,
-)
+from plxnix.references import resolve_one, resolve_realization, resolve_reference
 from plxnix.store import Store
 
 

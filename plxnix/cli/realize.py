@@ -49,10 +49,7 @@ def _amounts(
 @json_option
 @pass_session
 def instantiate(
-    session: Session,
-    targets: tuple[str, ...],
-    arguments: dict[str, Any],
-    as_json: bool,
+    session: Session, targets: tuple[str, ...], arguments: dict[str, Any], as_json: bool
 ) -> None:
     """Register the stages of each TARGET and print the references of their derivations.
 
