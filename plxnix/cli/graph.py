@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import click
 
@@ -16,6 +16,8 @@ from plxnix.errors import CorruptEntry, NotInStore
 from plxnix.model import DRef, RRef
 from plxnix.references import Reference, resolve_one, resolve_reference
 from plxnix.store import Store
+
+T = TypeVar("T")
 
 #: What each reference was made from, or would be: a realization where one was selected.
 Edges: TypeAlias = dict[Reference, list[Reference]]
@@ -40,11 +42,11 @@ def tree(session: Session, reference: str | None, depth: int | None, as_json: bo
     """
     store = session.store()
     if reference is None:
-        edges = _below(store, _all(store))
+        edges = _reached(_all(store), partial(_direct, store))
         tops = _tops(edges)
     else:
         tops = [one for found in resolve_reference(store, reference) for one in _runs(store, found)]
-        edges = _below(store, tops)
+        edges = _reached(tops, partial(_direct, store))
     if as_json:
         # Not nested: a graph in which much is shared would grow without bounds.
         session.console.json({"tops": tops, "made_from": edges})
@@ -98,7 +100,7 @@ def du(
     start = _all(store) if reference is None else _runs(store, resolve_one(store, reference))
     edges = {
         rref: [one for one in below if isinstance(one, RRef)]
-        for rref, below in _below(store, start).items()
+        for rref, below in _reached(start, partial(_direct, store)).items()
         if isinstance(rref, RRef)
     }
     sizes = {
@@ -110,7 +112,7 @@ def du(
 
     @cache
     def closure(rref: RRef) -> int:
-        return _closure_size(rref, edges, sizes)
+        return sum(sizes[one] for one in _reached([rref], edges.__getitem__))
 
     if as_tree and not as_json:
         session.console.lines(_sized(edges, sizes, closure))
@@ -174,20 +176,20 @@ def _all(store: Store) -> list[Reference]:
     return [one for dref in store.derivations() for one in _runs(store, dref)]
 
 
-def _below(store: Store, start: Iterable[Reference]) -> Edges:
-    """Return the edges of all that is reached from `start`; damaged entries have none."""
-    edges: Edges = {}
+def _reached(start: Iterable[T], below: Callable[[T], list[T]]) -> dict[T, list[T]]:
+    """Return the edges of all that is reached from `start`."""
+    edges: dict[T, list[T]] = {}
     waiting = list(start)
     while waiting:
         one = waiting.pop()
-        if one in edges:
-            continue
-        edges[one] = _direct(store, one)
-        waiting.extend(edges[one])
+        if one not in edges:
+            edges[one] = below(one)
+            waiting.extend(edges[one])
     return edges
 
 
 def _direct(store: Store, one: Reference) -> list[Reference]:
+    """Return what a reference was made from, or would be; nothing for a damaged entry."""
     try:
         if isinstance(one, RRef):
             context = store.record(one).context
@@ -206,17 +208,6 @@ def _tops(edges: Mapping[Reference, list[Reference]]) -> list[Reference]:
     # A realized derivation is there only for what would be made from it.
     below |= {one.dref for one in edges if isinstance(one, RRef)}
     return sorted((one for one in edges if one not in below), key=_by_name)
-
-
-def _closure_size(rref: RRef, edges: Mapping[RRef, list[RRef]], sizes: Mapping[RRef, int]) -> int:
-    reached = {rref}
-    waiting = [rref]
-    while waiting:
-        for one in edges.get(waiting.pop(), ()):
-            if one not in reached:
-                reached.add(one)
-                waiting.append(one)
-    return sum(sizes.get(one, 0) for one in reached)
 
 
 def _label(store: Store, one: Reference) -> str:
