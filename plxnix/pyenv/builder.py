@@ -197,7 +197,10 @@ class Wheel:
                     found.append(entry)
         self.members = [entry for entry in found if entry.member is not None]
         if info + "/entry_points.txt" in self._zip.namelist():
-            found += self._scripts(wheel.read_dist_info("entry_points.txt"))
+            scripts = self._scripts(wheel.read_dist_info("entry_points.txt"))
+            # An entry point goes over a file of the wheel, as pip has it.
+            places = {one.target for one in scripts}
+            found = [entry for entry in found if entry.target not in places] + scripts
         if self.faults:
             raise Refused(self.faults)
         below = self._packages + "/" + info

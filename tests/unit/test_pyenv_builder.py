@@ -173,6 +173,22 @@ def test_an_environment(tmp_path: Path, hello: Path) -> None:
     )
 
 
+def test_entry_point_goes_over_a_file(tmp_path: Path) -> None:
+    """Where a wheel has a file and an entry point of one name, the latter is installed."""
+    files = {
+        "both.py": "def main():\n    print('entry point')\n",
+        "both-1.0.data/scripts/one": "#!/bin/sh\necho script\n",
+        "both-1.0.data/data/bin/two": "#!/bin/sh\necho file\n",
+        "both-1.0.dist-info/entry_points.txt": "[console_scripts]\none=both:main\ntwo=both:main\n",
+    }
+    out = built(tmp_path / "a", wheel(tmp_path / "wheels", "both", files))
+    for name in ("one", "two"):
+        said = subprocess.run([out / "bin" / name], capture_output=True, text=True, check=True)
+        assert said.stdout == "entry point\n"
+    record = (out / PACKAGES / "both-1.0.dist-info/RECORD").read_text()
+    assert [record.count(f"/bin/{name},") for name in ("one", "two")] == [1, 1]
+
+
 def test_record_is_true(tmp_path: Path, hello: Path) -> None:
     """RECORD names every file of the wheel, sorted, with the hash that it has now."""
     out = built(tmp_path / "a", hello)

@@ -73,7 +73,10 @@ def stage(lab: Lab, path: Any, python: Any = sys.executable, **arguments: Any) -
 @pytest.fixture
 def one(tmp_path: Path) -> Path:
     """A wheel with a module and a script."""
-    points = {"one-1.0.dist-info/entry_points.txt": "[console_scripts]\nsay = one:say\n"}
+    points = {
+        "one-1.0.dist-info/entry_points.txt": "[console_scripts]\nsay = one:say\n",
+        "one-1.0.data/data/bin/say": "over this goes the entry point",
+    }
     files = {"one.py": "def say():\n    print('said')\n", "data/x.bin": "x" * 99, **points}
     return wheel(tmp_path / "wheels", "one", files, executable=("data/x.bin",))
 
