@@ -81,10 +81,16 @@ class Descriptors:
         return False
 
     def drain(self) -> None:
-        """Deliver what has been written up to now."""
+        """Deliver what has been written up to now; in a forked process, nothing."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
-            while (waiting := bytes_waiting(self._pipe)) > 0:
+            # Not what comes meanwhile: a program that a stage has left behind may write for ever.
+            left = bytes_waiting(self._pipe)
+            # To show it may have delivered the rest, if that prints.
+            while (waiting := min(left, bytes_waiting(self._pipe))) > 0:
                 data = os.read(self._pipe, min(waiting, _PIECE))
+                left -= len(data)
                 run.record(data)
                 with suppress(OSError, ValueError):  # Nobody looks any more.
                     self._show(self._decoder.decode(data))

@@ -1,0 +1,75 @@
+"""Descriptors 1 and 2 as a pipe: what a block delivers, and when it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def run(script: str) -> list[str]:
+    """Run a script, which takes over descriptors of its own, and return the lines it wrote."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_program_that_writes_for_ever() -> None:
+    """Who drains gets what was written up to then, and the block ends; its writer ends by that."""
+    assert run("""
+import subprocess, time
+from plxnix.realize.descriptors import Descriptors
+shown = []
+def show(text):
+    time.sleep(0.0005)
+    shown.append(text)
+with Descriptors(show) as descriptors:
+    endless = subprocess.Popen(["yes", "no"])
+    try:
+        while not shown:
+            time.sleep(0.01)
+        descriptors.drain()
+    except BaseException:
+        endless.kill()
+        raise
+print("ended by signal", -endless.wait(), set("".join(shown).split()))
+""") == ["ended by signal 13 {'no'}"]
+
+
+def test_a_forked_process_delivers_nothing() -> None:
+    """What waits in the pipe, and the lock of who delivers it, are the parent's."""
+    assert run("""
+import os, signal
+from plxnix.realize.descriptors import Descriptors
+shown = []
+with Descriptors(shown.append) as descriptors:
+    with descriptors._lock:
+        os.write(1, b"waiting")
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            import threading
+            thread = threading.Thread(target=descriptors.drain)
+            thread.start()
+            thread.join()
+            os._exit(len(shown))
+        status = os.waitpid(child, 0)[1]
+print(status, *shown)
+""") == ["0 waiting"]
+
+
+def test_showing_may_print() -> None:
+    """A function that prints where it shows gets each piece once, and waits for nothing."""
+    assert run("""
+import os
+from plxnix.realize.descriptors import Descriptors
+shown = []
+def show(text):
+    descriptors.take("")
+    shown.append(len(text))
+descriptors = Descriptors(show)
+with descriptors, descriptors._lock:
+    os.write(1, b"x" * 300000)
+    descriptors.drain()
+print(sum(shown))
+""") == ["300000"]
