@@ -23,7 +23,7 @@ __all__ = ["Crew"]
 
 
 class _Job(Protocol):
-    #: Whether a thread has it: then it is waited for, whenever the user interrupts.
+    #: Whether a thread has taken it: then it is waited for, whenever the user interrupts.
     begun: bool
 
     @property
@@ -80,7 +80,7 @@ class Crew(Generic[J]):
                 raise error
 
     def stop(self) -> None:
-        """Let nobody decide any more, and wait for who does; what is added is not begun."""
+        """Let nobody decide any more, and wait for who does; what is not begun never is."""
         self.over = True
         with self._lock:
             self._added.clear()
@@ -96,9 +96,16 @@ class Crew(Generic[J]):
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="plxnix")
-            job.begun = True
-            self._threads.submit(self._work, job)
+            self._threads.submit(self._begin, job)
         self._added.clear()
+
+    def _begin(self, job: J) -> None:
+        """Take a job, unless it is too late."""
+        with self._lock:
+            if self.over:
+                return
+            job.begun = True
+        self._work(job)
 
     def _work(self, job: J | None) -> None:
         """Make an attempt in this thread, and those that follow."""

@@ -612,6 +612,28 @@ class TestStop:
         assert killed == [2]
 
 
+def test_no_thread_can_be_begun(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that no thread could take is not waited for: who realizes gets the error."""
+
+    class Impatient(Observer):
+        """Ends the test where it would wait for ever."""
+
+        def said(self, dref: DRef, message: str) -> None:
+            """Raise what it is told."""
+            raise BuildFailed(message, "", dref)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    target = lab.stage("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            lab.realize(target, jobs=2, executor="threads", observer=Impatient())
+    assert not lab.runs
+    assert lab.text(lab.realize(target, jobs=2, executor="threads")) == "one"
+
+
 def test_without_cloudpickle(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is missing, the error names the extra, and threads do without."""
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
