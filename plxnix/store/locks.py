@@ -19,6 +19,9 @@ from plxnix.store.sharing import share_lock
 #: What the system says where this user may not write.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
+#: What it says of a lock that somebody else holds.
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
 
@@ -86,7 +89,10 @@ def is_caused_by(error: StoreError, *numbers: int) -> bool:
 
 
 def try_folder(path: str) -> int | None:
-    """Lock a folder if nobody else holds it; return the descriptor to be closed, or None."""
+    """Lock a folder if nobody else holds it; return the descriptor to be closed, or None.
+
+    Raises `StoreError` where the file system cannot lock.
+    """
     return _tried(path, os.O_DIRECTORY)
 
 
@@ -102,7 +108,7 @@ def sweep(folder: str, but: str = "") -> None:
         return
     for name in names:
         path = f"{folder}/{name}"
-        with suppress(OSError):
+        with suppress(OSError, StoreError):
             descriptor = None if path == but else _tried(path)
             if descriptor is not None:
                 try:
@@ -119,9 +125,11 @@ def _tried(path: str, flags: int = 0) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        if error.errno in _HELD:
+            return None
+        raise _unlockable(path, error) from error
     if not _same(descriptor, path):
         os.close(descriptor)
         return None
@@ -162,16 +170,19 @@ def _lock(descriptor: int, path: str, kind: int, waiting: Waiting | None) -> Non
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return
     except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-            raise StoreError(
-                f"cannot lock {path}: {error.strerror}",
-                "the store has to be on a file system with flock",
-            ) from error
+        if error.errno not in _HELD:
+            raise _unlockable(path, error) from error
     if waiting is not None:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         holder = holder or _named(_holders(path)) or "another process"
         waiting(f"waiting for {holder}, which holds {os.path.basename(path)}")
     fcntl.flock(descriptor, kind)
+
+
+def _unlockable(path: str, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot lock {path}: {error.strerror}", "the store has to be on a file system with flock"
+    )
 
 
 def _named(processes: set[int]) -> str:

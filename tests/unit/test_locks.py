@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -215,3 +217,20 @@ def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         assert (result.stdout, result.stderr) == ("0\nTrue\n", "")
         assert len(list(tmp.iterdir())) == left
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be locked there is no session, and that is said; nothing piles up."""
+    tmp = tmp_path / "tmp"
+    tmp.mkdir()
+
+    def refuse(*_: object) -> None:
+        if len([*tmp.iterdir()]) > 2:
+            raise KeyboardInterrupt  # It would never end.
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(3):
+        with pytest.raises(StoreError, match=r"cannot lock(.|\n)*file system with flock"):
+            session(str(tmp))
+    assert len([*tmp.iterdir()]) <= 1
