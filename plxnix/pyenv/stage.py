@@ -244,14 +244,15 @@ def _directory(one: Distribution, home: Path) -> DRef:
     """Register a local project: Nix is handed what was copied, by its hash."""
     folder = home / one.path
     # On another machine there is only what was copied beside the lock.
-    if not folder.is_dir() and (home / COPIES / one.name).is_dir():
+    copied = not folder.is_dir() and (home / COPIES / one.name).is_dir()
+    if copied:
         folder = home / COPIES / one.name
 
     def copy(build: Build) -> None:
         (place,) = build.outpaths
         place.rmdir()
         try:
-            copy_sources(folder, place)
+            copy_sources(folder, place, by_git=not copied)
         except OSError as error:
             raise InvalidValue(f"{one.name}: {folder} cannot be copied: {error}") from None
         found, _ = nar_hash(place)

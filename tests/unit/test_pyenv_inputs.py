@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -186,6 +187,55 @@ def test_paths_are_seen_from_the_first_file(tmp_path: Path) -> None:
     assert "../c.txt" in inputs.options(folder)
     with pytest.raises(InvalidValue, match="there is no file"):
         Inputs(files=("gone.txt",)).options(folder)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git in a folder."""
+    subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True)
+
+
+def test_sources_of_a_clone_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git ignores is no source, in submodules too; what it would add is one."""
+    top = tmp_path / "top"
+    source = top / "lib"
+    inner = source / "inner"
+    for one in (top, inner):
+        one.mkdir(parents=True)
+        git(one, "init", "-q")
+    for name in ("a.py", "inner/b.py", "gone.py", "\u00e9 \n.py"):
+        (source / name).write_text("")
+    (source / "link").symlink_to("inner")
+    (inner / ".gitignore").write_text("*.o\n")
+    (top / ".gitignore").write_text("build/\n*.log\n!keep.log\n")
+    git(source, "add", "a.py", "gone.py")
+    (source / "gone.py").unlink()
+    (source / "keep.log").write_text("")
+    before = sources_hash(source)
+    for residue in ("build/lib/a.py", "x.log", "inner/b.o", "inner/__pycache__/b.pyc", "empty/."):
+        (source / residue).parent.mkdir(parents=True, exist_ok=True)
+        if not residue.endswith("."):
+            (source / residue).write_text("")
+    monkeypatch.setenv("GIT_DIR", str(inner / ".git"))
+    assert sources_hash(source) == before
+    copy_sources(source, tmp_path / "copy")
+    assert sorted(
+        str(one.relative_to(tmp_path / "copy")) for one in tmp_path.rglob("copy/**/*")
+    ) == [*("a.py", "inner", "inner/.gitignore", "inner/b.py", "keep.log", "link", "\u00e9 \n.py")]
+
+
+@pytest.mark.parametrize("why", ["no git", "all ignored", "a copy"])
+def test_sources_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Where git cannot tell what the sources are, all count that are no residue by their names."""
+    source = tmp_path / "source"
+    source.mkdir()
+    git(tmp_path, "init", "-q")
+    for name in ("a.py", "a.pyc", "b.log"):
+        (source / name).write_text("")
+    (tmp_path / ".gitignore").write_text("source/\n" if why == "all ignored" else "*.log\n")
+    if why == "no git":
+        monkeypatch.setenv("PATH", "")
+    copy_sources(source, tmp_path / "copy", by_git=why != "a copy")
+    assert sorted(one.name for one in (tmp_path / "copy").iterdir()) == ["a.py", "b.log"]
 
 
 def test_sources_are_what_is_no_residue(tmp_path: Path) -> None:
