@@ -1,6 +1,6 @@
-"""The table of commands: which there are, and in which module each is found.
+"""The tables of commands and groups: which there are, and in which module each is found.
 
-Modules are imported when their command runs, so that `plxnix --help` stays quick.
+Modules are imported when their command runs, so that the help of all groups stays quick.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ class Group(click.Group):
     def __init__(self, name: str, sections: Sections, **attributes: Any) -> None:
         super().__init__(name, **{"params": global_options(hidden=True), **attributes})
         self.sections = sections
+        self.places = {name: one for some in sections.values() for name, one in some.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
         del ctx
-        return [name for section in self.sections.values() for name in section]
+        return [*self.places]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command and return the command, None if there is none."""
         del ctx
-        for section in self.sections.values():
-            if cmd_name in section:
-                module, short = section[cmd_name]
-                function = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
-                found: click.Command = getattr(import_module(f"plxnix.cli.{module}"), function)
-                found.short_help = short
-                return found
-        return None
+        if cmd_name not in self.places:
+            return None
+        module, short = self.places[cmd_name]
+        function = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        found: click.Command = getattr(import_module(f"plxnix.cli.{module}"), function)
+        found.short_help = short
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the arguments start with; an unknown name is a usage error."""
         name = args[0]
-        if name not in self.list_commands(ctx) and not name.startswith("-"):
-            close = self.similar(ctx, name)
+        if name not in self.places and not name.startswith("-"):
+            close = self.similar(name)
             ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
 
-    def similar(self, ctx: click.Context, name: str, cutoff: float = 0.6) -> list[str]:
+    def similar(self, name: str, cutoff: float = 0.6) -> list[str]:
         """Return the command that a name is a slip of; none if it is like none of them."""
         from difflib import get_close_matches
 
-        return get_close_matches(name, self.list_commands(ctx), 1, cutoff)
+        return get_close_matches(name, self.places, 1, cutoff)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in sections, without importing any."""
@@ -77,8 +77,8 @@ class FolderGroup(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find what the first word is; a slip of a command's name is no folder to be made."""
         name = args[0]
-        slip = self.similar(ctx, name, 0.75) and not os.path.isdir(name)
-        if slip or name in self.list_commands(ctx):
+        slip = self.similar(name, 0.75) and not os.path.isdir(name)
+        if slip or name in self.places:
             return super().resolve_command(ctx, args)
         from plxnix.cli.env_folder import folder
 
