@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from plxnix.config import Config
 from plxnix.errors import InvalidValue, MissingRealizer, NoRegistry, RecursiveInstantiate
 from plxnix.model import Context, DRef, RRef, isdref
+from plxnix.ordering import dependencies_first
 from plxnix.store import Store, current_storage, current_store
 
 #: Extra arguments that the caller of `realize` passes to one stage's realizer; they are not hashed.
@@ -305,19 +306,15 @@ def _references(value: Any) -> Iterator[DRef]:
 
 
 def _below(targets: Iterable[DRef], known: Mapping[DRef, Derivation]) -> dict[DRef, Derivation]:
-    """Return the targets and all they depend on, dependencies first; iterative."""
-    done: dict[DRef, Derivation] = {}
-    # A reference on the stack is followed by True when its dependencies have been put above it.
-    stack = [(target, False) for target in reversed(list(targets))]
-    while stack:
-        dref, expanded = stack.pop()
-        if dref in done:
-            continue
+    """Return the targets and all they depend on, dependencies first."""
+
+    def below(dref: DRef) -> Iterable[DRef]:
         if dref not in known:
             raise _unknown(dref, "", known)
-        if expanded:
-            done[dref] = known[dref]
-        else:
-            stack.append((dref, True))
-            stack.extend((dep, False) for dep in reversed(known[dref].config.dependencies))
-    return done
+        return known[dref].config.dependencies
+
+    return {dref: known[dref] for dref in dependencies_first(targets, below, _circle)}
+
+
+def _circle(way: list[DRef]) -> InvalidValue:
+    return InvalidValue(f"{way[0]} depends on itself through {way[1]}", "its config is not its own")

@@ -18,6 +18,7 @@ from plxnix.errors import CorruptEntry, NixFormatError, StoreError, ToolFailed, 
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
 from plxnix.nix.paths import split
+from plxnix.ordering import dependencies_first
 from plxnix.store import fixed, nixroots
 from plxnix.store.publication import commit
 from plxnix.store.record import Record, log_hash, rhash
@@ -35,22 +36,20 @@ def closure(store: Store, rrefs: Iterable[str]) -> list[RRef]:
     The order depends on the references alone. Raises `NotInStore` and `CorruptEntry`. Cost: one
     small read for each realization, linear in the edges.
     """
-    order: list[RRef] = []
-    seen: set[RRef] = set()
-    waiting = [(rref, False) for rref in sorted(set(map(RRef.parse, rrefs)), reverse=True)]
-    while waiting:
-        rref, finished = waiting.pop()
-        if finished:
-            order.append(rref)
-            continue
-        if rref in seen:
-            continue
-        seen.add(rref)
+
+    def below(rref: RRef) -> list[RRef]:
         store.path(rref)
-        waiting.append((rref, True))
-        below = {one for some in store.record(rref).context.values() for one in some}
-        waiting.extend((one, False) for one in sorted(below - seen, reverse=True))
-    return order
+        return sorted({one for some in store.record(rref).context.values() for one in some})
+
+    return list(dependencies_first(sorted(set(map(RRef.parse, rrefs))), below, circle))
+
+
+def circle(way: list[RRef]) -> CorruptEntry:
+    """Return the error for realizations that were made from each other, as records say."""
+    return CorruptEntry(
+        f"{way[0]} was made from itself, through {way[1]}, as records say",
+        "`plxnix verify` says which of them lie",
+    )
 
 
 def derivations(store: Store, rrefs: Iterable[RRef]) -> list[DRef]:
@@ -172,4 +171,4 @@ def _refused(rref: RRef, reason: str) -> CorruptEntry:
     )
 
 
-__all__ = ["admit", "closure", "derivations", "expect", "portable"]
+__all__ = ["admit", "circle", "closure", "derivations", "expect", "portable"]

@@ -17,8 +17,9 @@ from itertools import islice, product
 from plxnix.errors import CorruptEntry, NixFormatError, PlxnixError
 from plxnix.model import DRef, RRef
 from plxnix.nix.nar import nar_hash
+from plxnix.ordering import dependencies_first
 from plxnix.store import nixroots, sharing, tree, versions
-from plxnix.store.arrival import admit
+from plxnix.store.arrival import admit, circle
 from plxnix.store.inspection import Damage, inspect, inspect_config
 from plxnix.store.layout import FORMAT
 from plxnix.store.locks import Waiting
@@ -124,24 +125,15 @@ class _Repairer:
 
     def _ordered(self, damaged: Iterable[RRef]) -> list[RRef]:
         """Return realizations, and what is gone that they were made from, that first."""
-        order: dict[RRef, None] = {}
         known = set(damaged)
-        waiting = [(rref, False) for rref in known]
-        while waiting:
-            rref, finished = waiting.pop()
-            if rref in order:
-                continue
-            if finished:
-                order[rref] = None
-                continue
-            waiting.append((rref, True))
+
+        def below(rref: RRef) -> list[RRef]:
             record = self._record(rref)
-            below = [] if record is None else [o for some in record.context.values() for o in some]
-            for one in below:
-                gone = not os.path.isdir(self.store.layout.realization(one))
-                if (one, True) not in waiting and (one in known or gone):
-                    waiting.append((one, False))
-        return [*order]
+            found = [] if record is None else [o for some in record.context.values() for o in some]
+            place = self.store.layout.realization
+            return [one for one in found if one in known or not os.path.isdir(place(one))]
+
+        return list(dependencies_first(sorted(known), below, circle))
 
     def _record(self, rref: RRef) -> Record | None:
         """Return the record on the disk if it is that of the realization."""
