@@ -162,6 +162,18 @@ def test_forged_contexts_are_refused(source: Store) -> None:
             expect(source, forged, Record(context, nar_hash, 0).text())
 
 
+def test_forged_circles_are_refused(source: Store, target: Store) -> None:
+    """Records that name each other end no copy in a loop: it says which do."""
+    drefs = [derive(source, name) for name in ("one", "two")]
+    rrefs = [RRef.make("0" * 32, dref) for dref in drefs]
+    for number, rref in enumerate(rrefs):
+        os.mkdir(source.layout.realization(rref))
+        record = Record({drefs[1 - number]: (rrefs[1 - number],)}, "sha256-x", 1)
+        Path(source.layout.record(rref)).write_bytes(record.text())
+    with pytest.raises(CorruptEntry, match=f"{rrefs[0]} was made from itself, through {rrefs[1]}"):
+        copyclosure(rrefs[:1], source, target)
+
+
 def test_a_wrong_size_is_refused(source: Store, target: Store) -> None:
     """The size in a record is checked, though no hash covers it."""
     rref = build(source, "data")
