@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from plxnix.errors import InvalidValue
+from plxnix.export.output import write_files
 from plxnix.model import RRef
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
@@ -230,10 +231,7 @@ def lock_request(inputs: Inputs, refresh: bool = False) -> EnvironmentLock:
         with suppress(FileNotFoundError, InvalidValue):
             return EnvironmentLock.read(path)
     folder.mkdir(parents=True, exist_ok=True)
-    made = resolve(inputs, folder)
-    temporary = folder / f".{os.getpid()}.tmp"
-    temporary.write_text(made.text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_files({path: resolve(inputs, folder).text})
     return EnvironmentLock.read(path)
 
 
