@@ -6,17 +6,15 @@ is run only by its own interpreter, in processes of their own.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from plxnix.errors import InvalidValue, MissingExtra
+from plxnix.pyenv.builder import HASHES, digest_of
 from plxnix.pyenv.elf import System, scan
 from plxnix.pyenv.importing import DRIVERS, TIMEOUT, Module, import_modules
 from plxnix.pyenv.installed import (
@@ -68,9 +66,8 @@ def check_environment(
     """
     place = os.path.abspath(os.fspath(tree))
     site, python = site_packages(place), interpreter(place)
-    facts = _ask(python)
     found = installed(place, site)
-    problems = [*_records(place, site, found), *_consistency(found, facts["markers"])]
+    problems = [*_records(place, site, found), *_consistency(found, _markers(python))]
     problems += _libraries(place, found, os.path.realpath(python))
     modules = import_modules(place, site, python, found, jobs) if imports else []
     problems += [
@@ -126,9 +123,9 @@ def _fault(path: str, digest: str, size: str) -> str:
     if not digest:
         return ""
     kind, _, value = digest.partition("=")
-    if kind not in ("sha256", "sha384", "sha512"):
+    if kind not in HASHES:
         return f"has a hash of an unknown kind in RECORD: {digest!r}"
-    computed = base64.urlsafe_b64encode(hashlib.new(kind, data).digest()).decode().rstrip("=")
+    computed = digest_of(kind, data).partition("=")[2]
     return (
         "" if computed == value.rstrip("=") else f"has the {kind} {computed}, RECORD says {value}"
     )
@@ -136,37 +133,37 @@ def _fault(path: str, digest: str, size: str) -> str:
 
 # -- metadata --------------------------------------------------------------------------------------
 
-_FACTS = """
+_MARKERS = """
 import json, os, platform, sys
 version = sys.implementation.version
 full = "%d.%d.%d" % version[:3]
 full += version.releaselevel[0] + str(version.serial) if version.releaselevel != "final" else ""
-print(json.dumps({"markers": {
+print(json.dumps({
     "implementation_name": sys.implementation.name, "implementation_version": full,
     "os_name": os.name, "platform_machine": platform.machine(),
     "platform_python_implementation": platform.python_implementation(),
     "platform_release": platform.release(), "platform_system": platform.system(),
     "platform_version": platform.version(), "python_full_version": platform.python_version(),
     "python_version": ".".join(platform.python_version_tuple()[:2]),
-    "sys_platform": sys.platform}}))
+    "sys_platform": sys.platform}))
 """
 
 
-def _ask(python: str) -> dict[str, Any]:
+def _markers(python: str) -> dict[str, str]:
     try:
         done = subprocess.run(
-            [python, "-I", "-S", "-B", "-c", _FACTS],
+            [python, "-I", "-S", "-B", "-c", _MARKERS],
             capture_output=True,
             check=True,
             timeout=TIMEOUT,
         )
-        facts: dict[str, Any] = json.loads(done.stdout)
+        markers: dict[str, str] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise InvalidValue(
             f"the interpreter {python!r} does not run: {error}",
             "make the environment again with a Python of this machine",
         ) from error
-    return facts
+    return markers
 
 
 def _consistency(found: Sequence[Installed], markers: dict[str, str]) -> list[Problem]:

@@ -10,12 +10,12 @@ from typing import Final
 
 from plxnix.errors import ExportError, HashMismatch, InvalidValue, NixFormatError
 from plxnix.nix.hashes import Hash
-from plxnix.nix.nar import nar_hash
+from plxnix.nix.nar import hash_of
 from plxnix.pyenv.distribution import Reader, around
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.snapshot import copy_sources
 
-__all__ = ["COPIES", "has", "local_sources", "write_copy"]
+__all__ = ["COPIES", "copy_locked", "has", "local_sources", "located", "write_copy"]
 
 #: Where they are, relative to the lock: folders by the names of packages, files by their own.
 COPIES: Final = "plxnix/sources"
@@ -45,10 +45,19 @@ def local_sources(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
     return found
 
 
+def located(home: Path, path: str, name: str) -> Path:
+    """Return where a project or a file of the lock in `home` is, as far as it is there.
+
+    On another machine there is only what was copied beside the lock.
+    """
+    place, copy = home / path, home / COPIES / name
+    return copy if copy.exists() and not place.exists() else place
+
+
 def has(place: Path, digest: str) -> bool:
     """Tell whether a copy is there and has a hash; costs a read of all of it."""
     try:
-        return not place.is_symlink() and _hash(place).sri == digest
+        return not place.is_symlink() and hash_of(place, recursive=place.is_dir()).sri == digest
     except (NixFormatError, OSError):
         return False
 
@@ -69,20 +78,7 @@ def write_copy(name: str, source: Path, digest: Hash, place: Path) -> None:
     except OSError as error:
         raise ExportError(f"cannot write {place}: {error.strerror}") from error
     try:
-        try:
-            copy = copy_sources if source.is_dir() else shutil.copyfile
-            copy(source, work / "new")
-        except OSError as error:
-            raise InvalidValue(f"{name}: {source} cannot be copied: {error}") from None
-        found = _hash(work / "new")
-        if found != digest:
-            raise HashMismatch(
-                f"the sources of {name} in {source} are not those of the lock:\n"
-                f"  specified: {digest.sri}\n  got:       {found.sri}",
-                "lock them as they are: plxnix env update",
-                digest.sri,
-                found.sri,
-            )
+        copy_locked(name, source, digest, work / "new")
         try:
             if os.path.lexists(place):
                 place.rename(work / "old")
@@ -93,5 +89,26 @@ def write_copy(name: str, source: Path, digest: Hash, place: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _hash(place: Path) -> Hash:
-    return nar_hash(place)[0] if place.is_dir() else Hash.of_file(place)
+def copy_locked(
+    name: str, source: Path, digest: Hash, destination: Path, by_git: bool = True
+) -> None:
+    """Copy a project, or a file, to `destination`, which is made; `by_git` as for `copy_sources`.
+
+    Raises `InvalidValue` if it cannot be read, `HashMismatch` if it is not as it was locked.
+    """
+    try:
+        if source.is_dir():
+            copy_sources(source, destination, by_git)
+        else:
+            shutil.copyfile(source, destination)
+    except OSError as error:
+        raise InvalidValue(f"{name}: {source} cannot be copied: {error}") from None
+    found = hash_of(destination, recursive=destination.is_dir())
+    if found != digest:
+        raise HashMismatch(
+            f"the sources of {name} in {source} are not those of the lock:\n"
+            f"  specified: {digest.sri}\n  got:       {found.sri}",
+            "lock them as they are: plxnix env update",
+            digest.sri,
+            found.sri,
+        )

@@ -7,6 +7,7 @@ these alone run outside of the sandbox. Others are built as Nix builds them.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from plxnix.config import Config
 from plxnix.errors import BuildFailed
 from plxnix.model import DRef, RRef, isdref
 from plxnix.nix.graph import text
+from plxnix.nix.tools import last_lines
 from plxnix.realize.run import Artifact
 from plxnix.recipes.pyenv import PythonEnvironment
 from plxnix.recipes.recipe import Job
@@ -33,7 +35,12 @@ _LINK = (
     "import json, os, sys; sys.path[:0] = json.loads(sys.argv[1]); "
     "from plxnix.pyenv.linker import link; link(*sys.argv[2:], os.environ['python'])"
 )
-BUILDER = Path(__file__).with_name("builder.py")
+
+
+@functools.cache
+def builder_text() -> str:
+    """Return the program that makes environments."""
+    return Path(__file__).with_name("builder.py").read_text(encoding="utf-8")
 
 
 class LinkedEnvironment(PythonEnvironment):
@@ -67,7 +74,7 @@ def _same_builder(config: Config) -> bool:
     installer = config["installer"][-1]
     if installer != f"installer-{version}-py3-none-any.whl":
         return False
-    return bool(config["__source__"] == BUILDER.read_text(encoding="utf-8"))
+    return bool(config["__source__"] == builder_text())
 
 
 def _interpreter(config: Config) -> str | None:
@@ -86,9 +93,8 @@ def _place(package: str) -> str:
 
 def _with_output(error: BuildFailed, job: Job) -> BuildFailed:
     """Return an error that says what the builder said."""
-    said = job.log.value().decode(errors="replace").strip()
-    lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
-    message = f"{error.message}:\n{lines}" if lines else error.message
+    lines = last_lines(job.log.value().decode(errors="replace"))
+    message = f"{error.message}:{lines}" if lines else error.message
     return BuildFailed(message, error.hint, job.dref)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from plxnix.errors import HashMismatch
 from plxnix.model import DRef
 from plxnix.nix.hashes import Hash
-from plxnix.pyenv.copies import COPIES
+from plxnix.pyenv.copies import located
 from plxnix.pyenv.distribution import Distribution
 from plxnix.realize.matchers import match_only
 from plxnix.realize.registry import mkdrv
@@ -46,10 +46,7 @@ def file_stage(one: Distribution, folder: Path) -> DRef:
     if one.url:
         url, recipe = one.url, _LockedFile()
     else:
-        place = folder / one.path
-        # On another machine there is only what was copied beside the lock.
-        if not place.exists() and (folder / COPIES / one.filename).exists():
-            place = folder / COPIES / one.filename
+        place = located(folder, one.path, one.filename)
         url = "file://" + quote(os.path.abspath(place))
         recipe = _LockedFile("native")
     return mkdrv(fetch_config(one.filename, [url], one.sha256, ""), match_only(), recipe)

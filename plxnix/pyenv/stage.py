@@ -16,14 +16,12 @@ from typing import Any
 
 from plxnix.builders.namespaces import HOST_PATHS
 from plxnix.config import Config
-from plxnix.errors import HashMismatch, InvalidLock, InvalidValue
+from plxnix.errors import InvalidLock, InvalidValue
 from plxnix.model import DRef, isdref
-from plxnix.nix.nar import nar_hash
-from plxnix.pyenv.copies import COPIES
-from plxnix.pyenv.linking import LinkedEnvironment
+from plxnix.pyenv.copies import copy_locked, located
+from plxnix.pyenv.linking import LinkedEnvironment, builder_text
 from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
 from plxnix.pyenv.locked_file import file_stage
-from plxnix.pyenv.snapshot import copy_sources
 from plxnix.pyenv.target import Target
 from plxnix.realize.build import Build, build_wrapper
 from plxnix.realize.matchers import match_only
@@ -220,7 +218,7 @@ def environment(
         entries.append({"filename": filename, "file": item})
     return environment_stage(
         name,
-        _builder(),
+        builder_text(),
         interpreter.version,
         entries,
         [source_stage(installer, lock), installer.filename],
@@ -242,28 +240,12 @@ def source_stage(one: Distribution, lock: EnvironmentLock) -> DRef:
 
 def _directory(one: Distribution, home: Path) -> DRef:
     """Register a local project: Nix is handed what was copied, by its hash."""
-    folder = home / one.path
-    # On another machine there is only what was copied beside the lock.
-    copied = not folder.is_dir() and (home / COPIES / one.name).is_dir()
-    if copied:
-        folder = home / COPIES / one.name
+    folder = located(home, one.path, one.name)
 
     def copy(build: Build) -> None:
         (place,) = build.outpaths
         place.rmdir()
-        try:
-            copy_sources(folder, place, by_git=not copied)
-        except OSError as error:
-            raise InvalidValue(f"{one.name}: {folder} cannot be copied: {error}") from None
-        found, _ = nar_hash(place)
-        if found != one.sha256:
-            raise HashMismatch(
-                f"the sources of {one.name} in {folder} are not those of the lock:\n"
-                f"  specified: {one.sha256.sri}\n  got:       {found.sri}",
-                "lock them as they are: plxnix env update",
-                one.sha256.sri,
-                found.sri,
-            )
+        copy_locked(one.name, folder, one.sha256, place, by_git=folder == home / one.path)
 
     config = {"name": f"{one.name}-source", "hash": one.sha256.sri}
     return mkdrv(Config(config), match_only(), build_wrapper(copy))
@@ -297,8 +279,3 @@ def _checked(
             raise InvalidValue(f"overrides name {name!r}, which is not in the environment")
         found[canonicalize_name(name)] = given
     return found
-
-
-@functools.cache
-def _builder() -> str:
-    return Path(__file__).with_name("builder.py").read_text(encoding="utf-8")
