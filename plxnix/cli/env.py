@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from plxnix.builders.package_index import normalized
 from plxnix.cli.branches import branches
 from plxnix.cli.env_inputs import (
     asked,
@@ -85,11 +86,11 @@ def update(session: Session, names: Sequence[str], as_json: bool) -> None:
     lock_path(os.fspath(path))
     old = EnvironmentLock.read(path)
     known = {str(one.name) for one in old.pylock.packages} | {"installer"}
-    canonical = [name.lower().replace("_", "-").replace(".", "-") for name in chosen]
-    for name in canonical:
+    wanted = [normalized(name) for name in chosen]
+    for name in wanted:
         if name not in known:
             raise InvalidValue(f"{path} has no package {name!r}", "plxnix env show tells which")
-    made = resolve(old.inputs, path.parent, old, canonical or None, session.console.warn)
+    made = resolve(old.inputs, path.parent, old, wanted or None, session.console.warn)
     write_files({path: made.text})
     _print(session, differences(old, made), as_json)
     _say(session, path, made)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plxnix.builders.package_index import normalized
 from plxnix.errors import InvalidValue, MissingExtra
 from plxnix.pyenv.builder import HASHES, digest_of
 from plxnix.pyenv.elf import System, scan
 from plxnix.pyenv.importing import DRIVERS, TIMEOUT, Module, import_modules
 from plxnix.pyenv.installed import (
     Installed,
-    canonical,
     installed,
     interpreter,
     site_packages,
@@ -175,7 +175,7 @@ def _consistency(found: Sequence[Installed], markers: dict[str, str]) -> list[Pr
     problems = []
     versions: dict[str, str] = {}
     for one in found:
-        key = canonical(one.name)
+        key = normalized(one.name)
         if key in versions:
             text = f"there are two versions, {versions[key]} and {one.version}"
             problems.append(Problem("metadata", one.name, text))
@@ -196,7 +196,7 @@ def _consistency(found: Sequence[Installed], markers: dict[str, str]) -> list[Pr
                 continue
             if wanted.marker is not None and not wanted.marker.evaluate({**markers, "extra": ""}):
                 continue
-            version = versions.get(canonical(wanted.name))
+            version = versions.get(normalized(wanted.name))
             if version is None:
                 texts.append(f"needs {wanted.name}{wanted.specifier}, which is not installed")
             elif not wanted.specifier.contains(version, prereleases=True):

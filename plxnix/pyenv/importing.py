@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plxnix.builders.package_index import normalized
 from plxnix.errors import InvalidValue
 from plxnix.pyenv import import_worker
-from plxnix.pyenv.installed import Installed, canonical, top_modules
+from plxnix.pyenv.installed import Installed, top_modules
 
 #: Libraries that come with the driver of a device and not with a system.
 DRIVERS = ("libcuda.so", "libnvidia-", "libnvcuvid.so", "libcudadebugger.so", "libhsa-")
@@ -70,12 +71,14 @@ def import_modules(
                 f"the interpreter {python!r} cannot import: {said[-1] if said else 'it ended'}",
                 "make the environment again",
             ) from None
-    needed = {canonical("".join(_NAME.findall(line)[:1])) for one in found for line in one.requires}
+    needed = {
+        normalized("".join(_NAME.findall(line)[:1])) for one in found for line in one.requires
+    }
     results = []
     for name in modules:
         imported = any(answer["error"] == "" for answer in answers[name])
         for answer in answers[name]:
-            status, reason = _judged(answer, imported, canonical(name) in needed, there)
+            status, reason = _judged(answer, imported, normalized(name) in needed, there)
             seconds = round(answer["seconds"], 3)
             results.append(Module(answer["module"], name, status, reason, seconds))
     return results

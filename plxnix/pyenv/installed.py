@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plxnix.builders.package_index import normalized
 from plxnix.errors import InvalidValue
 
 #: Top-level folders that some wheels bring along by mistake, and no module to import.
@@ -78,12 +79,7 @@ def installed(tree: str, site: str) -> list[Installed]:
     for entry in sorted(os.listdir(site)) if os.path.isdir(site) else ():
         if entry.endswith(".dist-info"):
             found.append(_installed(tree, site, entry))
-    return sorted(found, key=lambda one: canonical(one.name))
-
-
-def canonical(name: str) -> str:
-    """Normalize a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return sorted(found, key=lambda one: normalized(one.name))
 
 
 def _installed(tree: str, site: str, entry: str) -> Installed:
