@@ -4,6 +4,10 @@ Each file and folder is waited for by itself (fsync(2)), or, where these are man
 as a whole (syncfs(2)): on Linux both promise the same, and the disk is asked to empty its cache
 once instead of once a file. What others have written there is then waited for, too; so it is done
 only where that is little.
+
+That something could not be written syncfs(2) tells once, and then only those who had the file
+system open before: so it is called with a descriptor that is older than what is flushed, and, when
+it has told one thread of this process, each file is asked about.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from plxnix.store import tree
@@ -34,17 +39,30 @@ WHOLE: Final = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994)
 _LINUX: Final = (5, 8)
 
 
-def flush(trees: Sequence[str], others: Sequence[str] = (), linked: bool = False) -> None:
+#: The descriptors that have told of an error, which concerns nobody knows what.
+_told: set[int] = set()
+_guard = Lock()
+
+
+def flush(
+    trees: Sequence[str],
+    others: Sequence[str] = (),
+    linked: bool = False,
+    since: int | None = None,
+) -> None:
     """Write all that is below `trees`, and other files or folders, through to the disk.
 
     If `linked`, files in trees that have other links have been flushed when those were made. All
-    have to be on one file system. Raises `OSError`. Cost: one wait for the disk if there are many
-    and the machine has not much to write, else one for each file and folder.
+    have to be on one file system, and `since` is a descriptor there that was opened before they
+    were written; without one they are waited for one by one. Raises `OSError`. Cost: one wait for
+    the disk if there are many and the machine has not much to write, else one for each.
     """
     if not (trees or others):
         return
-    if _are_many(trees, others, linked) and _flush_whole((*trees, *others)[0]):
-        return
+    if since is not None and _are_many(trees, others, linked):
+        with _guard:
+            if since not in _told and _flush_whole(since):
+                return
     # The kernel is asked to start writing all of it before the first is waited for: a journaling
     # file system then commits once for all, and not once for each file.
     for other in others:
@@ -84,7 +102,7 @@ def _unwritten() -> int:
     return int(found[1]) << 10 if found else 1 << 62
 
 
-def _flush_whole(path: str) -> bool:
+def _flush_whole(descriptor: int) -> bool:
     """Write all of a file system through to the disk; tell whether that can be relied on."""
     if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < _LINUX:
         return False
@@ -92,23 +110,20 @@ def _flush_whole(path: str) -> bool:
         import ctypes
 
         library = ctypes.CDLL(None, use_errno=True)
-    except (ImportError, OSError):  # This Python was built without, or is linked statically.
-        return False
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
         # The first field of the structure, which is shorter than this, is the kind.
         found = ctypes.create_string_buffer(512)
         if library.fstatfs(descriptor, found) != 0:
             return False
         if ctypes.c_long.from_buffer(found).value & 0xFFFFFFFF not in WHOLE:
             return False
-        if library.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-    except AttributeError:  # This is not Linux.
+        failed = library.syncfs(descriptor) != 0
+    # This Python was built without, or is linked statically; or this is not Linux.
+    except (ImportError, OSError, AttributeError):
         return False
-    finally:
-        os.close(descriptor)
+    if failed:
+        _told.add(descriptor)
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return True
 
 

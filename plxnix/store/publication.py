@@ -140,7 +140,7 @@ class Finished:
 
 def commit_all(store: Store, ones: Sequence[Finished], linked: bool = False) -> None:
     """Do what `commit` does for several, which are flushed together; each is atomic by itself."""
-    layout, level = store.layout, store.fsync
+    layout, level, since = store.layout, store.fsync, store.session().descriptor
     beside: dict[str, str] = {}
     for one in ones:
         if one.log:
@@ -148,17 +148,17 @@ def commit_all(store: Store, ones: Sequence[Finished], linked: bool = False) -> 
         beside[layout.record(one.rref)] = _write(store, one.record)
     if level is not Fsync.NONE:
         configs = dict.fromkeys(layout.config(one.rref.dref) for one in ones)
-        flushing.flush([one.folder for one in ones], [*configs, *beside.values()], linked)
+        flushing.flush([one.folder for one in ones], [*configs, *beside.values()], linked, since)
     for path, temporary in beside.items():
         os.rename(temporary, path)
     derivations = dict.fromkeys(layout.derivation(one.rref.dref) for one in ones)
     if level is Fsync.FULL:
         # Else the folder's name might outlive a power cut that the record's does not.
-        flushing.flush((), [*derivations])
+        flushing.flush((), [*derivations], since=since)
     moved = [one for one in ones if _move(one.folder, layout.realization(one.rref))]
     if level is Fsync.FULL and moved:
         targets = [layout.realization(one.rref) for one in moved]
-        flushing.flush((), [*targets, *derivations, layout.store])
+        flushing.flush((), [*targets, *derivations, layout.store], since=since)
 
 
 def _move(folder: str, target: str) -> bool:

@@ -20,9 +20,9 @@ _sessions: dict[tuple[int, str], Session] = {}
 
 
 class Session:
-    """The temporary folder of this process in one store."""
+    """The temporary folder of this process in one store, open at `descriptor`."""
 
-    __slots__ = ("_descriptor", "_numbers", "path")
+    __slots__ = ("_numbers", "descriptor", "path")
 
     def __init__(self, tmp: str) -> None:
         self._numbers = count()
@@ -32,7 +32,7 @@ class Session:
             # Between these two lines a sweeper may take it for abandoned: then make another.
             descriptor = locks.try_folder(self.path)
             if descriptor is not None:
-                self._descriptor = descriptor
+                self.descriptor = descriptor
                 return
 
     def folder(self, name: str) -> str:
@@ -49,9 +49,9 @@ class Session:
         """Remove the folder with all that is left in it; doing it twice does nothing more."""
         with suppress(OSError):  # The next process sweeps what is left.
             tree.remove(self.path)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 def session(tmp: str) -> Session:

@@ -24,7 +24,11 @@ from tests.store_samples import Entry, build, derive, plant
 #: So many that no machine has more to write than they are worth waiting for.
 MANY = 4000
 
-PROGRAM = "import sys; from plxnix.store.flushing import flush; flush([sys.argv[1]], sys.argv[2:])"
+PROGRAM = """
+import os, sys
+from plxnix.store.flushing import flush
+flush([sys.argv[1]], sys.argv[2:], since=os.open(sys.argv[1], os.O_RDONLY))
+"""
 
 
 def flushed(folder: Path, *arguments: str) -> list[tuple[str, str]]:
@@ -105,3 +109,36 @@ def test_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(StoreError, match=f"cannot publish .*{dref}: .*Input/output"):
         publish_known(store, [(dref, folder, Record({}, found.sri, size))])
     assert store.realizations(dref) == []
+
+
+def test_an_error_that_others_were_told_of(tmp_path: Path) -> None:
+    """What a disk has lost is an error, whoever else has flushed it, and more than once."""
+    script = """
+import ctypes, os, sys
+from plxnix.store.flushing import flush
+since = os.open("fs", os.O_RDONLY)
+os.mkdir("fs/folder")
+for number in range(int(sys.argv[1])):
+    os.close(os.open(f"fs/folder/{number}", os.O_CREAT | os.O_WRONLY))
+with open("fs/folder/large", "wb") as file:
+    file.write(os.urandom(40 << 20))
+other = os.open("fs", os.O_RDONLY)
+print("another", ctypes.CDLL(None).syncfs(other))
+for _ in range(2):
+    try:
+        flush(["fs/folder"], since=since)
+    except OSError:
+        print("an error")
+"""
+    mount = """
+    mkdir disk fs && mount -t tmpfs -o size=24m none disk && truncate -s 200M disk/image &&
+    mkfs.ext4 -q disk/image && mount -o loop disk/image fs && echo mounted && "$@"
+    """
+    command = ("unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", script, str(MANY))
+    try:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        done = None
+    if done is None or "mounted" not in done.stdout:
+        pytest.skip("only root can mount a disk that is too small")
+    assert done.stdout.split("\n") == ["mounted", "another -1", "an error", "an error", ""]
