@@ -16,7 +16,6 @@ from pathlib import Path
 from plxnix.builders.package_index import normalized
 from plxnix.errors import InvalidValue, MissingExtra
 from plxnix.pyenv.builder import HASHES, digest_of
-from plxnix.pyenv.elf import System, scan
 from plxnix.pyenv.importing import DRIVERS, TIMEOUT, Module, import_modules
 from plxnix.pyenv.installed import (
     Installed,
@@ -24,6 +23,7 @@ from plxnix.pyenv.installed import (
     interpreter,
     site_packages,
 )
+from plxnix.pyenv.libraries import System, scan
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.elf import MACHINES, Missing, System, scan
+from plxnix.pyenv.elf import MACHINES
 from plxnix.pyenv.installed import interpreter, site_packages
 from plxnix.pyenv.layer import Entry, Layer, read_archive, resolve
+from plxnix.pyenv.libraries import Missing, System, scan
 from plxnix.pyenv.oci import ImageWriter
 
 #: Where the environment is in the image.
@@ -188,15 +189,7 @@ def _surroundings(layer: Layer) -> None:
 def _refuse_conflicts(layer: Layer, below: Mapping[str, Entry]) -> None:
     for path, entry in layer.entries.items():
         other = below.get(path)
-        if (
-            other is not None
-            and "link" in (entry.kind, other.kind)
-            and "folder"
-            in (
-                entry.kind,
-                other.kind,
-            )
-        ):
+        if other is not None and {entry.kind, other.kind} == {"link", "folder"}:
             raise InvalidValue(
                 f"the base has a {other.kind} at {path}, this machine a {entry.kind}, so the "
                 "interpreter of this machine does not fit on it",

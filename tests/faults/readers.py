@@ -31,7 +31,8 @@ from plxnix.nix import aterm
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import file_archive
 from plxnix.nix.nar_reading import restore
-from plxnix.pyenv.elf import read_cache, read_elf
+from plxnix.pyenv.elf import read_elf
+from plxnix.pyenv.libraries import read_cache
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.store import Fsync, Record, Store, temproots
 from tests.archive_trees import file, folder, hardlink, symlink, tar_bytes

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.elf import Missing, System, read_cache, read_elf, scan
+from plxnix.pyenv.elf import read_elf
+from plxnix.pyenv.libraries import Missing, System, read_cache, scan
 from tests.environment_trees import PYTHON, library
 
 
