@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Budget", "Limits", "Member", "RuleBroken", "check_target", "member_path", "shown"]
-
 #: How much is read and written at a time, in bytes.
 PIECE = 1 << 20
 

@@ -14,8 +14,6 @@ from typing import IO, Any, cast
 
 from plxnix.errors import ArchiveError, InvalidValue
 
-__all__ = ["Add", "writing"]
-
 #: Adds one member: its name, its size in bytes, and its contents.
 Add = Callable[[str, int, Iterable[bytes]], None]
 

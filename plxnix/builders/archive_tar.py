@@ -27,8 +27,6 @@ from plxnix.builders.archive_members import (
 )
 from plxnix.errors import ArchiveError
 
-__all__ = ["UNREADABLE", "Readable", "Source", "damaged", "tar_members"]
-
 #: The most that a header of tar for one member (a long name, pax records) may hold, in bytes.
 EXTENSION_BYTES = 1 << 20
 

@@ -24,8 +24,6 @@ from plxnix.builders.archive_members import (
 from plxnix.builders.archive_tar import UNREADABLE, damaged
 from plxnix.errors import ArchiveError
 
-__all__ = ["zip_members"]
-
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 _UNIX = (3, 19)

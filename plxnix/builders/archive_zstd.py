@@ -13,8 +13,6 @@ from typing import IO, cast
 from plxnix.builders.archive_tar import Readable
 from plxnix.errors import ArchiveError
 
-__all__ = ["open_zstd", "write_zstd"]
-
 
 def open_zstd(archive: Path) -> Readable:
     """Open a `.zst` file for reading; `ArchiveError` if nothing here can decompress it."""

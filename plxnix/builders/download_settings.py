@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from plxnix.errors import InvalidSetting
 
-__all__ = ["DownloadSettings"]
-
 
 @dataclass(frozen=True)
 class DownloadSettings:

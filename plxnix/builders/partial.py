@@ -16,8 +16,6 @@ from plxnix.errors import DownloadFailed
 from plxnix.nix import hashes
 from plxnix.nix.hashes import Hash
 
-__all__ = ["Partial", "Validator", "leave"]
-
 _PIECE = 1 << 20
 
 

@@ -12,8 +12,6 @@ from plxnix.errors import InvalidValue
 if TYPE_CHECKING:
     from plxnix.nix.hashes import Hash
 
-__all__ = ["MIRRORS", "hashed_mirrors_from", "redact", "sources"]
-
 #: What `mirror://NAME/` stands for, best first. `NIX_MIRRORS_<name>` in the environment, with URLs
 #: separated by blanks, goes before, as it does for the fetchurl of nixpkgs.
 MIRRORS: Mapping[str, tuple[str, ...]] = {

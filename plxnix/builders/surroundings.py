@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     import urllib3
 
-__all__ = ["authorization", "netrc_path", "proxy_for", "proxy_manager", "tls_context"]
-
 _CERTIFICATES = ("NIX_SSL_CERT_FILE", "SSL_CERT_FILE")
 
 

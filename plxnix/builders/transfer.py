@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from plxnix.builders.download_settings import DownloadSettings
 
-__all__ = ["Reply", "SourceFailed", "Transport", "content_length", "content_range", "status_failed"]
-
 _PIECE = 1 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRANSIENT = (408, 425, 429)

@@ -19,8 +19,6 @@ from plxnix.realize.turns import turn
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Crew"]
-
 
 class _Job(Protocol):
     #: Whether a thread has taken it: then it is waited for, whenever the user interrupts.

@@ -299,6 +299,3 @@ def _print(data: bytes) -> None:
     if sys.stdout is not None:
         sys.stdout.write(data.decode(errors="replace"))
         sys.stdout.flush()
-
-
-__all__ = ["Executor", "Others", "Threads", "Workers", "choose", "is_local"]

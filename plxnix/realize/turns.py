@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-__all__ = ["turn"]
-
 #: Seconds after which somebody's turn is long: nobody waits for its end.
 _LONG: Final = 0.002
 

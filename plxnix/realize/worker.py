@@ -246,6 +246,3 @@ def _take(connection: socket.socket, size: int) -> bytes | None:
             return None
         data += piece
     return bytes(data)
-
-
-__all__ = ["nurse", "perform", "serve"]

@@ -169,6 +169,3 @@ def _refused(rref: RRef, reason: str) -> CorruptEntry:
         f"{rref} did not arrive: {reason}",
         "`plxnix verify` in the store that it comes from finds damage",
     )
-
-
-__all__ = ["admit", "circle", "closure", "derivations", "expect", "portable"]

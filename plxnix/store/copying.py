@@ -178,6 +178,3 @@ class _Copier:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-__all__ = ["Progress", "copy_tree", "copyclosure"]

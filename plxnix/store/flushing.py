@@ -23,8 +23,6 @@ from typing import Final
 
 from plxnix.store import tree
 
-__all__ = ["flush"]
-
 #: Fewer files and folders are waited for one by one.
 _MANY: Final = 64
 

@@ -203,6 +203,3 @@ def is_folder(path: str) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
-
-
-__all__ = ["Damage", "inspect", "inspect_config", "is_folder"]

@@ -112,6 +112,3 @@ def _held(path: str) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-__all__ = ["Litter", "find_litter", "sweep_litter"]

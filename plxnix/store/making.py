@@ -31,6 +31,3 @@ def make_store(layout: Layout, fsync: Fsync, group: str | None = None) -> None:
             f"cannot make a store at {layout.root}: {error.strerror}",
             "choose another place with PLXNIX_ROOT or `fsinit`",
         ) from error
-
-
-__all__ = ["make_store"]

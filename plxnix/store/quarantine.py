@@ -46,6 +46,3 @@ def quarantined(layout: Layout) -> list[str]:
     except OSError:
         return []
     return [f"{layout.quarantine}/{name}" for name in names if not name.endswith(".txt")]
-
-
-__all__ = ["quarantined", "set_aside"]

@@ -162,6 +162,3 @@ class StoreGraph:
             if rrefs:
                 found.append(Chain(root, rrefs))
         return found
-
-
-__all__ = ["Chain", "Garbage", "StoreGraph"]

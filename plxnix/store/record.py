@@ -144,6 +144,3 @@ def canonical_context(context: Context) -> bytes:
         sort_keys=True,
         separators=(",", ":"),
     ).encode()
-
-
-__all__ = ["Record", "canonical_context", "log_hash", "rhash"]

@@ -118,6 +118,3 @@ def _ordered(rrefs: list[RRef], made_from: dict[RRef, list[RRef]]) -> list[RRef]
                 if counts[one] == 0:
                     order.append(one)
     return order
-
-
-__all__ = ["Removal", "plan_removal", "remove"]

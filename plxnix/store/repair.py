@@ -295,6 +295,3 @@ def _said(error: Exception) -> str:
     if isinstance(error, PlxnixError):
         return error.message.splitlines()[0]
     return str(error)
-
-
-__all__ = ["Repair", "repair"]

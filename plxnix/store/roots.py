@@ -247,6 +247,3 @@ def force_link(target: str, place: str) -> None:
     except OSError:
         os.unlink(temporary)
         raise
-
-
-__all__ = ["Root", "add_root", "force_link", "linked", "remove_root", "remove_stale", "roots"]

@@ -93,13 +93,3 @@ def intruders(folder: str) -> str:
     if mode & stat.S_IWGRP and not mode & stat.S_ISGID:
         return "its group"
     return ""
-
-
-__all__ = [
-    "intruders",
-    "is_shared",
-    "make_folder",
-    "share",
-    "share_lock",
-    "share_store",
-]

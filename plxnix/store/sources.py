@@ -49,6 +49,3 @@ def store_source(other: Store) -> Source:
         return other.config(dref) if os.path.isdir(other.layout.derivation(dref)) else None
 
     return Source(f"the store {other.root}", get, config)
-
-
-__all__ = ["Source", "store_source"]

@@ -148,6 +148,3 @@ def check_unused(layout: Layout, drefs: Iterable[DRef] | None = None) -> None:
     for dref in used if drefs is None else sorted(drefs):
         if dref in used:
             raise StoreError(f"{used[dref]} works with {dref}", "do it again when that is done")
-
-
-__all__ = ["Keeping", "check_unused", "keep", "kept", "parse"]

@@ -143,6 +143,3 @@ def migrate(
             f"cannot migrate {layout.root}: {error}", "is the store read-only or full?"
         ) from error
     return todo
-
-
-__all__ = ["STEPS", "Step", "check_version", "migrate", "plan_migration", "read_version"]
