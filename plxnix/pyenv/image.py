@@ -116,20 +116,22 @@ def write_image(
             _refuse_conflicts(own, below)
             writer.layer(own, f"the interpreter {os.path.realpath(python)}")
         writer.layer(environment, "the environment")
-        variables = ["LANG=C.UTF-8", f"PATH={PLACE}/bin:/usr/local/bin:/usr/bin:/bin"]
-        if folders:
-            variables.append(f"LD_LIBRARY_PATH={':'.join(folders)}")
-        config = {
-            "Entrypoint": command,
-            "Env": variables,
-            "Labels": {"org.opencontainers.image.title": name.split(":")[0], **(labels or {})},
-            "WorkingDir": "/",
-        }
-        digest = writer.finish(name, architecture, config)
+        labels = {"org.opencontainers.image.title": name.split(":")[0], **(labels or {})}
+        digest = writer.finish(name, architecture, _config(command, folders, labels))
         writer.archive(f"{work}/image.tar")
         size = os.path.getsize(f"{work}/image.tar")
         os.replace(f"{work}/image.tar", target)
     return Image(name, digest, size, tuple(writer.digests), tuple(missing))
+
+
+def _config(
+    command: Sequence[str], folders: Sequence[str], labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what an image runs; `folders` are those of libraries that are not found otherwise."""
+    variables = ["LANG=C.UTF-8", f"PATH={PLACE}/bin:/usr/local/bin:/usr/bin:/bin"]
+    if folders:
+        variables.append(f"LD_LIBRARY_PATH={':'.join(folders)}")
+    return {"Entrypoint": command, "Env": variables, "Labels": labels, "WorkingDir": "/"}
 
 
 def _command(tree: str, words: Sequence[str]) -> list[str]:

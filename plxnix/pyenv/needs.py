@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from plxnix.builders.package_index import normalized
 from plxnix.errors import InvalidLock, ResolutionFailed
 from plxnix.pyenv import uv
 from plxnix.pyenv.lock import EnvironmentLock
@@ -27,9 +28,6 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
     what it is there for. What was asked for is below "" too. Raises `ResolutionFailed`, also if the
     inputs have changed since.
     """
-    from plxnix.pyenv.target import extra
-
-    canonical = extra("packaging.utils").canonicalize_name
     inputs, names = lock.inputs, {str(one.name) for one in lock.pylock.packages}
     if inputs.ready:
         # It may be for more platforms than were asked for.
@@ -54,6 +52,13 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
             folder=base,
             text=text,
         )
+    found = _read(said, lock, names)
+    _complete(found)
+    return {name: tuple(sorted(below)) for name, below in sorted(found.items())}
+
+
+def _read(said: str, lock: EnvironmentLock, names: set[str]) -> dict[str, set[str]]:
+    """Read what uv says: a line for each package, with those that it is there for."""
     found: dict[str, set[str]] = {name: set() for name in ("", *names)}
     seen: set[str] = set()
     for line in said.splitlines():
@@ -61,11 +66,11 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
         if match is None:
             continue
         named = _NAME.match(match["what"])
-        name = canonical(named[0]) if named else ""
+        name = normalized(named[0]) if named else ""
         if name not in names:
             name = _at(lock, match["what"])
         seen.add(name)
-        whys = [canonical(one) for one in (match["via"] or "").split(", ") if _NAME.fullmatch(one)]
+        whys = [normalized(one) for one in (match["via"] or "").split(", ") if _NAME.fullmatch(one)]
         for why in whys:
             found.setdefault(why, set()).add(name)
         if not whys or name in lock.requested:
@@ -75,8 +80,7 @@ def needs(lock: EnvironmentLock) -> dict[str, tuple[str, ...]]:
             f"{lock.where} has packages that its inputs no longer need: {', '.join(sorted(lost))}",
             "make it anew: plxnix env lock",
         )
-    _complete(found)
-    return {name: tuple(sorted(below)) for name, below in sorted(found.items())}
+    return found
 
 
 def _reference(lock: EnvironmentLock, package: Package) -> str:
