@@ -15,6 +15,9 @@ Resources: TypeAlias = Mapping[str, float]
 #: Whole kinds of demand: stages with the same one wait in the same queue.
 Demand: TypeAlias = tuple[tuple[str, float], ...]
 
+#: What amounts may lose when they are taken and given back: 0.1 + 0.7 is not 0.8.
+_ROUNDING = 1e-9
+
 
 def checked(resources: object, what: str) -> dict[str, float]:
     """Return amounts of resources by name; raise `InvalidValue` for what is none."""
@@ -87,7 +90,7 @@ class Supply:
     def take(self, demand: Demand) -> bool:
         """Take what a stage needs if all of it is there; tell whether it was."""
         for name, amount in demand:
-            if amount > self._left[name]:
+            if amount > self._left[name] + _ROUNDING:
                 return False
         for name, amount in demand:
             self._left[name] -= amount
