@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -198,9 +199,20 @@ def write_project(place: Path) -> Path:
 def test_a_local_project_has_one_path(
     cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
 ) -> None:
-    """A folder has a copy of it: Nix has the path of plxnix, also where the project is gone."""
+    """A folder has a copy of it: Nix has the path of plxnix, also where the project is gone.
+
+    Nobody says its version before it is built, and of its folder git ignores a part.
+    """
     assert index.url
     project = write_project(cli.folder / "project")
+    lines = (
+        (project / "pyproject.toml").read_text().replace('version = "1.0"', 'dynamic=["version"]')
+    )
+    (project / "pyproject.toml").write_text(lines)
+    subprocess.run(["git", "init", "-q", project], check=True)
+    (project / ".git/info/exclude").write_text("build/\n")
+    (project / "build").mkdir()
+    (project / "build/mine.py").touch()
     said = cli.ok("env", "env", "-p", "./project", "-p", "top", "--python", host_python).err
     assert "warning" not in said
     copy = cli.folder / "env/plxnix/sources/mine"
@@ -217,6 +229,7 @@ def test_a_local_project_has_one_path(
         return python_env(place / "pylock.toml", host_python, registry=registry)
 
     closure = instantiate(stage, registry=registry)
+    assert "mine-wheel" in {one.name for one in closure.derivations}
     built = nix_env.build(place)
     assert nar_hash(built) == nar_hash(store.path(realize1(closure)))
     graph = ExportGraph(closure)
