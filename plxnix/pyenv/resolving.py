@@ -18,7 +18,6 @@ from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock, provider_orders
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.table import VERSION
-from plxnix.pyenv.target import Target
 from plxnix.pyenv.toml import rows, table
 from plxnix.pyenv.wheel_tags import released_wheels, told_wheels
 
@@ -274,7 +273,7 @@ def _warn_of_sdists(lock: EnvironmentLock, inputs: Inputs, warn: Callable[[str],
         for one in lock.choose(target):
             if one.kind != "sdist" or one.direct or one.name in orders:
                 continue
-            if wheels := _released(lock, one.name, target):
+            if wheels := released_wheels(lock.pylock.packages, one.name, target):
                 warn(
                     f"{one.name} {one.version} has no wheel for {target}, so its sdist is built"
                     f"{told_wheels(wheels, target)}; --provider {one.name}=sdist takes it without "
@@ -288,17 +287,8 @@ def _with_wheels(error: NoDistribution, lock: EnvironmentLock, inputs: Inputs) -
     target = inputs.targets[0]
     if len(inputs.targets) > 1 or error.package not in named or named[error.package].wheels:
         return error
-    told = told_wheels(_released(lock, error.package, target), target)
+    told = told_wheels(released_wheels(lock.pylock.packages, error.package, target), target)
     return NoDistribution(f"{error.message}{told}", error.hint, error.package)
-
-
-def _released(lock: EnvironmentLock, name: str, target: Target) -> list[str]:
-    """Return the wheels of a package of the lock as its index tells of them, if none fits."""
-    for package in lock.pylock.packages:
-        if package.name == name and package.sdist and package.version and not package.wheels:
-            digest = package.sdist.hashes.get("sha256", "")
-            return released_wheels(name, str(package.version), digest, target)
-    return []
 
 
 def _written(packages: str, ours: Mapping[str, Any]) -> str:

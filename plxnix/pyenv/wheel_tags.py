@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plxnix.errors import PlxnixError
 from plxnix.pyenv.target import Target, extra
+
+if TYPE_CHECKING:
+    from packaging.pylock import Package
 
 __all__ = ["released_wheels", "told_wheels"]
 
@@ -30,18 +33,26 @@ def told_wheels(filenames: Iterable[str], target: Target) -> str:
     return f"; there are wheels with the tags {', '.join(tags[:_SHOWN])}{more}"
 
 
-def released_wheels(name: str, version: str, sha256: str, target: Target) -> list[str]:
-    """Return the wheels of a release if none fits `target`; else, or if nobody answers, nothing.
+def released_wheels(packages: Iterable[Package], name: str, target: Target) -> list[str]:
+    """Return the wheels of a package's release if its lock has the sdist alone, and none fits.
 
-    The user's index is asked, once in a process for each package; `sha256` in hex, that of the
-    release's sdist, tells whether it is the index that the sdist is from.
+    The user's index is asked, once in a process for each package. If nobody answers, or it is not
+    the index that the sdist is from, as the hash tells, there are none.
     """
+    sdists = [one for one in packages if one.name == name and one.sdist and not one.wheels]
+    return _released(sdists[0], target) if sdists else []
+
+
+def _released(package: Package, target: Target) -> list[str]:
     from plxnix.builders.package_index import configured_index, files, same_version
 
+    if package.version is None or package.sdist is None:
+        return []
     if os.environ.get("UV_OFFLINE", "") not in ("", "0", "false"):
         return []
+    sha256, version = package.sdist.hashes.get("sha256", ""), str(package.version)
     try:
-        found = files(configured_index(), name)
+        found = files(configured_index(), package.name)
     except (PlxnixError, OSError):
         return []
     if all(one.hashes.get("sha256") != sha256 for one in found):
