@@ -68,7 +68,7 @@ class Lab:
         return Path(self.store.path(rref), "out").read_text()
 
     def leftovers(self) -> list[str]:
-        """Return what is left in the store's temporary and lock folders; `store` stays there."""
+        """Return what is left in the store's temporary and lock folders; some locks stay."""
         session = Path(self.store.session().path)
         found = [*session.iterdir(), *Path(self.store.layout.locks).iterdir()]
-        return sorted(path.name for path in found if path.name != "store")
+        return sorted(path.name for path in found if path.name not in ("store", "lock"))

@@ -22,6 +22,9 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 #: What it says of a lock that somebody else holds.
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
+#: What is raised of a file or folder that is gone, or another user's.
+_ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)
+
 #: Called once with a sentence when a lock is held by another process and has to be waited for.
 Waiting = Callable[[str], None]
 
@@ -91,9 +94,17 @@ def is_caused_by(error: StoreError, *numbers: int) -> bool:
 def try_folder(path: str) -> int | None:
     """Lock a folder if nobody else holds it; return the descriptor to be closed, or None.
 
-    Raises `StoreError` where the file system cannot lock.
+    Locked is the file `lock` in it, made if there is none: of locks on folders NFS tells other
+    machines nothing. Raises `StoreError` where the file system cannot lock.
     """
-    return _tried(path, os.O_DIRECTORY)
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except _ABSENT:
+        return None
+    try:
+        return _tried(f"{path}/lock", folder, os.O_CREAT)
+    finally:
+        os.close(folder)
 
 
 def sweep(folder: str, but: str = "") -> None:
@@ -117,11 +128,13 @@ def sweep(folder: str, but: str = "") -> None:
                     os.close(descriptor)
 
 
-def _tried(path: str, flags: int = 0) -> int | None:
-    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+def _tried(path: str, folder: int | None = None, flags: int = 0) -> int | None:
+    name = path if folder is None else os.path.basename(path)
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        # To be locked alone on NFS, it has to be open for writing.
+        descriptor = os.open(name, os.O_RDWR | flags, 0o600, dir_fd=folder)
+    except _ABSENT:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
 """Unfinished work: one temporary folder a process, swept by others once its process is dead.
 
 The folder is locked for as long as the process lives. Whoever can lock another's folder knows that
-nobody works in it any more; no age, no process number and no fixed name is involved.
+nobody works in it any more, on this machine or on another; no age, no process number and no fixed
+name is involved.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _sessions: dict[tuple[int, str], Session] = {}
 
 
 class Session:
-    """The temporary folder of this process in one store, open at `descriptor`."""
+    """The temporary folder of this process in one store; `descriptor` is of its lock."""
 
     __slots__ = ("_numbers", "descriptor", "path")
 

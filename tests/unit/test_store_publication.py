@@ -144,7 +144,7 @@ def test_the_same_result_twice(store: Store) -> None:
     assert store.realizations(first.dref) == [first]
     assert Store(store.root).record(first).started == 1.0
     assert store.log(first) == "first"
-    assert os.listdir(store.session().path) == []
+    assert os.listdir(store.session().path) == ["lock"]
 
 
 def test_the_folder_is_consumed(store: Store, tmp_path: Path) -> None:
