@@ -12,6 +12,8 @@ from types import CodeType, FunctionType
 
 from plxnix.codehash.units import Unit
 
+__all__ = ["Notebook"]
+
 
 class Notebook(Unit):
     """The cells that ran beside one of them, in their order, as one unit."""
@@ -52,6 +54,3 @@ def _is_code(text: str) -> bool:
     except (SyntaxError, ValueError, RecursionError):
         return False
     return bool(text)
-
-
-__all__ = ["Notebook"]

@@ -126,7 +126,7 @@ class _Program(Pieces):
                 return index + 1
         if not is_wrapped:  # all of them gave the function itself back
             return len(decorators)
-        if not decorators or len(decorators) == 1:
+        if len(decorators) < 2:
             raise InvalidValue(
                 f"the function {self.label} is wrapped by another, and the source does not say how",
                 "write the wrapper as a decorator below @autostage(pure=True)",
