@@ -202,7 +202,7 @@ def test_timeout(command: Command) -> None:
     started = time.monotonic()
     _, err = command.run("realize", "stages.py:sleepers", "--timeout", "1.5", status=1)
     assert time.monotonic() - started < 30
-    assert "longer than 1.5 seconds" in err
+    assert "longer than 1.5 s" in err
     command.clean()
 
 

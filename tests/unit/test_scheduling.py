@@ -25,7 +25,6 @@ from plxnix.errors import (
     InvalidValue,
     MissingExtra,
     NotRealized,
-    PlxnixError,
     PromiseMissing,
     StagesFailed,
 )
@@ -379,25 +378,42 @@ class TestFailures:
 
     def test_a_failure_before_another_try(self, lab: Lab) -> None:
         """What is to be tried again, and has not begun when all is stopped, is not waited for."""
+        begun = threading.Barrier(3)
+        deciding = threading.Event()
 
-        def matcher(error: PlxnixError | None) -> Any:
-            def match(_: Any, rrefs: list[RRef]) -> list[RRef] | None:
-                if rrefs:
-                    time.sleep(0.4)  # Meanwhile the other stages are done, and nobody decides.
-                    if error is not None:
-                        raise error
-                return rrefs or None
+        def first(_: Any, rrefs: list[RRef]) -> list[RRef] | None:
+            if rrefs:
+                deciding.set()
+                while not lab.store.realizations(broken):
+                    time.sleep(0.01)
+                time.sleep(0.3)  # Meanwhile the other stages are done, and nobody decides.
+            return rrefs or None
 
-            return match
+        def ends(_: Any, rrefs: list[RRef]) -> None:
+            if rrefs:
+                time.sleep(0.3)
+                raise BuildFailed("all ends")
+
+        def early(_: Build) -> str:
+            begun.wait(60)
+            return ""
 
         def late(build: Build) -> str:
-            time.sleep(0.1)
+            begun.wait(60)
+            deciding.wait(60)
             return fail(build)
 
+        def later(_: Build) -> str:
+            begun.wait(60)
+            deciding.wait(60)
+            time.sleep(0.1)
+            return ""
+
+        broken = lab.stage("broken", content=later, matcher=ends)
         drefs = [
-            lab.stage("first", matcher=matcher(None)),
+            lab.stage("first", content=early, matcher=first),
             lab.stage("again", content=late),
-            lab.stage("broken", content=slow(0.2), matcher=matcher(BuildFailed("all ends"))),
+            broken,
         ]
         with pytest.raises(BuildFailed, match="all ends"):
             lab.realize(drefs, jobs=3, executor="threads", retries=1)
