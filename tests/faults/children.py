@@ -86,6 +86,7 @@ class Child:
             _live(function, self._gate, answer, {self._answer, go})
         os.close(answer)
         os.close(self._gate)
+        os.read(self._answer, 1)  # What it does to get ready is not to be traced.
         self._go = go
         self._strace: subprocess.Popen[bytes] | None = None
         if not held:
@@ -195,6 +196,7 @@ def _live(
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
+        os.write(answer, b"!")
         os.read(gate, 1)
         fields: dict[str, object]
         try:
