@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.interrupting import interrupt
 
 PLXNIX = [sys.executable, "-m", "plxnix"]
 
@@ -161,8 +162,7 @@ def test_interrupt_leaves_the_store_clean(folder: Path) -> None:
         end = time.monotonic() + 60
         while not (folder / "started").exists() and time.monotonic() < end:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = interrupt(process)
     assert process.returncode == 130
     assert out == ""
     assert [line for line in err.splitlines() if line] == ["plxnix: error: interrupted"]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from plxnix.errors import BuildFailed
 from plxnix.store import Store, verify
 from plxnix.store.session import sweep
+from tests.interrupting import interrupt
 from tests.stage_samples import Lab
 
 #: Realizes a chain of three stages, and kills itself when it has touched the disk so many times.
@@ -104,21 +104,18 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
         "def wait(build):\n"
         "    (build.outpaths[0] / 'half').write_text('x')\n"
         "    print('waiting', flush=True)\n"
-        "    if len(sys.argv) == 2: time.sleep(60)\n"
+        "    if len(sys.argv) == 2: time.sleep(600)\n"
         "    return 'done'\n"
         "lab.realize(lab.stage('waits', content=wait))\n"
     )
     command = [sys.executable, str(script), str(tmp_path / "store")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "waiting\n"
-    started = time.monotonic()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - started < 20
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        _, errors = interrupt(process, number)
     assert process.returncode == -number, errors
     store = Store(tmp_path / "store")
     if number == signal.SIGINT:

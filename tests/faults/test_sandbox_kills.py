@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from plxnix import execute
 from plxnix.errors import BuildFailed
 from plxnix.store import Store
+from tests.interrupting import interrupt, interrupting
 from tests.stage_samples import Lab
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
@@ -115,9 +115,8 @@ def sleeper(tmp_path: Path) -> Sleeper:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_plxnix_is_ended(sleeper: Sleeper, number: signal.Signals) -> None:
     """All of the builder ends with it, by whatever signal."""
-    sleeper.process.send_signal(number)
-    status, said = sleeper.wait()
-    assert status == -number, said
+    _, said = interrupt(sleeper.process, number)
+    assert sleeper.process.returncode == -number, said
     sleeper.check()
 
 
@@ -154,32 +153,28 @@ WRITERS = (
 )
 
 
-def once_it_writes(lab: Lab, act: Callable[[], None]) -> threading.Thread:
-    """Call `act` in a thread as soon as a builder has written into its output."""
-
-    def wait() -> None:
-        ending = time.monotonic() + 60
-        # A folder below tmp/, one of a process, one of the stage, `store`, and its output.
-        while not any(Path(lab.store.root, "tmp").glob("*/*/store/*/*")):
-            if time.monotonic() > ending:
-                break
-            time.sleep(0.005)
-        act()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+def until_it_writes(lab: Lab) -> None:
+    """Wait until a builder has written into its output, or a minute."""
+    ending = time.monotonic() + 60
+    # A folder below tmp/, one of a process, one of the stage, `store`, and its output.
+    while not any(Path(lab.store.root, "tmp").glob("*/*/store/*/*")):
+        if time.monotonic() > ending:
+            break
+        time.sleep(0.005)
 
 
 def test_nobody_writes_after_an_interruption(tmp_path: Path) -> None:
     """A command that writes all the time is dead before its folder is removed."""
     lab = Lab(tmp_path / "store")
+
+    def interrupt_this() -> None:
+        until_it_writes(lab)
+        os.kill(os.getpid(), signal.SIGINT)
+
     for number in range(5):
         dref = execute(f"{WRITERS}; : {number}", registry=lab.registry)
-        thread = once_it_writes(lab, partial(os.kill, os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
+        with interrupting(interrupt_this), pytest.raises(KeyboardInterrupt):
             lab.realize(dref, sandbox="on")
-        thread.join()
         assert lab.leftovers() == []
 
 
@@ -188,6 +183,7 @@ def test_a_builder_that_is_about_to_die(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
 
     def kill() -> None:
+        until_it_writes(lab)
         me = os.getpid()
         for entry in Path(f"/proc/{me}/task").iterdir():
             for child in (entry / "children").read_text().split():
@@ -196,7 +192,8 @@ def test_a_builder_that_is_about_to_die(tmp_path: Path) -> None:
 
     for number in range(3):
         dref = execute(f"{WRITERS}; : {number}", registry=lab.registry)
-        thread = once_it_writes(lab, kill)
+        thread = threading.Thread(target=kill)
+        thread.start()
         with pytest.raises(BuildFailed, match="killed by signal 9"):
             lab.realize(dref, sandbox="on")
         thread.join()

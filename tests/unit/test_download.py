@@ -22,6 +22,7 @@ from plxnix.errors import DownloadFailed, HashMismatch, InvalidSetting, InvalidV
 from plxnix.nix.hashes import Hash
 from tests.conftest import missing
 from tests.http_server import Answer, Server
+from tests.interrupting import interrupting
 
 BODY = bytes(range(256)) * 1024
 RIGHT = Hash.of_bytes(BODY)
@@ -549,8 +550,8 @@ def test_an_interrupt_leaves_the_part_for_later(
     while not partial.exists() or partial.stat().st_size < 5000:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(30) != 0
+    with interrupting(lambda: child.send_signal(signal.SIGINT)):
+        assert child.wait(120) != 0
     assert not target.exists()
     assert download([url], target, RIGHT, partial=partial, settings=QUICK).resumed
     assert server.requests[1].headers["range"] == "bytes=5000-"
