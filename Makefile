@@ -22,7 +22,7 @@ demo: $(VENV)/.demo ## Run the demonstration
 
 .PHONY: test
 test: tools lint type wheel optimized ## Run every check and every test
-	@$(RUN) -m pytest $(PYTEST)
+	@.ci/tests $(RUN) -m pytest $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and format
@@ -39,7 +39,7 @@ unit: $(VENV)/.dev ## Run the unit tests only
 
 .PHONY: optimized
 optimized: $(VENV)/.dev ## Run the unit tests under python -O
-	@$(RUN) -O -m pytest $(PYTEST) --quiet -W ignore::pytest.PytestConfigWarning tests/unit
+	@.ci/tests $(RUN) -O -m pytest $(PYTEST) --quiet -W ignore::pytest.PytestConfigWarning tests/unit
 
 .PHONY: test-faults
 test-faults: tools $(VENV)/.dev ## Inject faults into everything, in full, and count
