@@ -154,7 +154,7 @@ def show_runs() -> None:
     scores = {rref: Path(store.path(rref), "accuracy.txt").read_text().strip() for rref in rrefs}
     for rref in sorted(rrefs, key=lambda one: (scores[one], one in chosen), reverse=True):
         when = time.strftime("%H:%M:%S", time.localtime(rrefbstart(rref, store)))
-        table.add_row("*" if rref in chosen else "", rref.rhash[:12], scores[rref], when)
+        table.add_row("*" if rref in chosen else "", rref.short, scores[rref], when)
     console.print(table)
     console.print(f"hidden = {drefcfg(dref, store)['hidden']}; chosen by {matcher!r}", markup=False)
 

@@ -192,7 +192,7 @@ class Check:
             yield compared(STORE, found, trees[index], index, None, boxed, store.path(rref), rref)
 
     def _place(self, dref: DRef) -> Path | None:
-        return None if self._keep is None else self._keep / f"{dref.name}-{dref.dhash[:12]}"
+        return None if self._keep is None else self._keep / f"{dref.name}-{dref.short}"
 
     def _keep_trees(self, dref: DRef, trees: dict[str, list[Artifact]]) -> None:
         place = self._place(dref)

@@ -22,6 +22,9 @@ NAME_RULE: Final = r"[0-9A-Za-z+_?=-][0-9A-Za-z+._?=-]{0,206}"
 #: Hex digits of a hash that are kept in a reference: 128 bits.
 HASH_LENGTH: Final = 32
 
+#: How many of them people are shown.
+SHORT_LENGTH: Final = 12
+
 _NAME = re.compile(NAME_RULE)
 _DREF = re.compile(rf"dref:([0-9a-f]{{{HASH_LENGTH}}})-({NAME_RULE})")
 _RREF = re.compile(rf"rref:([0-9a-f]{{{HASH_LENGTH}}})-([0-9a-f]{{{HASH_LENGTH}}})-({NAME_RULE})")
@@ -86,6 +89,11 @@ class DRef(str):
         return self[5 : 5 + HASH_LENGTH]
 
     @property
+    def short(self) -> str:
+        """The digits that people are shown: the first twelve, which name a target as well."""
+        return self[5 : 5 + SHORT_LENGTH]
+
+    @property
     def name(self) -> Name:
         """The name after the hash."""
         return Name(self[6 + HASH_LENGTH :])
@@ -122,6 +130,11 @@ class RRef(str):
     def rhash(self) -> str:
         """The 32 hex digits that tell this realization from its competitors."""
         return self[5 : 5 + HASH_LENGTH]
+
+    @property
+    def short(self) -> str:
+        """The digits that people are shown: the first twelve, which name a target as well."""
+        return self[5 : 5 + SHORT_LENGTH]
 
     @property
     def dref(self) -> DRef:

@@ -187,7 +187,7 @@ def _explain(session: Session, graph: ExportGraph, as_json: bool) -> None:
         [
             (
                 row.dref.name,
-                Cell(row.dref.dhash[:12], row.dref),
+                Cell(row.dref.short, row.dref),
                 _kind(row.kind, len(row.rrefs)),
                 row.reason,
             )

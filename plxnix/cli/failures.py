@@ -48,7 +48,7 @@ def _report_one(
     details = user_frames(error.__cause__) if error.__cause__ is not None else []
     hint = error.hint if isinstance(error, PlxnixError) else ""
     if dref is not None:
-        log = f"`plxnix log {dref.dhash[:12]}`"
+        log = f"`plxnix log {dref.short}`"
         lines: list[str] = []
         with suppress(CorruptEntry):
             lines = store.log(dref).splitlines()[-LAST_LINES:]

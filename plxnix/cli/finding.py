@@ -73,7 +73,7 @@ def find(
         [
             (
                 rref.name,
-                Cell(rref.rhash[:12], rref),
+                Cell(rref.short, rref),
                 size_text(record.nar_size) if record else "",
                 age_text(record.started) if record else "damaged: see plxnix verify",
             )

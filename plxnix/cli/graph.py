@@ -139,7 +139,7 @@ def du(
                 Cell(size_text(sizes[rref]), str(sizes[rref])),
                 Cell(size_text(closure(rref)), str(closure(rref))),
                 rref.name,
-                Cell(rref.rhash[:12], rref),
+                Cell(rref.short, rref),
             )
             for rref in shown
         ],
@@ -159,7 +159,7 @@ def _sized(
     def label(one: Reference) -> str:
         rref = RRef(one)
         size, own = size_text(closure(rref)), size_text(sizes[rref])
-        return f"{rref.name}  {rref.rhash[:12]}  {size}, {own} of its own"
+        return f"{rref.name}  {rref.short}  {size}, {own} of its own"
 
     ordered: Edges = {rref: by_size(below) for rref, below in edges.items()}
     return branches(by_size(_tops(ordered)), ordered, label)
@@ -214,8 +214,8 @@ def _label(store: Store, one: Reference) -> str:
     if isinstance(one, DRef):
         count = len(store.realizations(one))
         said = counted(count, "realization") if count else "not realized"
-        return f"{one.name}  {one.dhash[:12]}  ({said})"
+        return f"{one.name}  {one.short}  ({said})"
     record = store.readable_record(one)
     if record is None:
-        return f"{one.name}  {one.rhash[:12]}  (damaged: see plxnix verify)"
-    return f"{one.name}  {one.rhash[:12]}  {size_text(record.nar_size)}, {age_text(record.started)}"
+        return f"{one.name}  {one.short}  (damaged: see plxnix verify)"
+    return f"{one.name}  {one.short}  {size_text(record.nar_size)}, {age_text(record.started)}"

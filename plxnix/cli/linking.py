@@ -75,7 +75,7 @@ def roots(session: Session, as_json: bool) -> None:
         [
             (
                 root.rref.name,
-                Cell(root.rref.rhash[:12], root.rref),
+                Cell(root.rref.short, root.rref),
                 Cell(size_text(record.nar_size), str(record.nar_size)) if record else "",
                 root.path,
             )

@@ -81,7 +81,7 @@ def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_
         [
             (
                 one["name"],
-                Cell(one["dref"].dhash[:12], one["dref"]),
+                Cell(one["dref"].short, one["dref"]),
                 str(one["realizations"]),
                 size_text(one["size"]) if one["realizations"] else "",
                 _damage(one["damaged"])
@@ -118,7 +118,7 @@ def _list_realizations(session: Session, store: Store, dref: DRef, as_json: bool
         ["REALIZATION", "SIZE>", "TOOK>", "REALIZED", "HOST"],
         [
             (
-                Cell(rref.rhash[:12], rref),
+                Cell(rref.short, rref),
                 size_text(record.nar_size) if record else "",
                 duration_text(record.stopped - record.started) if record else "",
                 age_text(record.started) if record else _damage(1),

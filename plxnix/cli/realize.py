@@ -244,7 +244,7 @@ def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
         [
             (
                 stage.dref.name,
-                Cell(stage.dref.dhash[:12], stage.dref),
+                Cell(stage.dref.short, stage.dref),
                 "would run" if stage.would_run else "cached",
                 stage.reason,
             )

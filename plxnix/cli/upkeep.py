@@ -39,7 +39,7 @@ def _show_kept(session: Session, store: Store, plan: GcPlan) -> None:
     for rref in list(plan.kept)[:limit]:
         record = store.readable_record(rref)
         size = "damaged" if record is None else size_text(record.nar_size)
-        shown = rref if session.console.verbose else f"{rref.name} {rref.rhash[:12]}"
+        shown = rref if session.console.verbose else f"{rref.name} {rref.short}"
         session.console.say(f"kept {shown}, {size}: {_reason(session, plan.kept[rref])}")
     if len(plan.kept) > limit:
         session.console.say(f"... and {len(plan.kept) - limit} more (--verbose shows all)")
@@ -50,7 +50,7 @@ def _reason(session: Session, reason: str) -> str:
     head, _, last = reason.rpartition(" ")
     if session.console.verbose or not isrref(last):
         return reason
-    return f"{head} {RRef(last).name} {RRef(last).rhash[:12]}"
+    return f"{head} {RRef(last).name} {RRef(last).short}"
 
 
 @command(
@@ -150,7 +150,7 @@ def gc(
         [
             (
                 garbage.rref.name,
-                Cell(garbage.rref.rhash[:12], garbage.rref),
+                Cell(garbage.rref.short, garbage.rref),
                 Cell(size_text(garbage.size), str(garbage.size)),
                 age_text(garbage.used),
             )

@@ -72,7 +72,7 @@ def _root(store: Store, known: list[Root], link: str) -> Root:
 def _drawn(store: Store, chain: Chain) -> list[str]:
     lines = [chain.root.path]
     for depth, rref in enumerate(chain.rrefs):
-        lines.append(f"{'   ' * depth}└─ {rref.name}  {rref.rhash[:12]}{_size(store, rref)}")
+        lines.append(f"{'   ' * depth}└─ {rref.name}  {rref.short}{_size(store, rref)}")
     return lines
 
 

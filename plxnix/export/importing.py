@@ -97,7 +97,7 @@ def import_realizations(store: Store, rrefs: Sequence[RRef]) -> list[Handed]:
                 raise ExportError(
                     f"{rref} is a result that Nix could not build: it has no path there but that "
                     "of its pin",
-                    f"`plxnix nix add {rref.rhash[:12]}` puts it where its pin is",
+                    f"`plxnix nix add {rref.short}` puts it where its pin is",
                 )
             fixed.append(rref)
             continue

@@ -116,10 +116,10 @@ def _next(one: Status, realize: str, asked: bool) -> str:
         return f"nix-store --realise {one.places[0].derivation}"
     if one.kind in ("pin", "fixed-output"):
         missing = [place.rref for place in one.places if place.rref and place.state != VALID]
-        hashes = " ".join(rref.rhash[:12] for rref in missing or one.selected)
+        hashes = " ".join(rref.short for rref in missing or one.selected)
         return f"plxnix nix add {hashes}"
     if one.identical:
-        return f"plxnix nix import {one.selected[0].rhash[:12]}"
+        return f"plxnix nix import {one.selected[0].short}"
     return "nix-build of an export" + (f", or {realize} --force --sandbox on" if asked else "")
 
 

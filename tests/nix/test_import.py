@@ -187,7 +187,7 @@ class TestRefusals:
             rref = lab.realize(dref)
             with pytest.raises(ExportError, match="is a result that Nix could not build") as caught:
                 import_realizations(lab.store, [rref])
-            assert f"plxnix nix add {rref.rhash[:12]}" in caught.value.hint
+            assert f"plxnix nix add {rref.short}" in caught.value.hint
 
     @pytest.mark.parametrize("there", [False, True])
     def test_a_changed_one(self, lab: Lab, run: Run, there: bool) -> None:

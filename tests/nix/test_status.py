@@ -95,7 +95,7 @@ class TestStages:
         (found,) = states(lab, dref).values()
         assert [place.state for place in found.places] == ["valid", "absent"]
         assert found.state == "absent"
-        assert found.next == f"plxnix nix add {rrefs[1].rhash[:12]}"
+        assert found.next == f"plxnix nix add {rrefs[1].short}"
 
     def test_several_outputs(self, lab: Lab, run: Run) -> None:
         """A stage with several outputs has several places."""

@@ -164,7 +164,7 @@ class TestNatively:
             'mkdir -p "$out/d"; date +%s%N > "$out/d/f"; ln -s d "$out/l"', registry=lab.registry
         )
         check(lab.closure(dref), nix="off", keep=tmp_path / "kept", pause=False)
-        place = tmp_path / "kept" / f"execute-{dref.dhash[:12]}"
+        place = tmp_path / "kept" / f"execute-{dref.short}"
         one, two = place / "native", place / "native-again"
         assert (one / "d" / "f").read_text() != (two / "d" / "f").read_text()
         assert os.readlink(two / "l") == "d"

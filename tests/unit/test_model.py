@@ -53,6 +53,7 @@ def test_a_derivation_reference_has_parts() -> None:
     """The hash and the name can be read off, and the parts make the reference again."""
     dref = DRef.parse(D)
     assert (dref.dhash, dref.name) == ("0123456789abcdef" * 2, "model.v1")
+    assert (dref.short, RRef(R).short) == ("0123456789ab", "f" * 12)
     assert DRef.make(dref.dhash, dref.name) == dref == D
     assert DRef.parse(dref) is dref
 
