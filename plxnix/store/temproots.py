@@ -26,6 +26,8 @@ from plxnix.store.sharing import make_folder
 #: How the first line says whose file it is; the following ones are derivations.
 _OWNER = re.compile(r"process \d+ on [\w.-]+")
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class Keeping:
     """The derivations that a block keeps from garbage collection; see `Store.keeping`."""
@@ -43,13 +45,15 @@ class Keeping:
         if not self._path:
             return
         try:
-            with open(self._path, "ab", buffering=0) as file:
+            # Not made anew where somebody has removed it: that file would not be locked.
+            with open(os.open(self._path, _APPEND), "ab", buffering=0) as file:
                 left = memoryview("".join(f"{dref}\n" for dref in drefs).encode())
                 while left:
                     left = left[file.write(left) :]
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._path}: {error.strerror}", "is there space?"
+                f"cannot write {self._path}: {error.strerror}",
+                "is there space, or has somebody removed what keeps this process's work from gc?",
             ) from error
         # For a moment only: else those who begin could keep out who deletes for ever.
         with locks.shared(self._layout.store_lock(), waiting):

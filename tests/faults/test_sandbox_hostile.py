@@ -138,10 +138,10 @@ def test_background_processes(lab: Lab, run: Run) -> None:
     """They end with the builder, also those of a session of their own that hold its output."""
     begun = time.monotonic()
     script = (
-        'setsid sh -c \'sleep 30; echo late > "$out"\' & setsid yes > /dev/null & echo > "$out"'
+        'setsid sh -c \'sleep 300; echo late > "$out"\' & setsid yes > /dev/null & echo > "$out"'
     )
     assert text(lab, run(script)) == "\n"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 def test_a_long_log(lab: Lab, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,14 +265,14 @@ def test_who_holds_the_store_is_waited_for(store: Store, chain: list[RRef]) -> N
     def waiting(_: str) -> None:
         assert present(store) == set(chain)
         waits.set()
-        built.wait(10)
+        built.wait(60)
 
     with store.keeping_all():
         worker = threading.Thread(target=collect, args=(store, plan, waiting))
         worker.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
     built.set()
-    worker.join(10)
+    worker.join(60)
     assert present(store) == {chain[0]}
 
 

@@ -248,8 +248,8 @@ def test_who_collects_is_told_who_builds(store: Store, kept: RRef) -> None:
     with store.keeping_all():
         worker = threading.Thread(target=collecting)
         worker.start()
-        assert waits.wait(10)
-    worker.join(10)
+        assert waits.wait(60)
+    worker.join(60)
     assert told == [f"waiting for process {os.getpid()}, which holds store"]
     assert kept
 
@@ -344,9 +344,9 @@ def test_migration_waits_for_users(nameless: Path) -> None:
             target=migrate, args=(nameless,), kwargs={"waiting": lambda _: waits.set()}
         )
         worker.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         assert read_version(layout) == 0
-    worker.join(10)
+    worker.join(60)
     assert read_version(layout) == FORMAT
 
 

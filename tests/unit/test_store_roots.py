@@ -193,7 +193,7 @@ def test_roots_wait_for_a_collection(store: Store, rref: RRef, tmp_path: Path) -
         worker.join(0.1)
         assert worker.is_alive()
         assert not os.path.lexists(tmp_path / "result")
-    worker.join(10)
+    worker.join(60)
     assert len(roots(store)) == 1
 
 

