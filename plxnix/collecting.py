@@ -42,10 +42,10 @@ def collect_garbage(
     spares what was used since then; `max_size` (in bytes) deletes the oldest only, until the store
     is not greater than that.
 
-    Raises `StoreError` if nothing at all is kept, unless `everything` says that this is meant, and
-    if the store cannot be written; `InvalidValue`, `NotInStore`; `CorruptEntry` for something to be
-    kept of which nobody knows what it was made from. An interruption leaves a whole store. Cost:
-    one small read for each realization.
+    Raises `StoreError` if nothing at all is kept, unless `everything` says that this is meant (a
+    dry run tells what would go), and if the store cannot be written; `InvalidValue`, `NotInStore`;
+    `CorruptEntry` for something to be kept of which nobody knows what it was made from. An
+    interruption leaves a whole store. Cost: one small read for each realization.
     """
     opened = current_store(store)
     drefs, kept = linked(opened, links)

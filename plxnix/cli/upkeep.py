@@ -132,7 +132,7 @@ def gc(
         max_size=max_size,
         everything=everything,
     )
-    if not plan.kept and plan.deleted and not dry_run and not yes:
+    if not (plan.kept or plan.refused or dry_run or yes) and plan.deleted:
         count = counted(len(plan.deleted), "realization")
         session.confirm(f"delete all of {store.root}, {count}?")
     if not dry_run:
@@ -168,6 +168,10 @@ def gc(
         f"{counted(len(plan.deleted), 'realization')}, {counted(len(plan.drefs), 'derivation')}; "
         f"{len(plan.kept)} kept"
     )
+    if plan.refused:
+        session.console.warn(
+            "nothing keeps any of this: without --dry-run it is refused, unless you say --all"
+        )
 
 
 def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
@@ -178,4 +182,5 @@ def _plan_value(plan: GcPlan, dry_run: bool) -> dict[str, Any]:
         "freed": plan.freed,
         "litter": [one._asdict() for one in plan.litter],
         "kept": dict(plan.kept),
+        "refused": plan.refused,
     }

@@ -34,6 +34,7 @@ class GcPlan:
     dependents before what they were made from. `drefs` are the derivations that go too: no kept
     realization is theirs, and no kept derivation depends on them. `freed` is the sum of the sizes,
     in bytes of NAR archives; that of `litter`, what failures and dead processes left, is not in it.
+    `refused`: no root and no wish keeps anything, and the limits do not say that this is meant.
     """
 
     kept: dict[RRef, str]
@@ -42,6 +43,7 @@ class GcPlan:
     freed: int
     limits: Limits
     litter: Sequence[Litter] = ()
+    refused: bool = False
 
 
 class Choice(NamedTuple):
@@ -78,13 +80,12 @@ def plan_gc(
     derivations, of which all realizations are kept; of every derivation `choices` keep some.
     `older_than` (in seconds) spares garbage that was used, and derivations that were written, since
     then. `max_size` (in bytes) deletes the oldest garbage only, until the total is not above it.
-    What belongs to another user stays, unless this is root.
+    What belongs to another user stays, unless this is root. If there are no roots and nothing else
+    is kept, all is garbage: `collect` refuses that, unless `everything` says that it is meant.
 
-    Raises `StoreError` if there are no roots and nothing in `keep`, since then all would be
-    garbage, unless `everything` says that this is meant or the store is empty; `NotInStore` if
-    something in `keep` is missing; `CorruptEntry` if a kept realization has lost record and config
-    both, so that nobody knows what it needs. Cost: one listing for each derivation and one small
-    read for each realization, then linear in the edges.
+    Raises `NotInStore` if something in `keep` is missing; `CorruptEntry` if a kept realization has
+    lost record and config both, so that nobody knows what it needs. Cost: one listing for each
+    derivation and one small read for each realization, then linear in the edges.
     """
     before = None if older_than is None else time.time() - older_than
     limits = Limits(
@@ -107,8 +108,10 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
     store; bytes are freed after others may begin. What cannot be deleted stays, with what it needs,
     and the rest goes. Registrations of roots whose links are gone are removed, and so are roots in
     Nix and links by hash of realizations that are gone, and locks of killed processes.
-    Raises what `plan_gc` raises, and `StoreError` if the store cannot be written.
+    Raises what `plan_gc` raises, and `StoreError` if the plan is `refused`, or the store cannot be
+    written.
     """
+    _check_meant(store, plan)
     store.session()  # Who may not write here need not wait.
     moved: list[str] = []
     with store.deleting(waiting):
@@ -117,6 +120,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             used = temproots.kept(store.layout)
             graph = StoreGraph(store)
             done = _plan(store, graph, plan.limits, used, plan)
+            _check_meant(store, done)
             for rref in done.kept:
                 store.path(rref)  # Closes what a publisher was killed before closing.
             done = _take_away(store, graph, done, used, moved)
@@ -130,6 +134,14 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             ) from error
     store.discard(moved)
     return done
+
+
+def _check_meant(store: Store, plan: GcPlan) -> None:
+    if plan.refused:
+        raise StoreError(
+            f"nothing is kept: the store {store.root} has no roots, so all in it is garbage",
+            "make roots with `plxnix realize --out-link`, or say --all",
+        )
 
 
 def _take_away(
@@ -148,10 +160,9 @@ def _take_away(
                 continue
         for one in graph.below[garbage.rref]:
             kept.setdefault(one, f"needed by {garbage.rref}")
-    drefs = []
-    going = plan.drefs
+    drefs, going = [], plan.drefs
     if len(kept) > len(plan.kept):
-        going = _derivations(graph, kept, plan.limits, used, set(going))
+        going = _derivations(graph, kept, plan.limits, used, going)
     for dref in going:
         with suppress(OSError):
             moved += store.take_away([], [dref])
@@ -191,12 +202,7 @@ def _plan(
         for rrefs in graph.derivations.values():
             for rref in (rrefs and choice.select(store, rrefs)) or ():
                 kept.setdefault(rref, choice.reason)
-    if not kept and not limits.everything and graph.derivations:
-        raise StoreError(
-            f"nothing is kept: the store {store.root} has no roots, so all "
-            f"{len(graph.below)} realizations of {len(graph.derivations)} derivations are garbage",
-            "make roots with `plxnix realize --out-link`, or say --all",
-        )
+    refused = not kept and not limits.everything and bool(graph.derivations)
     for dref, owner in used.items():
         for rref in graph.derivations.get(dref, ()):
             kept.setdefault(rref, f"{owner} works with it")
@@ -209,8 +215,7 @@ def _plan(
         kept.update(_foreign(graph, kept))
         graph.reach(kept)
     deleted = _limit(graph, kept, limits)
-    agreed_drefs = None if earlier is None else set(earlier.drefs)
-    drefs = _derivations(graph, kept, limits, used, agreed_drefs)
+    drefs = _derivations(graph, kept, limits, used, None if earlier is None else earlier.drefs)
     # What a realization that stays was made from may still be repaired with the help of its record,
     # and who publishes writes the record first.
     needed = {one for rref in kept for one in graph.below[rref]}
@@ -221,7 +226,7 @@ def _plan(
         store.layout, graph.derivations.keys() - drefs, limits.before, halves, used
     )
     freed = sum(garbage.size for garbage in deleted)
-    return GcPlan(kept, deleted, drefs, freed, limits, litter)
+    return GcPlan(kept, deleted, drefs, freed, limits, litter, refused)
 
 
 def _foreign(graph: StoreGraph, kept: Collection[RRef]) -> dict[RRef, str]:
@@ -256,15 +261,15 @@ def _derivations(
     kept: Iterable[RRef],
     limits: Limits,
     used: Iterable[DRef],
-    agreed: set[DRef] | None,
+    agreed: Iterable[DRef] | None,
 ) -> list[DRef]:
     """Return the derivations that go, sorted."""
     stay = {rref.dref for rref in kept}.union(limits.drefs, used)
-    for dref, rrefs in graph.derivations.items():
-        if (agreed is not None and dref not in agreed) or (
-            limits.before is not None and not rrefs and _written(graph.store, dref) >= limits.before
-        ):
-            stay.add(dref)
+    if agreed is not None:
+        stay |= graph.derivations.keys() - agreed
+    if (before := limits.before) is not None:
+        empty = (dref for dref, rrefs in graph.derivations.items() if not rrefs)
+        stay.update(dref for dref in empty if _written(graph.store, dref) >= before)
     waiting = list(stay)
     while waiting:
         dref = waiting.pop()

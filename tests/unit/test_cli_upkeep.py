@@ -19,8 +19,16 @@ def left(plxnix: CommandLine) -> dict[str, int]:
 
 
 def test_gc_without_roots_is_refused(plxnix: CommandLine) -> None:
-    """Where nothing at all is kept, gc says so and deletes nothing, unless --all."""
+    """Where nothing at all is kept, gc says so and deletes nothing, unless --all.
+
+    A dry run shows what would go then, and that this has to be said.
+    """
     assert "nothing is kept" in plxnix.fails("gc")
+    dry = plxnix.ok("gc", "--dry-run")
+    assert len(dry.fields) == 5
+    assert "--all" in dry.err
+    assert plxnix.ok("gc", "--dry-run", "--json").json["refused"] is True
+    assert "--all" not in plxnix.ok("gc", "--dry-run", "--all").err
     assert left(plxnix) == {"numbers": 1, "runs": 3, "report": 1}
     assert "freed" in plxnix.ok("gc", "--all").err
     assert left(plxnix) == {}

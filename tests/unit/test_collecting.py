@@ -86,6 +86,7 @@ def test_nothing_is_kept(store: Store) -> None:
     before = left(store)
     with pytest.raises(StoreError, match="nothing is kept"):
         collect_garbage(store)
+    assert len(collect_garbage(store, dry_run=True).deleted) == len(before)
     with pytest.raises(NotInStore):
         collect_garbage(store, keep=RRef("rref:" + "0" * 32 + "-" + "1" * 32 + "-no"))
     assert left(store) == before

@@ -76,13 +76,17 @@ def test_keep_is_a_root(store: Store, chain: list[RRef]) -> None:
 
 
 def test_without_roots_nothing_is_deleted(store: Store, chain: list[RRef], tmp_path: Path) -> None:
-    """A store without roots is not emptied by accident, only on request."""
+    """A store without roots is not emptied by accident, only on request; a plan tells of it."""
     for options in ({}, {"older_than": 10.0}, {"max_size": 0}):
+        refused = plan_gc(store, **options)
+        assert refused.refused
+        assert len(refused.deleted) == len(chain)
         with pytest.raises(StoreError, match="nothing is kept") as caught:
-            plan_gc(store, **options)
+            collect(store, refused, pytest.fail)
         assert "--out-link" in caught.value.hint
         assert "--all" in caught.value.hint
     plan = plan_gc(store, everything=True)
+    assert not plan.refused
     assert len(plan.deleted) == len(chain)
     collect(store, plan)
     assert list(store.derivations()) == []
