@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from plxnix.cli.console import Console, visible
 from plxnix.cli.units import size_text
-from plxnix.model import DRef
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -35,7 +34,7 @@ class Display:
         )
         self._stages: TaskID = self._rich.add_task("", count="", total=None)
         self._download: TaskID | None = None
-        self._lines: dict[tuple[DRef, str], TaskID] = {}
+        self._lines: dict[str, TaskID] = {}
         self._partial = ""
 
     def open(self) -> None:
@@ -52,19 +51,19 @@ class Display:
         """Show how many stages are done, and the one that runs, or what is said of several."""
         # What is shown is how long the stage has been running, not the drawing.
         self._rich.tasks[0].start_time = since
+        name = visible(name)
         self._rich.update(self._stages, description=name, completed=done, total=total, count=count)
         if self._download is not None:
             self._rich.remove_task(self._download)
             self._download = None
 
-    def show(self, lines: dict[tuple[DRef, str], float]) -> None:
-        """Show a line for each stage, with what stands before its name, and since when."""
+    def show(self, lines: dict[str, float]) -> None:
+        """Show lines below it, each with the time since its own."""
         for line in [line for line in self._lines if line not in lines]:
             self._rich.remove_task(self._lines.pop(line))
         for line, since in lines.items():
             if line not in self._lines:
-                text = visible(f"{line[1]}{line[0].name}")
-                self._lines[line] = self._rich.add_task(text, count="", total=None)
+                self._lines[line] = self._rich.add_task(visible(line), count="", total=None)
                 self._rich.tasks[-1].start_time = since
 
     def download(self, label: str, done: int, total: int | None) -> None:

@@ -33,28 +33,36 @@ def report_failure(
     """Print what failed: where in the user's code, the last of what it printed, what to do."""
     if isinstance(error, StagesFailed):
         for one, failure in error.failures.items():
-            _report_one(session, store, DRef(one), failure, again)
+            _report_one(session, store, DRef(one), progress, failure, again)
         count = len(error.failures)
         left = f", {len(error.skipped)} left out" if error.skipped else ""
         session.console.error(f"{counted(count, 'stage')} failed{left}", "the others are realized")
         return
     dref = getattr(error, "dref", "")
-    _report_one(session, store, DRef(dref) if dref else progress.broken, error, again)
+    _report_one(session, store, DRef(dref) if dref else progress.broken, progress, error, again)
 
 
 def _report_one(
-    session: Session, store: Store, dref: DRef | None, error: Exception, again: str
+    session: Session,
+    store: Store,
+    dref: DRef | None,
+    progress: Progress,
+    error: Exception,
+    again: str,
 ) -> None:
     details = user_frames(error.__cause__) if error.__cause__ is not None else []
     hint = error.hint if isinstance(error, PlxnixError) else ""
     if dref is not None:
+        label = progress.label(dref)
+        if label != dref.name:
+            details.insert(0, f"this is {label}")
         log = f"`plxnix log {dref.short}`"
         lines: list[str] = []
         with suppress(CorruptEntry):
             lines = store.log(dref).splitlines()[-LAST_LINES:]
         told = {line.strip() for line in str(error).splitlines()}
         if lines and lines[-1].strip() not in told:
-            details += [f"the last lines that {dref.name} printed; {log} shows them all:"]
+            details += [f"the last lines that {label} printed; {log} shows them all:"]
             details += [f"| {line}" for line in lines]
             details += [f"in {store.layout.failed_log(dref)}"]
         hint = hint.replace("`plxnix log`", log)

@@ -22,6 +22,8 @@ from plxnix.cli.drawing import Display
 from plxnix.cli.units import counted, duration_text
 from plxnix.model import DRef, RRef
 from plxnix.realize.descriptors import Descriptors
+from plxnix.realize.labels import Labels
+from plxnix.realize.registry import Closure
 from plxnix.realize.run import Observer
 
 #: How long something takes before it is worth a line or a drawing, in seconds.
@@ -40,9 +42,12 @@ class Progress(Observer):
         self._timer: threading.Timer | None = None
         self._display: Display | None = None
         self._total = 0
+        self._labels = Labels(())
         #: The stages that run, and those that wait for other processes, with when that began.
         self._running: dict[DRef, float] = {}
         self._waiting: dict[DRef, float] = {}
+        #: Those that an executor has not begun with, as far as is known.
+        self._queued: set[DRef] = set()
         self._announced: set[DRef] = set()
         #: How stages are built that are built on trial.
         self._manners: dict[DRef, str] = {}
@@ -61,6 +66,10 @@ class Progress(Observer):
         """How long it has been going on."""
         return time.monotonic() - self._began
 
+    def begun(self, closure: Closure) -> None:
+        """Note how its stages are to be called."""
+        self._labels = closure.labels
+
     def planned(self, total: int) -> None:
         """Note how many stages there are."""
         self._total = total
@@ -73,13 +82,23 @@ class Progress(Observer):
         """Count a stage that is done already."""
         self.satisfied.append(dref)
         self._waiting.pop(dref, None)
-        self._console.detail(f"cached {dref.name} ({counted(len(rrefs), 'realization')})")
+        if self._console.verbose:
+            found = counted(len(rrefs), "realization")
+            self._console.detail(f"cached {self._named(dref)}, {found}")
+        self._show()
+
+    def queued(self, dref: DRef) -> None:
+        """Count a stage that waits for an executor."""
+        with self._lock:
+            self._waiting.pop(dref, None)
+            self._queued.add(dref)
         self._show()
 
     def started(self, dref: DRef) -> None:
         """Show which stage runs."""
         with self._lock:
             self._waiting.pop(dref, None)
+            self._queued.discard(dref)
             self._failed.discard(dref)
             self._running[dref] = time.monotonic()
             if not self._console.watched and not self._console.quiet:
@@ -98,8 +117,7 @@ class Progress(Observer):
             self.realized.append(dref)
         else:
             self.trials += 1
-        what = f"realized {dref.name}" if rrefs else f"built {self._named(dref)}"
-        line = f"{what} in {duration_text(seconds)}"
+        line = f"{'realized' if rrefs else 'built'} {self._named(dref)} in {duration_text(seconds)}"
         if len(rrefs) > 1:
             line += f" ({counted(len(rrefs), 'realization')})"
         with self._lock:
@@ -119,12 +137,12 @@ class Progress(Observer):
     def stopped(self, dref: DRef) -> None:
         """Take a stage off that was stopped."""
         self._over(dref)
-        self._console.detail(f"stopped {dref.name}")
+        self._console.detail(f"stopped {self._named(dref)}")
         self._show()
 
     def skipped(self, dref: DRef, because: DRef) -> None:
         """Say that a stage is left out, if that is asked for."""
-        self._console.detail(f"left out {dref.name}, as {because.name} failed")
+        self._console.detail(f"left out {self._labels[dref]}, as {self._labels[because]} failed")
 
     def waiting(self, dref: DRef, message: str) -> None:
         """Show that a stage waits."""
@@ -134,13 +152,14 @@ class Progress(Observer):
 
     def said(self, dref: DRef, message: str) -> None:
         """Print a line about a stage."""
-        self.say(f"{dref.name}: {message}")
+        self.say(f"{self._labels[dref]}: {message}")
 
     def downloading(self, dref: DRef, label: str, done: int, total: int | None) -> None:
         """Show how far a download is."""
         with self._lock:
             if self._display is not None:
-                self._display.download(f"{dref.name}: {label}" if label else dref.name, done, total)
+                name = self._labels[dref]
+                self._display.download(f"{name}: {label}" if label else name, done, total)
 
     def say(self, text: str) -> None:
         """Print talk, above the progress if there is one."""
@@ -173,6 +192,7 @@ class Progress(Observer):
     def _over(self, dref: DRef) -> None:
         with self._lock:
             self._running.pop(dref, None)
+            self._queued.discard(dref)
             timer = self._timers.pop(dref, None)
             if timer is not None:
                 timer.cancel()
@@ -184,8 +204,12 @@ class Progress(Observer):
                 verb = "building" if dref in self._manners else "realizing"
                 self.say(f"{verb} {self._named(dref)} ...")
 
+    def label(self, dref: DRef) -> str:
+        """Return what a stage is called among those that are realized."""
+        return self._labels[dref]
+
     def _named(self, dref: DRef) -> str:
-        return dref.name + self._manners.get(dref, "")
+        return self._labels[dref] + self._manners.get(dref, "")
 
     def _draw(self) -> None:
         display = Display(self._console)
@@ -202,18 +226,28 @@ class Progress(Observer):
                 return
             done = len(self.realized) + len(self.satisfied) + self.trials
             count = f"{done} of {counted(self._total, 'stage')}"
-            for number, what in ((len(self.satisfied), "cached"), (len(self._failed), "failed")):
+            running, waiting, queued = self._running, self._waiting, len(self._queued)
+            alone = len(running) == 1 and not waiting and not queued
+            for number, what in (
+                (len(self.satisfied), "cached"),
+                (len(self._failed), "failed"),
+                (len(running) if queued else 0, "running"),
+                (queued, "handed over"),
+            ):
                 count += f", {number} {what}" if number else ""
-            running, waiting = self._running, self._waiting
-            if len(running) == 1 and not waiting:
+            name, since = "stages", self._began
+            if alone:
                 ((dref, since),) = running.items()
-                self._display.update(done, self._total, self._named(dref), since, count)
-                self._display.show({})
-                return
-            self._display.update(done, self._total, "stages", self._began, count)
-            lines = {(dref, "  "): since for dref, since in running.items()}
-            lines |= {(dref, "  waiting for "): since for dref, since in waiting.items()}
-            self._display.show(dict(list(lines.items())[:SHOWN]))
+                name = self._named(dref)
+            self._display.update(done, self._total, name, since, count)
+            lines = {f"  {self._named(dref)}": since for dref, since in running.items()}
+            lines |= {
+                f"  waiting for {self._named(dref)}": since for dref, since in waiting.items()
+            }
+            shown = dict(list(lines.items())[:SHOWN])
+            if len(lines) > SHOWN:
+                shown[f"  and {len(lines) - SHOWN} more"] = self._began
+            self._display.show({} if alone else shown)
 
 
 def _after(seconds: float, then: Any, *arguments: Any) -> threading.Timer:

@@ -23,6 +23,7 @@ from plxnix.cli.values import duration, pairs
 from plxnix.errors import PlxnixError
 from plxnix.model import RRef
 from plxnix.realize.events import EventLog
+from plxnix.realize.labels import Labels
 from plxnix.realize.plan import Plan
 from plxnix.realize.realizing import realize as realize_closure
 from plxnix.written import read
@@ -169,7 +170,8 @@ def realize(
     closures = load_targets(session, targets, arguments)
     closure = joined(closures)
     if dry_run:
-        _show_plan(session, realize_closure(closure, force_rebuild=force, dry_run=True), as_json)
+        plan = realize_closure(closure, force_rebuild=force, dry_run=True)
+        _show_plan(session, plan, closure.labels, as_json)
         return
     log = None if events is None else EventLog(events, progress)
     # The links are made before gc may take what they are to keep.
@@ -235,7 +237,7 @@ def _summary(progress: Progress) -> str:
     return f"realized {counted(ran, 'stage')}, {cached} cached, in {took}"
 
 
-def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
+def _show_plan(session: Session, plan: Plan, labels: Labels, as_json: bool) -> None:
     if as_json:
         session.console.json([{**stage._asdict(), "would_run": stage.would_run} for stage in plan])
         return
@@ -243,7 +245,7 @@ def _show_plan(session: Session, plan: Plan, as_json: bool) -> None:
         ["STAGE", "HASH", "", "REASON"],
         [
             (
-                stage.dref.name,
+                Cell(labels[stage.dref], stage.dref.name),
                 Cell(stage.dref.short, stage.dref),
                 "would run" if stage.would_run else "cached",
                 stage.reason,

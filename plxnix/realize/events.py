@@ -4,6 +4,7 @@ Each has `event`, `time` (seconds since the epoch) and, but for `planned`, `dref
 
 - `planned`: `total` stages;
 - `cached`: `rrefs`;
+- `queued`: handed over to an executor;
 - `started`;
 - `finished`: `rrefs`, `seconds`;
 - `failed`: `error`, the name of its class, and `message`;
@@ -21,6 +22,7 @@ from typing import Any
 
 from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
+from plxnix.realize.registry import Closure
 from plxnix.realize.run import Observer
 
 
@@ -49,6 +51,10 @@ class EventLog(Observer):
         self._file.write(json.dumps({"event": event, "time": time.time(), **whose, **fields}))
         self._file.write("\n")
 
+    def begun(self, closure: Closure) -> None:
+        """Pass it on."""
+        self._next.begun(closure)
+
     def planned(self, total: int) -> None:
         """Write it down."""
         self._write("planned", total=total)
@@ -58,6 +64,11 @@ class EventLog(Observer):
         """Write it down."""
         self._write("cached", dref, rrefs=rrefs)
         self._next.cached(dref, rrefs)
+
+    def queued(self, dref: DRef) -> None:
+        """Write it down."""
+        self._write("queued", dref)
+        self._next.queued(dref)
 
     def started(self, dref: DRef) -> None:
         """Write it down."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plxnix.errors import BuildFailed, FetchError, HashMismatch, PlxnixError, StagesFailed
+from plxnix.realize.labels import Labels
 from plxnix.realize.observer import Observer
 from plxnix.realize.registry import Derivation
 
@@ -12,8 +13,11 @@ from plxnix.realize.registry import Derivation
 class Failures:
     """The failures of a realization of `stages`, which other stages wait for, by place: `above`."""
 
-    def __init__(self, stages: Sequence[Derivation], above: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, stages: Sequence[Derivation], above: Sequence[Sequence[int]], labels: Labels
+    ) -> None:
         self._stages = stages
+        self._labels = labels
         self._above = above
         self._failures: dict[int, PlxnixError] = {}
         self._skipped: set[int] = set()
@@ -40,7 +44,7 @@ class Failures:
         skipped = [self._stages[place].dref for place in sorted(self._skipped)]
         count = f"{len(ordered)} stage{'s' if len(ordered) > 1 else ''}"
         rest = f", {len(skipped)} that depend on them were not tried" if skipped else ""
-        lines = "".join(f"\n  {dref.name}: {one.message}" for dref, one in ordered.items())
+        lines = "".join(f"\n  {self._labels[dref]}: {one.message}" for dref, one in ordered.items())
         return StagesFailed(
             f"{count} of {len(self._stages)} failed{rest}:{lines}",
             "the others are realized; `plxnix log` shows what each printed",

@@ -6,6 +6,7 @@ from threading import RLock
 
 from plxnix.errors import RealizeError
 from plxnix.model import DRef, RRef
+from plxnix.realize.registry import Closure
 from plxnix.stopping import check_stop
 
 
@@ -16,8 +17,17 @@ class Observer:
     several threads, one at a time.
     """
 
+    def begun(self, closure: Closure) -> None:
+        """A realization of a closure begins; `closure.labels` tell its stages apart."""
+
     def planned(self, total: int) -> None:
         """There are `total` stages to decide on."""
+
+    def queued(self, dref: DRef) -> None:
+        """A realizer was handed over to an executor, which has not begun with it yet.
+
+        It is `started` when that is known, at the latest when it has ended.
+        """
 
     def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
         """A stage is done already."""
@@ -62,6 +72,10 @@ class Relay(Observer):
         self._observer = observer
         self._guard = RLock()
 
+    def begun(self, closure: Closure) -> None:
+        with self._guard:
+            self._observer.begun(closure)
+
     def planned(self, total: int) -> None:
         with self._guard:
             self._observer.planned(total)
@@ -69,6 +83,10 @@ class Relay(Observer):
     def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
         with self._guard:
             self._observer.cached(dref, rrefs)
+
+    def queued(self, dref: DRef) -> None:
+        with self._guard:
+            self._observer.queued(dref)
 
     def started(self, dref: DRef) -> None:
         with self._guard:

@@ -65,7 +65,7 @@ def make_plan(closure: Closure, forced: frozenset[DRef]) -> Plan:
         if dref in forced:
             stages.append(PlannedStage(dref, reason="forced"))
         elif pending:
-            names = ", ".join(dep.name for dep in pending)
+            names = ", ".join(closure.labels[dep] for dep in pending)
             stages.append(PlannedStage(dref, reason=f"depends on {names}, which would be realized"))
         else:
             context = {dep: selected[dep] for dep in derivation.config.dependencies}

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from plxnix.config import Config
 from plxnix.errors import InvalidValue, MissingRealizer, NoRegistry, RecursiveInstantiate
 from plxnix.model import Context, DRef, RRef, isdref
 from plxnix.ordering import dependencies_first
+from plxnix.realize.labels import Labels
 from plxnix.store import Store, current_storage, current_store
 
 #: Extra arguments that the caller of `realize` passes to one stage's realizer; they are not hashed.
@@ -92,6 +93,11 @@ class Closure:
                 "use `targets`, or instantiate one stage at a time",
             )
         return self.targets[0]
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What its stages are called where some of them have the same name."""
+        return Labels(one.config for one in self.derivations.values())
 
     def part(self, dref: DRef) -> Closure:
         """Return the closure of one of the derivations; raise `MissingRealizer` for a stranger."""

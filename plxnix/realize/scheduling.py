@@ -89,7 +89,7 @@ class Scheduler:
         self._fresh = [place for place, count in enumerate(self._pending) if not count]
         self._running: dict[int, _Running] = {}
         self._done: SimpleQueue[tuple[_Running, list[RRef] | BaseException]] = SimpleQueue()
-        self._failures = Failures(self._stages, self._above)
+        self._failures = Failures(self._stages, self._above, work.closure.labels)
         size = self._jobs + self._local_jobs if self._elsewhere else self._jobs
         self._crew = Crew(size, self._attempt, self._go_on)
         #: What runs cannot be stopped, and the user does not want to wait for it.
@@ -114,6 +114,7 @@ class Scheduler:
         closure. With `keep_going` all that can be realized is, and `StagesFailed` lists the
         failures. Cost: linear in the edges of the graph.
         """
+        self._observer.begun(self._work.closure)
         self._observer.planned(len(self._stages))
         waiting = self._work.waiting(self._work.closure.targets[0])
         try:
@@ -344,7 +345,7 @@ class Scheduler:
                 waiting = [] if told else self._running.values()
                 told = True
                 for running in waiting:
-                    dref = running.derivation.dref
                     self._observer.said(
-                        dref, f"{dref.name} cannot be stopped: waiting for its end (or for Ctrl-C)"
+                        running.derivation.dref,
+                        "cannot be stopped: waiting for its end (or for Ctrl-C)",
                     )

@@ -124,6 +124,7 @@ class Work:
         is locked.
         """
         selected = self.selected
+        self.observer.begun(self.closure)
         self.observer.planned(len(self.closure.derivations))
         waiting = self.waiting(self.closure.targets[0])
         with self.store.keeping(self.closure.derivations, waiting):
