@@ -13,8 +13,8 @@ from typing import Any
 
 from plxnix.attributes import NoSuchField
 from plxnix.errors import LensError, PlxnixError
-from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrefpath, isrref
-from plxnix.places import Place, Reader
+from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrref
+from plxnix.places import Place, Reader, is_place
 from plxnix.realize.build import Build
 from plxnix.realize.registry import Closure
 from plxnix.store import Store, current_store
@@ -107,7 +107,7 @@ class Lens:
     def refpath(self) -> RefPath:
         """The value as a refpath."""
         value = self.val
-        if not isrefpath(value):
+        if not is_place(value):
             raise self._error(f"is {value!r}, no refpath", "a refpath is [dref, 'dir', 'file']")
         return RefPath(value)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plxnix.errors import LensError
-from plxnix.model import Context, DRef, RRef, isdref, isrefpath, isrref
+from plxnix.model import Context, DRef, RefPath, RRef, isdref, isrefpath, isrref
 from plxnix.realize.build import Build, build_outpaths
 from plxnix.realize.registry import Closure
 from plxnix.store import Store, current_store
@@ -21,6 +21,11 @@ class Place(NamedTuple):
     context: Context | None = None
     own: DRef | None = None
     root: Path | None = None
+
+
+def is_place(value: Any) -> bool:
+    """Tell whether a value is a refpath, or `[dref]`: that names a whole realization."""
+    return isrefpath(value) or (isinstance(value, list) and len(value) == 1 and isdref(value[0]))
 
 
 class Reader:
@@ -44,7 +49,7 @@ class Reader:
         value = place.value
         if isinstance(value, Closure):
             return self.resolve(place._replace(value=value.result))
-        if isinstance(value, Build) or isrefpath(value):
+        if isinstance(value, (Build, RefPath)) or isrefpath(value):
             paths = self.paths(place)
             return paths[0] if len(paths) == 1 else paths
         if isdref(value):
@@ -80,7 +85,9 @@ class Reader:
         if isdref(value):
             config = self._store.config(value).resolved()
             several = dict(enumerate((place.context or {}).get(DRef(value), ())))
-            return {**config, **several}, Place(value, None, DRef(value))
+            # Each of several was made from something of its own.
+            context = None if several else place.context
+            return {**config, **several}, Place(value, context, DRef(value))
         if isrefpath(value):
             return self._json(place), place
         if isinstance(value, Mapping):
@@ -100,7 +107,7 @@ class Reader:
             if place.context is None or value not in place.context:
                 return [Path(self._store.layout.derivation(DRef(value)))]
             return [Path(self._store.path(one)) for one in self.selected(place, DRef(value))]
-        if not isrefpath(value):
+        if not is_place(value):
             raise self.error(f"is {value!r}, which is no place on disk", "point it at a refpath")
         if place.own != value[0]:
             selected = self.selected(place, DRef(value[0]))

@@ -109,6 +109,16 @@ class TestRealizations:
         with pytest.raises(LensError):
             _ = lens.of.out.syspath
 
+    def test_whole_realization(self, lab: Lab) -> None:
+        """A promise or refpath without parts is the folder, of its own and in dependents."""
+        below = lab.stage("below", folder=[selfref])
+        rref = lab.realize(lab.stage("above", of=below, folder=[below]))
+        lens = look(lab, rref)
+        assert lens.of.folder.syspath == lens.folder.syspath == lens.of.syspath
+        assert lens.of.folder.resolve() == lens.of.syspath
+        assert lens.of.folder.refpath / "out" == [below, "out"]
+        assert lens.folder[0].rref == lens.of.rref
+
     def test_none(self, lab: Lab) -> None:
         """None is an error for val and a value for optval."""
         lens = look(lab, lab.realize(lab.stage("a", nothing=None)))
@@ -128,6 +138,14 @@ class TestDerivations:
         assert (lens.dref, lens.of.of.dref) == (child, grand)
         assert lens.syspath == Path(lab.store.layout.derivation(child))
         assert lens.of.out.refpath == [parent, "out"]
+
+    def test_given_context(self, lab: Lab) -> None:
+        """A context that has the dependencies of a derivation, and not itself, is enough."""
+        grand, parent, child = family(lab)
+        context = {parent: [lab.realize(parent)]}
+        lens = look(lab, child, context=context)
+        assert (lens.of.rref, lens.file.contents) == (lab.realize(parent), "parent")
+        assert lens.of.of.rref == lab.realize(grand)
 
     @pytest.mark.parametrize("question", ["syspath", "syspaths", "contents"])
     def test_no_results(self, lab: Lab, question: str) -> None:

@@ -188,6 +188,9 @@ class Registry(_registry.Registry):
         self.derivations: dict[_model.DRef, _registry.Derivation] = {}
         self.in_instantiate = False
 
+    def __repr__(self) -> str:
+        return f"Registry({self.S!r}, {len(self.derivations)} derivations)"
+
     @property
     def store(self) -> Store:  # type: ignore[override]
         """The store, which need not exist before it is asked for."""
