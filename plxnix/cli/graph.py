@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 import click
 
 from plxnix.cli.branches import branches
+from plxnix.cli.cells import size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, size_text
@@ -136,8 +137,8 @@ def du(
         ["OWN>", "CLOSURE>", "NAME", "REALIZATION"],
         [
             (
-                Cell(size_text(sizes[rref]), str(sizes[rref])),
-                Cell(size_text(closure(rref)), str(closure(rref))),
+                size_cell(sizes[rref]),
+                size_cell(closure(rref)),
                 rref.name,
                 Cell(rref.short, rref),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from plxnix.cli.cells import size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.session import (
     Session,
@@ -13,7 +14,6 @@ from plxnix.cli.session import (
     pass_session,
     reference_argument,
 )
-from plxnix.cli.units import size_text
 from plxnix.references import resolve_realization
 from plxnix.shell_functions import LINK_FORMAT, linkrrefs
 from plxnix.store.roots import roots as find_roots
@@ -76,7 +76,7 @@ def roots(session: Session, as_json: bool) -> None:
             (
                 root.rref.name,
                 Cell(root.rref.short, root.rref),
-                Cell(size_text(record.nar_size), str(record.nar_size)) if record else "",
+                size_cell(record.nar_size) if record else "",
                 root.path,
             )
             for root, record in found

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from plxnix.cli.cells import age_cell, duration_cell, size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.places import entries, inside, split
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
-from plxnix.cli.units import age_text, duration_text, size_text
 from plxnix.model import DRef, RRef
 from plxnix.references import resolve_one, resolve_realization, resolve_reference
 from plxnix.store import Store
@@ -29,8 +29,8 @@ from plxnix.store import Store
 def ls(session: Session, pattern: str | None, as_json: bool) -> None:
     """List the derivations in the store, the realizations of one, or the files of a realization.
 
-    A PATTERN with *, ? or [...] chooses derivations by name. Into a pipe go whole references, with
-    tabs between the columns.
+    A PATTERN with *, ? or [...] chooses derivations by name. Into a pipe go whole references,
+    bytes, seconds, and times in UTC, with tabs between the columns.
     """
     store = session.store()
     if pattern is None or any(sign in pattern for sign in "*?["):
@@ -83,9 +83,9 @@ def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_
                 one["name"],
                 Cell(one["dref"].short, one["dref"]),
                 str(one["realizations"]),
-                size_text(one["size"]) if one["realizations"] else "",
+                size_cell(one["size"]) if one["realizations"] else "",
                 _damage(one["damaged"])
-                or (age_text(one["started"]) if one["started"] is not None else "no"),
+                or (age_cell(one["started"]) if one["started"] is not None else "no"),
             )
             for one in found
         ],
@@ -119,9 +119,9 @@ def _list_realizations(session: Session, store: Store, dref: DRef, as_json: bool
         [
             (
                 Cell(rref.short, rref),
-                size_text(record.nar_size) if record else "",
-                duration_text(record.stopped - record.started) if record else "",
-                age_text(record.started) if record else _damage(1),
+                size_cell(record.nar_size) if record else "",
+                duration_cell(record.stopped - record.started) if record else "",
+                age_cell(record.started) if record else _damage(1),
                 record.host if record else "",
             )
             for rref, record in pairs
@@ -141,10 +141,7 @@ def _list_files(session: Session, store: Store, rref: RRef, rest: str, as_json: 
         ["SIZE>", "FILE"],
         [
             (
-                Cell(
-                    size_text(entry["size"]) if entry["size"] is not None else "",
-                    str(entry["size"]) if entry["size"] is not None else "-",
-                ),
+                Cell("", "-") if entry["size"] is None else size_cell(entry["size"]),
                 entry["path"]
                 + (" *" if entry["executable"] and session.console.drawing else "")
                 + (f" -> {entry['target']}" if entry["target"] is not None else ""),

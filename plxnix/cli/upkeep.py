@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from plxnix.cli.cells import age_cell, size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.session import Session, command, json_option, pass_session
-from plxnix.cli.units import age_text, counted, parse_size, size_text
+from plxnix.cli.units import counted, parse_size, size_text
 from plxnix.cli.values import duration, read_by
 from plxnix.collecting import collect_garbage
 from plxnix.model import RRef, isrref
@@ -151,8 +152,8 @@ def gc(
             (
                 garbage.rref.name,
                 Cell(garbage.rref.short, garbage.rref),
-                Cell(size_text(garbage.size), str(garbage.size)),
-                age_text(garbage.used),
+                size_cell(garbage.size),
+                age_cell(garbage.used),
             )
             for garbage in plan.deleted
         ],

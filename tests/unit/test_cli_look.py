@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plxnix import Store
+from plxnix.cli.units import size_text, time_text
 from tests.command_line import STAGES, CommandLine
 
 
@@ -68,6 +69,13 @@ def test_ls_lists_derivations(plxnix: CommandLine) -> None:
     sizes = [store.record(rref).nar_size for rref in store.realizations(told[2]["dref"])]
     assert told[2]["size"] == sum(sizes)
     assert told[2]["started"] > 1.7e9
+    # A pipe has bytes and times to count with, a terminal what people read.
+    assert [row[3:] for row in rows] == [
+        [str(one["size"]), time_text(one["started"])] for one in told
+    ]
+    shown = plxnix.ok("--color", "always", "ls", "runs").out.decode()
+    assert size_text(sizes[0]) in shown
+    assert " ago" in shown or "just now" in shown
 
 
 def test_ls_with_a_pattern(plxnix: CommandLine) -> None:
@@ -80,8 +88,13 @@ def test_ls_of_a_derivation_lists_realizations(plxnix: CommandLine) -> None:
     """With a derivation, its realizations are listed; with several of a name, those."""
     dref = reference(plxnix, "runs")
     rrefs = sorted(Store(plxnix.store).realizations(dref))
-    assert sorted(row[0] for row in plxnix.ok("ls", "runs").fields) == rrefs
+    rows = plxnix.ok("ls", "runs").fields
+    assert sorted(row[0] for row in rows) == rrefs
     told = plxnix.ok("ls", dref, "--json").json
+    assert [row[1:4] for row in rows] == [
+        [str(one["size"]), f"{one['stopped'] - one['started']:.3f}", time_text(one["started"])]
+        for one in told
+    ]
     assert sorted(one["rref"] for one in told) == rrefs
     assert sorted(one["output"] for one in told) == [0, 1, 2]
     plxnix.ok("instantiate", "stages.py:runs", "-a", "rate=0.1")
