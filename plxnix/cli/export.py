@@ -85,6 +85,14 @@ def export(
     a pin and has to be realized first. The Nix store gets pins by `plxnix nix add`. With the format
     drv nothing is written: the derivations are put into the Nix store without being evaluated.
     """
+    for flag, given, forms in (
+        ("--split", split, ["nix"]),
+        ("--envrc", envrc, ["shell", "flake"]),
+        ("--build", build, ["drv"]),
+        ("--output", output is not None, FORMS),
+    ):
+        if given and form not in forms:
+            raise click.UsageError(f"{flag} means nothing to --format {form}")
     toolchain = toolchain or ("host" if form in ("drv", "json") else "nixpkgs")
     closure = load_closure(session, targets, arguments)
     chosen, lock = choose_toolchain(toolchain, nixpkgs, Path(toolchain_lock), closure)
@@ -138,6 +146,8 @@ def choose_toolchain(
 ) -> tuple[Toolchain, dict[Path, str]]:
     """Return a toolchain, and what has to be written so that it is the same next time."""
     if name != "locked":
+        if nixpkgs is not None:
+            raise click.UsageError("--nixpkgs is for --toolchain locked")
         return (HOST if name == "host" else NIXPKGS), {}
     toolchain, text = locked_toolchain(path, closure, nixpkgs)
     return toolchain, {path: text}

@@ -91,6 +91,23 @@ def test_split_needs_a_folder() -> None:
     assert Path("many", "stages", "hello.nix").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("-f lock --split", "--split"),
+        ("-f nix --envrc", "--envrc"),
+        ("--build", "--build"),
+        ("-f drv -o written", "--output"),
+        ("--nixpkgs x -o written", "--nixpkgs"),
+    ],
+)
+def test_options_that_mean_nothing(options: str, said: str) -> None:
+    """An option of another form or toolchain is refused, and nothing is written."""
+    plxnix("export", "stages.py:hello", *options.split(), status=2)
+    assert said in Path("stderr.txt").read_text()
+    assert not Path("written").exists()
+
+
 def test_without_nix(monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs Nix says that it is missing; what does not works without."""
     empty = Path("bin")
