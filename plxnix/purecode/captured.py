@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Sequence
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from plxnix.codehash import STAGE_DECORATORS
@@ -70,22 +71,12 @@ class Captured:
             for use in uses:
                 self.program.attribute(value.__name__, use.attributes)
             self.lines.append(f"import {value.__name__} as {name}")
-        elif isinstance(value, (FunctionType, BuiltinFunctionType, type)):
-            self._definition(name, value)
         else:
-            raise self.program.refused(name, value, "the variable")
+            self._definition(name, value)
 
     def _definition(self, name: str, value: Any) -> None:
-        module, qualname = value.__module__ or "builtins", value.__qualname__
-        if qualname.isidentifier():
-            if module == self._function.__module__:
-                self.program.later(self.program.home, [Use(qualname, ())])
-                if name != qualname:
-                    self.lines.append(f"{name} = {qualname}")
-                return
-            self.program.check(module, self.program.home, name)
-            self.program.attribute(module, (qualname,))
-            self.lines.append(f"from {module} import {qualname} as {name}")
+        module, qualname = (str(getattr(value, one, "")) for one in ("__module__", "__qualname__"))
+        if self._is_at_top(name, value, module, qualname):
             return
         home = self.program.home
         is_here = module == self._function.__module__ and is_own(home.filename)
@@ -116,3 +107,26 @@ class Captured:
         defined = getattr(node, "name", name)
         if defined != name:
             self.lines.append(f"{name} = {defined}")
+
+    def _is_at_top(self, name: str, value: Any, module: str, qualname: str) -> bool:
+        """Bind a name to what is at the top of a module, if `value` is that; tell whether it is.
+
+        Not by its own name alone: what `functools.wraps` made has the name of another.
+        """
+        if module != self._function.__module__:
+            module = module if module in sys.modules else "builtins"
+            if qualname and getattr(sys.modules[module], qualname, None) is value:
+                self.program.check(module, self.program.home, name)
+                self.program.attribute(module, (qualname,))
+                self.lines.append(f"from {module} import {qualname} as {name}")
+                return True
+        scope = self._function.__globals__
+        names = [qualname, *scope] if qualname in scope else scope
+        found = next((one for one in names if scope[one] is value), name)
+        if scope.get(found) is not value:
+            return False
+        self.program.later(self.program.home, [Use(found, ())])
+        if name != found:
+            self._globals.add(found)
+            self.lines.append(f"{name} = {found}")
+        return True

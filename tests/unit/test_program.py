@@ -255,6 +255,36 @@ class TestPieces:
         expected = repr(["a\n  2", rate, held.Counter("a"), "Pass"])
         assert result(stage, tmp_path) == expected
 
+    @pytest.mark.parametrize(
+        ("held", "said"),
+        [("wrapped", 101), ("plain", 1), ("cached", 1), ("TABLE.get", None), ("abs", 1)],
+    )
+    def test_closure_over_what_is_at_the_top(
+        self, write: Write, tmp_path: Path, held: str, said: int | None
+    ) -> None:
+        """What a closure holds is what the module has, whatever `functools.wraps` calls it."""
+        text = f"""
+            import functools
+            def hundred_more(function):
+                @functools.wraps(function)
+                def call(n): return function(n) + 100
+                return call
+            def plain(n): return n
+            wrapped = hundred_more(plain)
+            cached = functools.lru_cache(plain)
+            TABLE = {{}}
+            def make(held):
+                def stage(out): out.write_text(str(held(1)))
+                return stage
+            stage = make({held})
+        """
+        stage = write(stages=text)
+        if said is None:
+            with pytest.raises(InvalidValue, match="'held'"):
+                program(stage)
+        else:
+            assert result(stage, tmp_path) == str(said)
+
     def test_recursion_and_decorators(self, write: Write) -> None:
         """A function may call itself; decorators below that of the stage go along."""
         stage = write(
