@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Mapping
 from inspect import Parameter
@@ -125,6 +126,10 @@ def _other_file(place: str) -> str:
     if os.path.isfile(f"{place}.py"):
         return f"there is {place}.py"
     folder = Path(place).parent
+    if place.isidentifier():
+        for file in sorted(folder.glob("*.py")):
+            if re.search(rf"^def {place}\b|^{place} *=", file.read_text(errors="replace"), re.M):
+                return f"is it {file}:{place}?"
     beside = sorted(str(path) for path in folder.glob("*.py")) if folder.is_dir() else []
     close = close_to(os.path.normpath(place), beside)
     return close.strip() or "a target is FILE.py:stage or package.module:stage"

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from plxnix.errors import PlxnixError
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["main"]
 
@@ -37,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif isinstance(error, click.UsageError):
             if error.ctx is not None:
                 console.talk(error.ctx.get_usage())
-            place = "plxnix" if error.ctx is None else error.ctx.command_path
-            console.error(error.format_message(), f"{place} --help")
+            console.error(error.format_message(), _hint(error))
         else:
             console.error(error.format_message())
         return error.exit_code
@@ -53,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session.report(error, "this is a defect of plxnix: with --debug it shows where")
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _hint(error: click.UsageError) -> str:
+    """Say where help is; and how a stage gets a value that was taken for an option."""
+    from click import NoSuchOption
+
+    if error.ctx is None:
+        return "plxnix --help"
+    known = {parameter.name for parameter in error.ctx.command.params}
+    name = error.option_name.lstrip("-") if isinstance(error, NoSuchOption) else ""
+    passed = f"a stage gets a value by -a {name}=VALUE; " if name and "arguments" in known else ""
+    return f"{passed}{error.ctx.command_path} --help"
 
 
 def _open_streams() -> None:

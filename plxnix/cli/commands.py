@@ -50,9 +50,14 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the arguments start with; an unknown name is a usage error."""
         name = args[0]
+        if name == "help":  # help COMMAND is COMMAND --help
+            if args[1:]:
+                return self.resolve_command(ctx, [*args[1:], "--help"])
+            click.echo(ctx.get_help())
+            ctx.exit()
         if name not in self.places and not name.startswith("-"):
-            close = self.similar(name)
-            ctx.fail(f"there is no command {name!r}" + (f"; {close[0]!r}?" if close else ""))
+            meant = ELSEWHERE.get(name) or next(iter(self.similar(name)), None)
+            ctx.fail(f"there is no command {name!r}" + (f"; is it {meant!r}?" if meant else ""))
         return super().resolve_command(ctx, args)
 
     def similar(self, name: str, cutoff: float = 0.6) -> list[str]:
@@ -78,7 +83,7 @@ class FolderGroup(Group):
         """Find what the first word is; a slip of a command's name is no folder to be made."""
         name = args[0]
         slip = self.similar(name, 0.75) and not os.path.isdir(name)
-        if slip or name in self.places:
+        if slip or name in (*self.places, "help"):
             return super().resolve_command(ctx, args)
         from plxnix.cli.env_folder import folder
 
@@ -132,6 +137,22 @@ COMMANDS: Sections = {
         "verify": ("verifying", "Find damage in the store, and repair it."),
         "why": ("why", "Show what keeps a realization."),
     },
+}
+
+#: What other programs call what plxnix has under another name.
+ELSEWHERE = {
+    "build": "realize",
+    "clean": "gc",
+    "delete": "rm",
+    "develop": "shell",
+    "fetch": "prefetch",
+    "list": "ls",
+    "make": "realize",
+    "remove": "rm",
+    "repair": "verify --repair",
+    "search": "find",
+    "show": "info",
+    "version": "--version",
 }
 
 lock = Group(
@@ -208,7 +229,7 @@ cli = Group(
     params=[
         *global_options(),
         click.Option(
-            ["--version"],
+            ["-V", "--version"],
             is_flag=True,
             is_eager=True,
             expose_value=False,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plxnix.cli.commands import COMMANDS, Group, cli
+from plxnix.cli.commands import COMMANDS, ELSEWHERE, Group, cli
 from plxnix.cli.console import Cell, Console, visible, visible_name
 from plxnix.cli.units import (
     age_text,
@@ -213,11 +213,36 @@ def test_help_and_version(plxnix: CommandLine) -> None:
 
 def test_wrong_usage(plxnix: CommandLine) -> None:
     """Unknown commands and options exit with 2; a typing error gets the command that is like it."""
-    assert "there is no command 'relaize'; 'realize'?" in plxnix.fails("relaize", status=2)
+    assert "there is no command 'relaize'; is it 'realize'?" in plxnix.fails("relaize", status=2)
     assert "there is no command 'xyzzy'" in plxnix.fails("xyzzy", status=2)
+    assert "there is no command 'build'; is it 'realize'?" in plxnix.fails("build", status=2)
     assert "--nope" in plxnix.fails("--nope", "ls", status=2)
     assert "--color" in plxnix.fails("--color", "blue", "ls", status=2)
     assert "hint: plxnix --help" in plxnix.fails("ls", "--store", status=2)
+    said = plxnix.fails("realize", "stages.py:train", "--rate", "3", status=2)
+    assert "hint: a stage gets a value by -a rate=VALUE; plxnix realize --help" in said
+    assert "hint: plxnix ls --help" in plxnix.fails("ls", "--rate", "3", status=2)
+
+
+def test_what_is_meant_elsewhere_exists() -> None:
+    """Each name of another program stands for a command, or an option, that there is."""
+    with click.Context(cli) as context:
+        for name, meant in ELSEWHERE.items():
+            command, *words = meant.split()
+            assert name not in cli.places
+            known = cli.get_command(context, command) or cli
+            options = {one for parameter in known.params for one in parameter.opts}
+            assert options >= {word for word in words or [command] if word.startswith("-")}
+            assert known is not cli or command.startswith("-")
+
+
+@pytest.mark.parametrize("words", ["", "ls", "lock", "lock add", "env", "env lock"])
+def test_help_of_commands(plxnix: CommandLine, words: str) -> None:
+    """`help COMMAND` prints what `COMMAND --help` prints."""
+    text = plxnix.ok("help", *words.split()).out
+    assert text == plxnix.ok(*words.split(), "--help").out
+    if words in ("lock", "env"):
+        assert text == plxnix.ok(words, "help").out
 
 
 def test_global_options_go_before_and_after_the_command(plxnix: CommandLine) -> None:

@@ -163,6 +163,7 @@ def test_unknown_stage_suggests(registry: Registry) -> None:
     ("target", "said", "hint"),
     [
         ("experimnet.py:third", "there is no file 'experimnet.py'", "is it experiment.py?"),
+        ("third", "there is no file and no module 'third'", "is it experiment.py:third?"),
         ("sub/experiment:third", "there is no file", "FILE.py:stage"),
         ("absent.module:third", "there is no file and no module 'absent.module'", "FILE.py"),
         ("experiment.inner:third", "no module 'experiment.inner'", "is it experiment.py?"),
