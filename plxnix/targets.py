@@ -127,8 +127,9 @@ def _other_file(place: str) -> str:
         return f"there is {place}.py"
     folder = Path(place).parent
     if place.isidentifier():
-        for file in sorted(folder.glob("*.py")):
-            if re.search(rf"^def {place}\b|^{place} *=", file.read_text(errors="replace"), re.M):
+        defined = re.compile(rf"^def {place}\b|^{place} *=", re.MULTILINE)
+        for file in sorted(filter(Path.is_file, folder.glob("*.py"))):
+            if defined.search(file.read_text(errors="replace")):
                 return f"is it {file}:{place}?"
     beside = sorted(str(path) for path in folder.glob("*.py")) if folder.is_dir() else []
     close = close_to(os.path.normpath(place), beside)

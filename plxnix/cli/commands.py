@@ -56,7 +56,9 @@ class Group(click.Group):
             click.echo(ctx.get_help())
             ctx.exit()
         if name not in self.places and not name.startswith("-"):
-            meant = ELSEWHERE.get(name) or next(iter(self.similar(name)), None)
+            meant = ELSEWHERE.get(name, "")
+            if meant.split(" ")[0] not in (*self.places, *(p.opts[-1] for p in self.params)):
+                meant = next(iter(self.similar(name)), "")
             ctx.fail(f"there is no command {name!r}" + (f"; is it {meant!r}?" if meant else ""))
         return super().resolve_command(ctx, args)
 
