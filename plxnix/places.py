@@ -86,8 +86,8 @@ class Reader:
             config = self._store.config(value).resolved()
             several = dict(enumerate((place.context or {}).get(DRef(value), ())))
             # Each of several was made from something of its own.
-            context = None if several else place.context
-            return {**config, **several}, Place(value, context, DRef(value))
+            further = None if several else place.context
+            return {**config, **several}, Place(value, further, DRef(value))
         if isrefpath(value):
             return self._json(place), place
         if isinstance(value, Mapping):

@@ -35,7 +35,7 @@ def fsinit(
     else:
         folder = default_root() if root is None else path_text(root, "the store's folder")
         place = os.path.abspath(folder)
-    if remove_existing and os.path.isdir(place):
+    if remove_existing and os.path.isdir(place) and os.listdir(place):
         _check_removable(Store(place))
         tree.remove(place)
     if check_not_exist and os.path.exists(place):

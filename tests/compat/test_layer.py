@@ -48,6 +48,39 @@ def test_settings_say_where(tmp_path: Path) -> None:
         assert p.fsroot() == store.root
 
 
+def test_only_a_store_is_removed(tmp_path: Path) -> None:
+    """`remove_existing` removes a store, and nothing of a folder that is none or holds more."""
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "thesis").touch()
+    settings = p.mksettings(str(tmp_path))
+    p.fsinit(settings, remove_existing=True, use_as_default=False)
+    assert (tmp_path / "downloads" / "thesis").exists()
+    (tmp_path / "mine").touch()
+    p.realize1(p.instantiate(lambda r: p.mknode(r, {}), S=settings))
+    p.fsinit(settings, remove_existing=True, use_as_default=False)
+    assert not list(p.alldrefs(settings))
+    assert (tmp_path / "mine").exists()
+
+
+def test_registry_without_a_store() -> None:
+    """A registry can be made, shown and left out of a config before there is a store."""
+    registry = p.mkregistry()
+    assert "0 derivations" in repr(registry)
+    assert p.cfgdict(p.mkconfig({"r": registry, "a": 1})) == {"a": 1}
+
+
+def test_no_realization_selected() -> None:
+    """A matcher that selects none of a target's is an error, not a result of None."""
+    plxnix.fsinit()
+
+    def stage(r: p.Registry) -> p.DRef:
+        return p.mkdrv(p.mkconfig({"name": "a"}), lambda *_: [], writer(""), r)
+
+    for function in (p.realize, p.realizeMany):
+        with pytest.raises(AssertionError, match="selected no realization"):
+            function(p.instantiate(stage))
+
+
 def test_triple_and_transitive_context() -> None:
     """`realize` gives result, closure and context; `rrefctx` has dependencies of dependencies."""
     plxnix.fsinit()

@@ -69,7 +69,8 @@ def test_no_room_for_a_store(tmp_path: Path) -> None:
 def test_fsinit_options(tmp_path: Path) -> None:
     """An existing store is an error or is emptied on request, but only if it is a store."""
     place = tmp_path / "store"
-    rref = build(fsinit(place, use_as_default=False), "one")
+    place.mkdir()
+    rref = build(fsinit(place, remove_existing=True, use_as_default=False), "one")
     with pytest.raises(StoreError, match="exists already"):
         fsinit(place, check_not_exist=True, use_as_default=False)
     emptied = fsinit(place, remove_existing=True, use_as_default=False)

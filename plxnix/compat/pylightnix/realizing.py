@@ -84,7 +84,10 @@ def realize(
         selected = _prepared(targets, force, assert_realized, realize_args).select()
     except PromiseMissing as error:
         raise promise_exception(error) from None
-    return result, given, _contexted(selected)
+    context = _contexted(selected)
+    empty = [dref for dref in given.targets if not context[dref]]
+    check(not empty, f"the matcher selected no realization of {empty}", "it returns None to ask")
+    return result, given, context
 
 
 def promise_exception(error: PromiseMissing) -> PromiseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from plxnix import store as native
 from plxnix.compat.pylightnix.errors import door, refuse
@@ -14,6 +14,7 @@ from plxnix.errors import NoRegistry, StoreError, StoreNotFound
 from plxnix.store import Store, tree
 from plxnix.store.layout import FORMAT, Layout
 from plxnix.store.settings import default_root
+from plxnix.store.versions import read_version
 
 PYLIGHTNIX_STORE_VERSION = FORMAT
 
@@ -146,7 +147,7 @@ def fsinit(
         settings = ss
     root = fsroot(settings)
     if remove_existing:
-        _remove(root)
+        _remove(Layout(os.path.abspath(root)))
     elif check_not_exist and os.path.isdir(fsstorage(settings)):
         refuse(f"{root} exists already", "choose another place", StoreError)
     store = Store.init(root)
@@ -160,16 +161,12 @@ def fsinit(
     assert_valid_storage(settings)
 
 
-def _remove(root: str) -> None:
-    """Remove what is a store's own in a folder, and leave the rest."""
-    layout = store_layout(root)
-    for path in (*layout.folders(), *layout.later_folders(), layout.version):
-        tree.remove(path)
-
-
-def store_layout(root: str) -> Layout:
-    """Return the layout of a store that need not exist."""
-    return Layout(os.path.abspath(root))
+def _remove(layout: Layout) -> None:
+    """Remove what is a store's own in a folder, if that is a store, and leave the rest."""
+    with suppress(StoreNotFound):
+        read_version(layout)
+        for path in (*layout.folders(), *layout.later_folders(), layout.version):
+            tree.remove(path)
 
 
 @door()
