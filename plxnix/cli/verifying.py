@@ -71,7 +71,7 @@ def verify(
     if references:
         named = [rref for text in references for rref in resolve_realizations(store, text)]
         rrefs = list(dict.fromkeys(named))
-    with store.keeping_all(session.console.say), Watch(session, "verifying") as watch:
+    with Watch(session, "verifying") as watch:
         damages = list(find_damage(store, rrefs, watch, jobs or cpus()))
     repairs: list[Repair] = []
     if damages and (repair or refetch or others):

@@ -99,10 +99,7 @@ class Store:
         return temproots.keep(self.layout, drefs, waiting)
 
     def keeping_all(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Hold off whoever deletes while the block runs: for a moment, or to read everything.
-
-        In a store that this user cannot write it is held as far as it can be.
-        """
+        """Hold off whoever deletes for a moment; in a store that cannot be written, if it can be."""
         return locks.shared(self.layout.store_lock(), waiting)
 
     def deleting(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 
 from plxnix.config import Config
+from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store import sharing
 from plxnix.store.inspection import Damage, inspect, inspect_config, is_folder
@@ -31,11 +32,12 @@ def verify(
 ) -> Iterator[Damage]:
     """Yield all damage in the store, or in the realizations named and their configs.
 
-    Reads the disk, not what this process remembers; one bad entry never stops the rest. It takes
-    no lock, so that it works on a read-only store; where others delete meanwhile, what is gone may
-    be reported: hold `store.keeping_all()` to exclude that. Up to `jobs` threads read and hash.
+    Reads the disk, not what this process remembers; one bad entry never stops the rest. Others may
+    build and delete meanwhile: nobody waits, but what looks damaged is kept from garbage collection
+    and read once more, unless it is gone. Up to `jobs` threads read and hash.
 
-    Cost: all artifacts are read once, in pieces; memory grows with the number of realizations.
+    Cost: all artifacts are read once, in pieces, and damaged ones twice; memory grows with the
+    number of realizations.
     """
     if rrefs is None:
         yield from _surroundings(store)
@@ -48,21 +50,21 @@ def verify(
         drefs = sorted(chosen)
     configs: dict[DRef, Config | None] = {}
     for dref in drefs:
-        folder = store.layout.derivation(dref)
-        if rrefs is None and not is_folder(folder):
-            yield Damage("stray", folder, f"{folder} is no folder, as derivations are", dref)
-            chosen.pop(dref, None)
-            continue
-        configs[dref], damage = inspect_config(store, dref)
-        if rrefs is None or is_folder(folder):
-            yield from damage
-        if rrefs is None:
-            yield from _derivation_strays(store, dref)
+        configs[dref], damage = _derivation(store, dref, rrefs is None)
+        if damage:
+            with _kept(store, dref):
+                configs[dref], damage = _derivation(store, dref, rrefs is None)
+        yield from damage
     contexts: dict[RRef, list[RRef]] = {}
     ordered = [rref for dref in drefs for rref in chosen.get(dref, ())]
 
     def look(rref: RRef) -> list[Damage]:
-        return list(inspect(store, rref, configs[rref.dref], contexts))
+        found = list(inspect(store, rref, configs[rref.dref], contexts))
+        if found:
+            with _kept(store, rref.dref):
+                gone = rrefs is None and not os.path.lexists(store.layout.realization(rref))
+                found = [] if gone else list(inspect(store, rref, configs[rref.dref], contexts))
+        return found
 
     with ExitStack() as stack:
         found: Iterator[list[Damage]]
@@ -83,6 +85,15 @@ def verify(
         yield Damage("context", store.layout.record(rref), message, rref.dref, rref)
     if progress is not None:
         progress(len(ordered), len(ordered), "")
+
+
+@contextmanager
+def _kept(store: Store, dref: DRef) -> Iterator[None]:
+    """Keep a derivation while it is read again, if the store is whole enough for that."""
+    with ExitStack() as stack:
+        with suppress(StoreError):
+            stack.enter_context(store.keeping([dref]))
+        yield
 
 
 def _circular(contexts: Mapping[RRef, list[RRef]]) -> list[RRef]:
@@ -117,10 +128,12 @@ def _turned(contexts: Mapping[RRef, list[RRef]]) -> dict[RRef, list[RRef]]:
 
 def _all(store: Store) -> Iterator[RRef]:
     for dref in store.derivations():
+        if not is_folder(store.layout.derivation(dref)):
+            continue  # `_derivation` says so.
         try:
             yield from store.realizations(dref)
         except OSError:
-            continue  # `_derivation_strays` says so.
+            continue  # `_strays` says so.
 
 
 def _by_derivation(rrefs: Iterable[RRef]) -> dict[DRef, list[RRef]]:
@@ -160,7 +173,18 @@ def _surroundings(store: Store) -> Iterator[Damage]:
             yield _stray(f"{layout.store}/{entry}")
 
 
-def _derivation_strays(store: Store, dref: DRef) -> Iterator[Damage]:
+def _derivation(store: Store, dref: DRef, whole: bool) -> tuple[Config | None, list[Damage]]:
+    """Return the config and what is wrong with it; of the `whole` store, with its folder too."""
+    folder = store.layout.derivation(dref)
+    if not is_folder(folder):
+        message = f"{folder} is no folder, as derivations are"
+        strange = whole and os.path.lexists(folder)
+        return None, [Damage("stray", folder, message, dref)] if strange else []
+    config, damage = inspect_config(store, dref)
+    return config, [*damage, *(_strays(store, dref) if whole else ())]
+
+
+def _strays(store: Store, dref: DRef) -> Iterator[Damage]:
     """Look at the names in a derivation's folder."""
     layout = store.layout
     folder = layout.derivation(dref)

@@ -12,6 +12,7 @@ import pytest
 
 from plxnix.model import DRef, RRef
 from plxnix.store import Store, tree
+from plxnix.store.gc import collect, plan_gc
 from plxnix.store.roots import add_root
 from plxnix.store.verify import Damage, verify
 from tests.store_samples import build
@@ -57,6 +58,29 @@ def test_progress_is_told(store: Store, data: RRef, model: RRef) -> None:
     assert list(verify(store, None, lambda *step: told.append(step))) == []
     first, second = sorted([data, model], key=lambda rref: rref.dref)
     assert told == [(0, 2, first), (1, 2, second), (2, 2, "")]
+
+
+def test_what_is_deleted_meanwhile_is_no_damage(store: Store) -> None:
+    """Garbage collection does not wait for who verifies, who does not take it for damage."""
+    built = (build(store, f"number-{number}") for number in range(6))
+    first, broken, *others = sorted(built, key=lambda rref: rref.dref)
+    stray = Path(store.layout.derivation(first.dref), "stray")
+    stray.touch()
+    Path(store.path(broken), "file").chmod(0o644)
+
+    def collecting(*keep: RRef) -> None:
+        opened = Store(store.root)
+        collect(opened, plan_gc(opened, keep), pytest.fail)
+
+    def progress(*step: object) -> None:
+        if step[0] == 0:  # All derivations are listed.
+            collecting(first, broken)
+
+    found = verify(Store(store.root), progress=progress)
+    assert next(found).path == str(stray)
+    collecting(first, broken, *others[2:])  # The last ones have not been looked at.
+    assert [(damage.kind, damage.rref) for damage in found] == [("mode", broken)]
+    assert {*store.derivations()} == {first.dref, broken.dref}
 
 
 def test_some_can_be_chosen(store: Store, data: RRef, model: RRef) -> None:
@@ -281,7 +305,12 @@ def test_special_files_are_damage(store: Store, data: RRef, model: RRef) -> None
 
 
 def test_nothing_is_changed(store: Store, data: RRef, model: RRef) -> None:
-    """Verifying a damaged store leaves every byte, name, permission and time as it is."""
+    """Verifying a damaged store leaves every byte, name, permission and time as it is.
+
+    Only what it looks at twice is named in `temproots/` meanwhile.
+    """
+    with store.keeping([]):
+        pass
     Path(store.path(data), "file").chmod(0o644)
     Path(store.path(data), "file").write_bytes(b"other")
     Path(store.layout.record(model)).unlink()
@@ -289,7 +318,8 @@ def test_nothing_is_changed(store: Store, data: RRef, model: RRef) -> None:
 
     def state() -> list[tuple[str, int, int, int]]:
         paths = [Path(store.root), *Path(store.root).rglob("*")]
-        found = ((path, path.lstat()) for path in paths)
+        assert os.listdir(store.layout.temproots) == []
+        found = ((path, path.lstat()) for path in paths if path.name != "temproots")
         return sorted((str(p), s.st_mode, s.st_size, s.st_mtime_ns) for p, s in found)
 
     before = state()
