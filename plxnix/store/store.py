@@ -99,7 +99,7 @@ class Store:
         return temproots.keep(self.layout, drefs, waiting)
 
     def keeping_all(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
-        """Hold off whoever deletes for a moment; in a store that cannot be written, if it can be."""
+        """Hold off whoever deletes, for a moment; where nothing can be written, if it can be."""
         return locks.shared(self.layout.store_lock(), waiting)
 
     def deleting(self, waiting: Waiting | None = None) -> AbstractContextManager[None]:
