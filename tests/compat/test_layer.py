@@ -155,6 +155,8 @@ def test_broken_promise_and_raising_function() -> None:
         p.realize(p.instantiate(raising))
     assert isinstance(raised.value.exception, ValueError)
     assert str(raised.value.exception) == raised.value.dref
+    assert all(os.path.isdir(path) for path, _ in broken.value.failed)
+    assert [os.path.isdir(path) for path in raised.value.outpaths] == [True]
 
 
 def test_promise_of_a_bare_realizer() -> None:

@@ -100,7 +100,9 @@ def test_diff_prints(S: StorageSettings, capsys: pytest.CaptureFixture[str]) -> 
     """Configs are compared line by line, of references and of stages."""
     rref = realized(stage("one"), S)
     bashlike.diff(rref, stage("two"), S)
-    assert '+    "name": "two"' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert '+    "name": "two"' in out
+    assert out.startswith(f"--- {dref_of(rref)}\n+++ dref:")
     bashlike.diff(rref, dref_of(rref), S)
     assert capsys.readouterr().out == ""
 

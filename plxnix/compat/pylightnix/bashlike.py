@@ -13,12 +13,13 @@ from difflib import unified_diff
 from typing import Any
 
 from plxnix import shell_functions as native
+from plxnix.compat.pylightnix.build import rrefbstart, rrefbstop
 from plxnix.compat.pylightnix.derivations import instantiate
 from plxnix.compat.pylightnix.errors import check, door, refuse
 from plxnix.compat.pylightnix.functions import START, STOP
+from plxnix.compat.pylightnix.names import rref2dref
 from plxnix.compat.pylightnix.questions import rrefctx
 from plxnix.compat.pylightnix.storage import store_of
-from plxnix.compat.pylightnix.timing import timestring
 from plxnix.compat.pylightnix.types import Build, DRef, Path, RefPath, RRef, Stage, StorageSettings
 from plxnix.errors import InvalidReference
 from plxnix.model import isdref, isrref
@@ -127,8 +128,8 @@ def find(
 @door()
 def diff(stageA: RRef | DRef | Stage, stageB: RRef | DRef | Stage, S: Settings = None) -> None:
     """Print how the configs of two references or stages differ."""
-    first, second = _config(stageA, S), _config(stageB, S)
-    for line in unified_diff(first, second, str(stageA), str(stageB), lineterm=""):
+    a, b = _target(stageA, S), _target(stageB, S)
+    for line in unified_diff(_config(a, S), _config(b, S), a, b, lineterm=""):
         print(line)
 
 
@@ -140,9 +141,7 @@ def linkrref(
 
     In `format`, `%(T)s` is the time when the build was started, `%(N)s` the name.
     """
-    from plxnix.compat.pylightnix.build import rrefbstart
-
-    values = {"T": rrefbstart(rref, S) or "", "N": rref_name(rref)}
+    values = {"T": rrefbstart(rref, S) or "", "N": rref2dref(rref).name}
     return _link(store_of(S).path(rref), destdir, format % values)
 
 
@@ -166,11 +165,6 @@ def linkrrefs(
     return [linkrref(rref, destdir, format, S) for rref in rrefs]
 
 
-def rref_name(rref: RRef) -> str:
-    """Return the name in a reference."""
-    return str(RRef.parse(rref).name)
-
-
 def _link(target: str, destdir: Path | None, name: str) -> Path:
     folder = "." if destdir is None else str(destdir)
     place = os.path.join(folder, name)
@@ -181,28 +175,22 @@ def _link(target: str, destdir: Path | None, name: str) -> Path:
 
 def _beside(r: RRef, S: Settings) -> dict[str, str]:
     """Return what Pylightnix would have among the artifacts: names and texts."""
-    record = store_of(S).record(r)
     found = {"context.json": json.dumps(rrefctx(r, S), indent=4)}
-    if record.started:
-        found[START] = timestring(record.started)
-    if record.stopped:
-        found[STOP] = timestring(record.stopped)
-    return found
+    times = {START: rrefbstart(r, S), STOP: rrefbstop(r, S)}
+    return found | {name: time for name, time in times.items() if time is not None}
 
 
-def _target(stage: Stage, S: Settings) -> DRef:
-    targets = instantiate(stage, S=S)[1].targets
+def _target(one: RRef | DRef | Stage, S: Settings) -> DRef:
+    if isrref(one):
+        return rref2dref(RRef(str(one)))
+    if isdref(one):
+        return DRef(str(one))
+    targets = instantiate(one, S=S)[1].targets
     check(len(targets) == 1, f"the stage has {len(targets)} targets, and not one")
     return targets[0]
 
 
-def _config(one: Any, S: Settings) -> list[str]:
-    if isrref(one):
-        dref = RRef.parse(one).dref
-    elif isdref(one):
-        dref = DRef(one)
-    else:
-        dref = _target(one, S)
+def _config(dref: DRef, S: Settings) -> list[str]:
     value = store_of(S).config(dref).value()
     return json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False).splitlines()
 

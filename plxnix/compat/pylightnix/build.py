@@ -10,7 +10,7 @@ from plxnix.compat.pylightnix.contexts import context_deref
 from plxnix.compat.pylightnix.derivations import output_realizer
 from plxnix.compat.pylightnix.errors import check, door, refuse
 from plxnix.compat.pylightnix.files import trycatch, writestr
-from plxnix.compat.pylightnix.functions import START, STOP, note_folder
+from plxnix.compat.pylightnix.functions import START, STOP
 from plxnix.compat.pylightnix.names import (
     assert_valid_config,
     assert_valid_refpath,
@@ -44,7 +44,10 @@ B = TypeVar("B", bound=Build)
 
 
 class BuildError(PylightnixException):
-    """The function of a realizer raised `exception`; `outpaths` are its folders."""
+    """The function of a realizer raised `exception`; `outpaths` are its folders.
+
+    They are there to be looked at while the process lives.
+    """
 
     def __init__(
         self,
@@ -146,7 +149,6 @@ def build_markstart(b: Build, nouts: int) -> list[Path]:
     work = store_of(b.S).session()
     paths = [Path(work.folder(build_name(b))) for _ in range(nouts)]
     for path in paths:
-        note_folder(path)
         if b.starttime is not None:
             time = timestring() if b.starttime == "AUTO" else b.starttime
             writestr(os.path.join(path, START), time)
@@ -174,14 +176,18 @@ def build_markstop_noexcept(b: Build) -> None:
 
 @door()
 def rrefbstart(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was begun, as `timestring` writes it."""
-    return timestring(store_of(S).record(rref).started)
+    """Return when a realization was begun, as `timestring` writes it, if that is known."""
+    return _timestring(store_of(S).record(rref).started)
 
 
 @door()
 def rrefbstop(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was done, as `timestring` writes it."""
-    return timestring(store_of(S).record(rref).stopped)
+    """Return when a realization was done, as `timestring` writes it, if that is known."""
+    return _timestring(store_of(S).record(rref).stopped)
+
+
+def _timestring(seconds: float) -> str | None:
+    return timestring(seconds) if seconds else None
 
 
 @door()

@@ -31,7 +31,7 @@ from plxnix.model import Context as NativeContext
 from plxnix.model import DRef as NativeDRef
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import registry as native
-from plxnix.realize.run import Artifact, current_run
+from plxnix.realize.run import Artifact
 from plxnix.store import Store, query
 
 #: Names of files that no artifact may have, since Pylightnix keeps its own notes there.
@@ -162,13 +162,6 @@ def legacy_realizer(realizer: native.Realizer) -> Realizer:
 
     run.native = realizer  # type: ignore[attr-defined]
     return run
-
-
-def note_folder(path: str) -> None:
-    """Let the run that is going on, if any, clear a folder away when it is over."""
-    run = current_run()
-    if run is not None:
-        run.folders.append(_Path(path))
 
 
 class Builders(MutableMapping[DRef, Derivation]):
