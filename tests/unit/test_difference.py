@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import os
+import random
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plxnix.builders.difference import AFTER, BEFORE, SHOWN_LINES, Difference, compare
+from plxnix.builders import layers
+from plxnix.builders.difference import Difference, compare
+from plxnix.builders.file_difference import AFTER, BEFORE, SHOWN_LINES
 from plxnix.nix.nar import PIECE, nar_hash
 
 Tree = dict[str, bytes]
@@ -183,6 +192,133 @@ class TestContents:
             assert one[: found.offset] == two[: found.offset]
             assert one[found.offset :][:1] != two[found.offset :][:1]
             assert found.lines
+
+
+def packed(kind: str, time: int, text: bytes) -> bytes:
+    """Make a file of a kind that holds `text` and has a time in it, if that kind has times."""
+    file = io.BytesIO()
+    if kind == "gzip":
+        return gzip.compress(text, mtime=time)
+    if kind == "ar":
+        head = f"{'x/':16}{time:<12}{0:<6}{0:<6}{644:<8}{len(text):<10}`\n"
+        return b"!<arch>\n" + head.encode() + text + b"\n" * (len(text) % 2)
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(zipfile.ZipInfo("x", (2000, 1, 1, 0, 0, time * 2)), text)
+        return file.getvalue()
+    if kind in ("bzip2", "xz"):
+        return bz2.compress(text) if kind == "bzip2" else lzma.compress(text)
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        entry = tarfile.TarInfo("x")
+        entry.size, entry.mtime = len(text), time
+        tar.addfile(entry, io.BytesIO(text))
+    return file.getvalue()
+
+
+class TestLayers:
+    """What holds others is looked into."""
+
+    @pytest.mark.parametrize("kind", ["gzip", "tar", "zip", "ar"])
+    def test_listed(self, differ: Differ, kind: str) -> None:
+        """Times are named where only they differ, with what to do."""
+        found = differ({"f": packed(kind, 1, b"text\n")}, {"f": packed(kind, 2, b"text\n")})
+        assert kind in found.lines[0]
+        assert [line[0] for line in found.lines[1:]] == ["@", "-", "+"]
+        assert (":02" if kind != "zip" else ":04") in found.lines[-1]
+        assert kind.replace("ar", "") in found.hint
+        assert "usual causes" not in found.hint
+
+    @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "tar", "zip", "ar"])
+    def test_within(self, differ: Differ, kind: str) -> None:
+        """Text within is compared as such, and the cause is looked for there."""
+        old, new = b"at 10:11:12 in it\n", b"at 10:11:13 in it\n"
+        found = differ({"f": packed(kind, 1, old)}, {"f": packed(kind, 1, new)})
+        name = {"tar": ", x", "zip": ", x", "ar": ", x/"}.get(kind, "")
+        assert found.lines == (
+            f"within {kind}{name}:",
+            "@@ -1 +1 @@",
+            "-at 10:11:12 in it",
+            "+at 10:11:13 in it",
+        )
+        assert found.hint.startswith("it holds a time")
+
+    def test_several_deep(self, differ: Differ) -> None:
+        """An archive that is compressed, in an archive."""
+
+        def nested(text: bytes) -> bytes:
+            return packed("zip", 1, packed("gzip", 1, packed("tar", 1, text)))
+
+        found = differ({"f": nested(b"one\n")}, {"f": nested(b"two\n")})
+        assert found.lines[:3] == ("within zip, x:", "within gzip:", "within tar, x:")
+        assert found.lines[-2:] == ("-one", "+two")
+
+    def test_packed_in_another_way(self, differ: Differ) -> None:
+        """The same in it, but other bytes: that is said."""
+        text = b"text" * 1000
+        found = differ({"f": lzma.compress(text)}, {"f": lzma.compress(text, preset=0)})
+        assert found.lines == ("within xz all is the same",)
+        assert "packed in another way" in found.hint
+
+    @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "tar", "zip", "ar"])
+    @given(place=st.integers(0, 200), byte=st.integers(0, 255))
+    def test_damaged(
+        self, tmp_path_factory: pytest.TempPathFactory, kind: str, place: int, byte: int
+    ) -> None:
+        """A damaged one is compared all the same."""
+        folder = tmp_path_factory.mktemp("pair")
+        good = packed(kind, 1, b"some text that is in it")
+        bad = bytearray(good)
+        bad[place % len(good)] = byte
+        (folder / "one").write_bytes(good)
+        (folder / "two").write_bytes(bad)
+        found = compare(folder / "one", folder / "two")
+        assert (found is None) is (bytes(bad) == good)
+        assert found is None or found.lines
+
+    def test_more_than_can_be_held(self, differ: Differ, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is larger in it than may be held is compared by its bytes."""
+        monkeypatch.setattr(layers, "LONGEST", 100)
+        found = differ({"f": packed("xz", 1, b"a" * 101)}, {"f": packed("xz", 1, b"b" * 101)})
+        assert found.lines[0].startswith("at byte")
+
+
+class TestOtherBytes:
+    """What is found in files that are neither text nor hold others, and in long lines."""
+
+    def test_texts(self, differ: Differ) -> None:
+        """Texts that only one side has are named, wherever they are: not the first byte's."""
+        old, new = (
+            b"\0\1" + end + bytes(100_000) + b"built in /build/" + end * 6 + b"\0"
+            for end in (b"a", b"b")
+        )
+        found = differ({"f": old}, {"f": new})
+        assert found.lines[-3:] == (
+            "texts in it:",
+            "-built in /build/aaaaaa",
+            "+built in /build/bbbbbb",
+        )
+        assert "--sandbox on" in found.hint
+
+    def test_noise(self, differ: Differ) -> None:
+        """Random bytes hold texts by chance, of which nobody learns anything."""
+        old, new = (random.Random(seed).randbytes(1 << 20) for seed in (1, 2))  # noqa: S311
+        assert "texts in it:" not in differ({"f": old}, {"f": new}).lines
+
+    @pytest.mark.parametrize("before", [0, 100, 300, 20_000])
+    def test_long_lines(self, differ: Differ, before: int) -> None:
+        """Of a long line that part is shown in which it differs, letters counted, not bytes."""
+        found = differ(
+            {"f": ("é" * before + "old" + "x" * 500).encode()},
+            {"f": ("é" * before + "new" + "x" * 500).encode()},
+        )
+        assert all(word in line for word, line in zip(("old", "new"), found.lines[1:], strict=True))
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [(b"a\nb\nc\n", b"c\na\nb\n"), (b'{"a": 1, "b": 2}', b'{"b": 2, "a": 1}')]
+    )
+    def test_another_order(self, differ: Differ, old: bytes, new: bytes) -> None:
+        """The same in another order is called so."""
+        assert "another order" in differ({"f": old}, {"f": new}).hint
 
 
 class TestHints:
