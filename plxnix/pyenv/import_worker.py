@@ -1,19 +1,22 @@
-"""Import modules, a forked process for each distribution; run by an environment's interpreter.
+"""Import modules in forked processes; run by an environment's interpreter.
 
-A task comes as JSON on standard input: `modules` by distribution, how many `jobs` at a time, and
-the `timeout` in seconds. The answers leave as JSON, the last line on standard output. Python 3.8
-is enough; what the modules print, and how they end, does no harm to the answers.
+A task comes as JSON on standard input: `modules` by distribution, `bases`: for a distribution the
+one whose process its own is forked from, after that one has imported its modules; how many `jobs`
+at a time, and the `timeout` in seconds. What fails so is tried again in a process that has imported
+nothing yet. The answers leave as JSON, the last line on standard output. Python 3.8 is enough; what
+the modules print, and how they end, does no harm to the answers.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import sys
 import tempfile
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
 
 def try_import(name: str) -> dict[str, Any]:
@@ -43,59 +46,93 @@ def _text(failure: BaseException) -> str:
     return type(failure).__name__ + (": " + lines[0][:500] if lines else "")
 
 
-def start(names: list[str], timeout: float, answers: BinaryIO) -> int:
-    """Fork a process that imports modules and writes a line for each; return its number."""
-    child = os.fork()
-    if child:
-        return child
-    try:
+class Forest:
+    """Processes for distributions, each forked from that of its base, or from this one."""
+
+    def __init__(self, task: dict[str, Any], bases: dict[str, str], folder: str) -> None:
+        self.modules, self.jobs, self.timeout = task["modules"], task["jobs"], task["timeout"]
+        self.folder = folder
+        self.numbers = {name: number for number, name in enumerate(sorted(self.modules))}
+        self.above: dict[str, list[str]] = {}
+        for name, base in sorted(bases.items()):
+            self.above.setdefault(base, []).append(name)
+
+    def grow(self, base: str = "") -> dict[str, int]:
+        """Fork a process for each distribution on `base`; return how each ended, after all have."""
+        begun: dict[str, int] = {}
+        for name in self.above.get(base, ()):
+            child = os.fork()
+            if not child:
+                try:
+                    self._be(name)
+                finally:
+                    os._exit(0)
+            begun[name] = child
+        signal.alarm(0)
+        return {name: os.waitpid(child, 0)[1] for name, child in begun.items()}
+
+    def _be(self, name: str) -> None:
+        for number in (signal.SIGALRM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)  # A base may have changed them.
+        turn = self._turn(self.numbers[name])
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
-        signal.alarm(max(1, int(timeout)))
-        for name in names:
-            os.write(answers.fileno(), json.dumps(try_import(name)).encode() + b"\n")
-    finally:
-        os._exit(0)
+        # A file, as what a module leaves running would hold a pipe open.
+        answers = os.open(self._file(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        signal.alarm(max(1, int(self.timeout)))
+        for module in self.modules[name]:
+            os.write(answers, json.dumps(try_import(module)).encode() + b"\n")
+        os.close(answers)
+        os.close(turn)
+        # A fork has none of the threads that a module has started, but what they have locked.
+        if len(os.listdir("/proc/self/task")) == 1:
+            self.grow(name)
 
+    def _turn(self, number: int) -> int:
+        """Wait until fewer than `jobs` processes import; the turn ends with the process, too."""
+        turns = os.open(f"{self.folder}/turns", os.O_RDWR | os.O_CREAT)
+        for place in range(self.jobs):
+            try:
+                fcntl.lockf(turns, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                return turns
+            except OSError:
+                continue
+        fcntl.lockf(turns, fcntl.LOCK_EX, 1, number % self.jobs)
+        return turns
 
-def read(
-    names: list[str],
-    stream: BinaryIO,
-    status: int,
-    timeout: float,
-) -> list[dict[str, Any]]:
-    """Return an answer for each module: what came, and how the process ended for the rest."""
-    stream.seek(0)
-    got = [json.loads(line) for line in stream if line.endswith(b"\n")]
-    number = status & 0x7F
-    for name in names[len(got) :]:
-        error = "the interpreter ended while it was imported"
-        if number == signal.SIGALRM:
-            error = f"it took longer than {timeout:g} s"
-        elif number:
-            error = f"the interpreter was killed by signal {number}"
-        got.append({"module": name, "error": error, "lacking": "", "seconds": 0.0})
-    return got
+    def _file(self, name: str) -> str:
+        return f"{self.folder}/{self.numbers[name]}"
+
+    def read(self, name: str, status: int = 0) -> list[dict[str, Any]]:
+        """Return an answer for each module: what came, and how the process ended for the rest."""
+        got = []
+        if os.path.exists(self._file(name)):
+            with open(self._file(name), "rb") as stream:
+                got = [json.loads(line) for line in stream if line.endswith(b"\n")]
+        number = status & 0x7F
+        for module in self.modules[name][len(got) :]:
+            error = "the interpreter ended while it was imported"
+            if number == signal.SIGALRM:
+                error = f"it took longer than {self.timeout:g} s"
+            elif number:
+                error = f"the interpreter was killed by signal {number}"
+            got.append({"module": module, "error": error, "lacking": "", "seconds": 0.0})
+        return got
 
 
 def main() -> None:
     """Do the task."""
     task = json.load(sys.stdin)
-    left = sorted(task["modules"].items(), reverse=True)
-    running: dict[int, tuple[str, list[str], Any]] = {}
-    done = {}
-    while left or running:
-        while left and len(running) < task["jobs"]:
-            distribution, names = left.pop()
-            # A file, as what a module leaves running would hold a pipe open.
-            stream = tempfile.TemporaryFile()  # noqa: SIM115
-            running[start(names, task["timeout"], stream)] = (distribution, names, stream)
-        child, status = os.wait()
-        if child in running:
-            distribution, names, stream = running.pop(child)
-            with stream:
-                done[distribution] = read(names, stream, status, task["timeout"])
+    bases = {name: task["bases"].get(name, "") for name in task["modules"]}
+    done: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        while bases:
+            forest = Forest(task, bases, folder)
+            ended = forest.grow()
+            done.update((name, forest.read(name, ended.get(name, 0))) for name in bases)
+            again = [name for name, base in bases.items() if base]
+            bases = {name: "" for name in again if any(one["error"] for one in done[name])}
     sys.stdout.write("\n" + json.dumps(done))
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,19 @@ def import_modules(
 ) -> list[Module]:
     """Import each top-level module, a process for each distribution, `jobs` at a time.
 
-    Raises `InvalidValue` if the interpreter does not.
+    Such a process has imported nothing but some of what the distribution requires; where that
+    fails, another one says what came of it, which has imported nothing. Raises `InvalidValue` if
+    the interpreter does not run.
     """
     below = os.path.relpath(site, tree)
     modules = {one.name: top_modules(one.files, below) for one in found}
     there = {name for names in modules.values() for name in names}
-    task = {"modules": modules, "jobs": jobs or os.cpu_count() or 1, "timeout": TIMEOUT}
+    task = {
+        "modules": modules,
+        "bases": _bases(found),
+        "jobs": jobs or os.cpu_count() or 1,
+        "timeout": TIMEOUT,
+    }
     with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
         done = subprocess.run(
             # Each process needs what others have compiled, and the store is not to be written to.
@@ -71,9 +78,7 @@ def import_modules(
                 f"the interpreter {python!r} cannot import: {said[-1] if said else 'it ended'}",
                 "make the environment again",
             ) from None
-    needed = {
-        normalized("".join(_NAME.findall(line)[:1])) for one in found for line in one.requires
-    }
+    needed = {_required(line) for one in found for line in one.requires}
     results = []
     for name in modules:
         imported = any(answer["error"] == "" for answer in answers[name])
@@ -84,9 +89,42 @@ def import_modules(
     return results
 
 
+def _required(line: str) -> str:
+    return normalized("".join(_NAME.findall(line)[:1]))
+
+
+def _bases(found: Sequence[Installed]) -> dict[str, str]:
+    """Return for each distribution that of its requirements with the most requirements itself."""
+    names = {normalized(one.name): one.name for one in found}
+    needs = {
+        normalized(one.name): {_required(line) for line in one.requires if "extra" not in line}
+        & names.keys()
+        for one in found
+    }
+    below = {name: _reached(name, needs) for name in needs}
+    bases = {}
+    for name, required in needs.items():
+        # In a circle nothing can be the first.
+        fit = [(len(below[one]), one) for one in required if name not in below[one]]
+        if fit:
+            bases[names[name]] = names[max(fit)[1]]
+    return bases
+
+
+def _reached(name: str, needs: Mapping[str, set[str]]) -> set[str]:
+    found, left = {name}, [name]
+    while left:
+        new = needs[left.pop()] - found
+        found |= new
+        left += new
+    return found
+
+
 def _surroundings(home: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     kept.update(HOME=home, TMPDIR=home, LC_ALL="C.UTF-8", MPLBACKEND="agg", MPLCONFIGDIR=home)
+    # Processes are forked from those that have imported numpy: no threads.
+    kept.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         kept[f"XDG_{name}_HOME"] = home
     return kept

@@ -69,6 +69,39 @@ def test_failures_of_imports(tree: Path) -> None:
     ]
 
 
+def test_imports_begin_with_what_is_required(tree: Path, tmp_path: Path) -> None:
+    """What several packages require is imported once, unless they fail so; all is told as alone."""
+    log = tmp_path / "log"
+    counting = f"open({str(log)!r}, 'a').write('once ')\n"
+    install(tree, "base", {"base.py": f"{counting}import sys\nsys.poison = 1\n"})
+    needs = ["Requires-Dist: base"]
+    install(tree, "one", {"one.py": "import base\n"}, headers=needs)
+    install(tree, "two", {"two.py": "import base\n"}, headers=["Requires-Dist: one"])
+    assert check_environment(tree).sound
+    assert log.read_text() == "once "
+    poisoned = "import sys\nif hasattr(sys, 'poison'): raise RuntimeError\n"
+    install(tree, "three", {"three.py": poisoned}, headers=needs)
+    install(tree, "kill", {"kill.py": "import os; os.kill(os.getpid(), 11)\n"})
+    install(tree, "four", {"four.py": ""}, headers=["Requires-Dist: kill"])
+    checkup = check_environment(tree)
+    assert [one.name for one in checkup.modules if one.status != "imported"] == ["kill"]
+    assert log.read_text() == "once " * 2
+
+
+def test_what_modules_leave_running(tree: Path, tmp_path: Path) -> None:
+    """Nobody waits for programs that a module has started, nor forks where it has threads."""
+    log = tmp_path / "log"
+    starts = "import subprocess\nleft = subprocess.Popen(['cat'], stdin=subprocess.PIPE)\n"
+    threads = "import threading\nwait = threading.Event().wait\n"
+    threads += f"threading.Thread(target=wait, daemon=True).start()\nopen({str(log)!r}, 'a')"
+    install(tree, "starts", {"starts.py": starts})
+    install(tree, "more", {"more.py": ""}, headers=["Requires-Dist: starts"])
+    install(tree, "threaded", {"threaded.py": f"{threads}.write('once ')\n"})
+    install(tree, "uses", {"uses.py": "import threaded\n"}, headers=["Requires-Dist: threaded"])
+    assert check_environment(tree).sound
+    assert log.read_text() == "once " * 2
+
+
 def test_optional_modules_are_skipped(tree: Path) -> None:
     """A module beside others may lack what is not installed; the only one may not."""
     install(tree, "gamma", {"gamma.py": "", "gamma_plugin.py": "import absent.part\n"})
