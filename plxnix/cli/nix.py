@@ -64,7 +64,7 @@ def add(
     """
     _check(references, targets, out_link)
     store = session.store()
-    handed = [add_realization(store, rref) for rref in _realizations(store, references)]
+    handed = [add_realization(store, rref) for rref in _realizations(session, store, references)]
     if targets:
         handed += add_graph(ExportGraph(load_closure(session, targets, arguments)))
     _finish(session, handed, [one.path for one in handed], out_link, as_json)
@@ -95,7 +95,7 @@ def import_(
     """
     _check(references, targets, out_link)
     store = session.store()
-    rrefs = _realizations(store, references)
+    rrefs = _realizations(session, store, references)
     handed = import_realizations(store, rrefs) if rrefs else []
     tops = [one.path for one in handed if one.rref in rrefs]
     if targets:
@@ -169,7 +169,8 @@ def _check(references: tuple[str, ...], targets: tuple[str, ...], out_link: str 
     check_link(out_link)
 
 
-def _realizations(store: Store, references: tuple[str, ...]) -> list[RRef]:
+def _realizations(session: Session, store: Store, references: tuple[str, ...]) -> list[RRef]:
+    """Return what is named, which stays there until the command ends."""
     found = []
     for text in references:
         for one in resolve_reference(store, text):
@@ -178,6 +179,7 @@ def _realizations(store: Store, references: tuple[str, ...]) -> list[RRef]:
                     f"{one} is a derivation, not a realization", "`plxnix ls` lists realizations"
                 )
             found.append(one)
+    session.keep(store, {rref.dref for rref in found})
     return found
 
 

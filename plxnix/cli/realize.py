@@ -174,33 +174,31 @@ def realize(
         _show_plan(session, plan, closure.labels, as_json)
         return
     log = None if events is None else EventLog(events, progress)
-    # The links are made before gc may take what they are to keep.
-    with closure.store.keeping(closure.derivations, session.console.say):
-        try:
-            with talking(session.console, progress):
-                selected = realize_closure(
-                    closure,
-                    force_rebuild=force,
-                    keep_failed=keep_failed,
-                    observer=log or progress,
-                    sandbox=sandbox,
-                    jobs=jobs,
-                    executor=executor,
-                    keep_going=keep_going,
-                    timeout=timeout,
-                    retries=retries,
-                    resources=resources,
-                )
-        except (PlxnixError, OSError) as error:
-            again = "" if keep_failed else command_line(targets, arguments)
-            report_failure(session, closure.store, progress, error, again)
-            raise click.exceptions.Exit(1) from None
-        finally:
-            if log is not None:
-                log.close()
-        results = {dref: _list(found) for dref, found in selected.items()}
-        rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
-        link_results(closure.store, out_link, rrefs)
+    try:
+        with talking(session.console, progress):
+            selected = realize_closure(
+                closure,
+                force_rebuild=force,
+                keep_failed=keep_failed,
+                observer=log or progress,
+                sandbox=sandbox,
+                jobs=jobs,
+                executor=executor,
+                keep_going=keep_going,
+                timeout=timeout,
+                retries=retries,
+                resources=resources,
+            )
+    except (PlxnixError, OSError) as error:
+        again = "" if keep_failed else command_line(targets, arguments)
+        report_failure(session, closure.store, progress, error, again)
+        raise click.exceptions.Exit(1) from None
+    finally:
+        if log is not None:
+            log.close()
+    results = {dref: _list(found) for dref, found in selected.items()}
+    rrefs = list(dict.fromkeys(rref for found in results.values() for rref in found))
+    link_results(closure.store, out_link, rrefs)
     if as_json:
         session.console.json(
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +11,7 @@ from plxnix.cli.console import Console
 from plxnix.errors import DownloadFailed, PlxnixError, StoreError, TargetError
 
 if TYPE_CHECKING:
+    from plxnix.model import DRef
     from plxnix.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +43,10 @@ class Session:
         if intruders(store.root) == "everybody":
             self.console.warn(f"everybody may write into the store {store.root}: chmod o-w it")
         return store
+
+    def keep(self, store: Store, drefs: Iterable[DRef]) -> None:
+        """Keep derivations from garbage collection until the command ends (`Store.keeping`)."""
+        click.get_current_context().with_resource(store.keeping(drefs, self.console.say))
 
     def confirm(self, question: str) -> None:
         """Ask before something is deleted; raise `StoreError` if the answer is no."""

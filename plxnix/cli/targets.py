@@ -46,13 +46,17 @@ def load_closure(session: Session, targets: Sequence[str], arguments: Mapping[st
 def load_targets(
     session: Session, targets: Sequence[str], arguments: Mapping[str, str]
 ) -> list[Closure]:
-    """Import the targets and instantiate their stages, in one registry over the store."""
+    """Import the targets and instantiate their stages, in one registry over the store.
+
+    Nothing of them is garbage until the command ends, so that what is selected is there.
+    """
     from plxnix.store import current_storage, current_store
 
     store = session.store(create=True)
     registry = Registry(store)
     with talking(session.console, Progress(session.console)):
         closures = [load(target, registry, written=arguments) for target in targets]
+    session.keep(store, {dref for closure in closures for dref in closure.derivations})
     with current_storage(None):
         try:
             other = current_store().root

@@ -98,7 +98,8 @@ def realize(
     """
     schedule = Schedule.make(jobs, executor, keep_going, timeout, retries, resources)
     if dry_run:
-        return make_plan(closure, named(closure, force_rebuild, "force_rebuild"))
+        with closure.store.keeping(closure.derivations):
+            return make_plan(closure, named(closure, force_rebuild, "force_rebuild"))
     work = prepare(
         closure,
         force_rebuild,

@@ -78,6 +78,37 @@ def test_what_is_worked_with_stays(plxnix: CommandLine) -> None:
     plxnix.ok("rm", "numbers", "--yes")
 
 
+#: Stages beside which garbage is collected, whenever realizations are selected among.
+COLLECTING = """
+from plxnix import autostage, collect_garbage, match, selfref
+
+def key(store, rref):
+    collect_garbage(store, everything=True)
+    return 1
+
+@autostage(matcher=match(key, lambda rrefs: rrefs[:1] or None), out=[selfref, "out"])
+def below(out):
+    out.write_text("below")
+
+@autostage(below=below, matcher=match(key, lambda rrefs: rrefs[:1] or None), out=[selfref, "out"])
+def above(below, out):
+    out.write_text("above")
+"""
+
+
+def test_gc_beside_what_only_reads(plxnix: CommandLine) -> None:
+    """What a dry run or an export has selected stays until it is done."""
+    plxnix.file(COLLECTING, "collecting.py")
+    plxnix.ok("realize", "collecting.py:above", "-o", "result")
+    Path("result").unlink()
+    assert plxnix.ok("realize", "collecting.py:above", "--dry-run", "--json").json
+    assert left(plxnix) == {"below": 1, "above": 1}
+    plxnix.ok("export", "collecting.py:above")
+    assert left(plxnix) == {"below": 1, "above": 1}
+    plxnix.ok("gc", "--all")
+    assert left(plxnix) == {}
+
+
 @pytest.mark.parametrize(
     "arguments", [("--older-than", "soon"), ("--older-than", "-1d"), ("--max-size", "big")]
 )
