@@ -28,6 +28,9 @@ _TRIAL = """derivation {{
   builder = {shell}; args = [ "-c" "{condition} echo > $out" ];
 }}"""
 
+#: Nobody has what is built of this machine's programs, and what is downloaded is not built again.
+_BUILT_HERE = ("--option", "substitute", "false")
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -67,6 +70,8 @@ class Rebuilder:
         paths = {name: graph.instantiation.path(item.node, name) for name in item.node.outputs}
         sandboxed = self._sandboxed is True
         command = ["--realise", drv_path, *(_options(_fetched_files(graph)) if sandboxed else ())]
+        if not any(one.node.existing for one in graph.items):
+            command += _BUILT_HERE
         again = len(tools.valid(paths.values())) == len(paths)
         if again:
             command += ["--check", "--keep-failed"]
@@ -117,7 +122,7 @@ def _try() -> bool:
     for options, condition in ((_options(), "test -d /build &&"), ((), "")):
         try:
             found = tools.instantiate(_TRIAL.format(shell=shell, condition=condition))
-            tools.run("nix-store", "--realise", *found, *options)
+            tools.run("nix-store", "--realise", *found, *options, *_BUILT_HERE)
         except ToolFailed as error:
             why.append(error.message)
         else:

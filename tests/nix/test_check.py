@@ -15,6 +15,7 @@ from plxnix.export.graph import ExportGraph
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
 from tests.command_line import CommandLine
+from tests.http_server import Server
 from tests.stage_samples import Lab
 
 Run = Callable[..., DRef]
@@ -124,6 +125,14 @@ class TestWithNix:
         """Return what Nix has fetched and unpacked for a fetch."""
         graph = ExportGraph(lab.closure(fetch))
         return [graph.instantiation.path(item.node) for item in reversed(graph.items)]
+
+    def test_no_cache_is_asked(
+        self, lab: Lab, run: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is to be built is not downloaded: nobody is asked for it."""
+        monkeypatch.setenv("NIX_CONFIG", f"substituters = {server.url('')}")
+        assert one(lab, run('cat "$d/d" > "$out"', d=mkfile("d", "x", registry=lab.registry))).same
+        assert server.requests == []
 
     def test_no_rights(self, lab: Lab, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where Nix cannot be used the check goes on without it, and says why."""
