@@ -22,6 +22,7 @@ from plxnix.realize.realizing import realize
 from plxnix.store import verify
 from tests.conftest import needed
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 distributed = needed("distributed")
 
@@ -70,7 +71,7 @@ class Cluster:
     def client(self, workers: int) -> Any:
         """Return a client that sees so many workers."""
         client = distributed.Client(scheduler_file=str(self._file), set_as_default=False)
-        client.wait_for_workers(workers, timeout=60)
+        client.wait_for_workers(workers, timeout=PATIENCE)
         return client
 
     @property
@@ -86,7 +87,7 @@ class Cluster:
         for process in self.processes:
             process.kill()
         for process in self.processes:
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ class TestCluster:
         assert lab.text(rref) == "survived"
         flag.unlink()
         cluster.add()
-        client.wait_for_workers(3, timeout=60)
+        client.wait_for_workers(3, timeout=PATIENCE)
 
     def test_by_address(self, lab: Lab, cluster: Cluster) -> None:
         """`dask:ADDRESS` opens a client of its own; where nobody listens it says so."""

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -23,11 +24,15 @@ from plxnix.nix.hashes import Hash
 from tests.conftest import missing
 from tests.http_server import Answer, Server
 from tests.interrupting import interrupting
+from tests.waiting import PATIENCE, wait_for
 
 BODY = bytes(range(256)) * 1024
 RIGHT = Hash.of_bytes(BODY)
 
-QUICK = DownloadSettings(connect_timeout=2, stall_timeout=0.3, backoff=0.001)
+QUICK = DownloadSettings(connect_timeout=PATIENCE, stall_timeout=PATIENCE, backoff=0.001)
+
+#: For what stalls. A busy machine lets a server wait, too, but not for as long.
+STALLED = replace(QUICK, stall_timeout=2)
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +235,8 @@ def test_a_passing_status_is_tried_again(server: Server, target: Path, status: i
 )
 def test_a_broken_transfer_is_tried_again(server: Server, target: Path, trouble: Answer) -> None:
     """A body that ends early, stalls, or never begins is fetched anew."""
-    result = fetch(target, server.answer("/file", trouble, Answer(BODY)))
+    settings = QUICK if trouble.stall_after is None else STALLED
+    result = fetch(target, server.answer("/file", trouble, Answer(BODY)), settings=settings)
     assert target.read_bytes() == BODY
     assert len(result.attempts) == 1
 
@@ -250,8 +256,8 @@ def test_tries_are_bounded_and_each_has_a_line(server: Server, target: Path) -> 
 
 def test_a_slow_server_is_not_a_stalled_one(server: Server, target: Path) -> None:
     """A transfer that takes longer than the stall timeout goes on while bytes come."""
-    url = server.answer("/file", Answer(BODY[:10], delay=0.1, piece=1))
-    assert fetch(target, url, hash=Hash.of_bytes(BODY[:10])).attempts == ()
+    url = server.answer("/file", Answer(BODY[:25], delay=0.1, piece=1))
+    assert fetch(target, url, hash=Hash.of_bytes(BODY[:25]), settings=STALLED).attempts == ()
 
 
 def test_a_stalled_server_is_left_in_time(server: Server, target: Path) -> None:
@@ -259,8 +265,8 @@ def test_a_stalled_server_is_left_in_time(server: Server, target: Path) -> None:
     url = server.answer("/file", Answer(BODY, stall_after=0))
     begin = time.monotonic()
     with pytest.raises(DownloadFailed, match="stalled"):
-        fetch(target, url, settings=DownloadSettings(stall_timeout=0.2, tries=1))
-    assert 0.2 <= time.monotonic() - begin < 5
+        fetch(target, url, settings=replace(QUICK, stall_timeout=0.2, tries=1))
+    assert 0.2 <= time.monotonic() - begin < PATIENCE
 
 
 def test_nobody_listens(target: Path) -> None:
@@ -279,7 +285,7 @@ def test_retry_after_is_waited_for(server: Server, target: Path, form: str) -> N
     busy = Answer(status=503, headers={"Retry-After": value})
     begin = time.monotonic()
     fetch(target, server.answer("/file", busy, Answer(BODY)))
-    assert 0.9 < time.monotonic() - begin < 10
+    assert time.monotonic() - begin > 0.9
 
 
 def test_a_server_that_asks_for_too_long_is_left(server: Server, target: Path) -> None:
@@ -546,12 +552,9 @@ def test_an_interrupt_leaves_the_part_for_later(
         "/file", Answer(BODY, etag='"one"', stall_after=5000), Answer(BODY, etag='"one"')
     )
     child = start_child(url, target, partial)
-    deadline = time.monotonic() + 30
-    while not partial.exists() or partial.stat().st_size < 5000:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: partial.exists() and partial.stat().st_size >= 5000)
     with interrupting(lambda: child.send_signal(signal.SIGINT)):
-        assert child.wait(120) != 0
+        assert child.wait(PATIENCE) != 0
     assert not target.exists()
     assert download([url], target, RIGHT, partial=partial, settings=QUICK).resumed
     assert server.requests[1].headers["range"] == "bytes=5000-"
@@ -563,12 +566,9 @@ def test_two_downloads_do_not_share_a_part(server: Server, target: Path, tmp_pat
     slow = Answer(BODY, etag='"one"', piece=len(BODY) // 4, delay=0.2)
     url = server.answer("/file", slow)
     child = start_child(url, Path(f"{target}.2"), partial)
-    deadline = time.monotonic() + 30
-    while not partial.exists() or not partial.stat().st_size:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: partial.exists() and partial.stat().st_size)
     download([url], target, RIGHT, partial=partial, settings=DownloadSettings())
-    assert child.wait(30) == 0
+    assert child.wait(PATIENCE) == 0
     assert target.read_bytes() == BODY
     assert Path(f"{target}.2").read_bytes() == BODY
     assert list(tmp_path.glob("part*")) == []

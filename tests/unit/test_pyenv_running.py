@@ -17,6 +17,7 @@ from plxnix.store.roots import roots
 from tests.conftest import missing
 from tests.environment_trees import PYTHON, make_tree
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 SHOW = 'echo "$PATH|${VIRTUAL_ENV-none}|${PYTHONHOME-none}|${PYTHONPYCACHEPREFIX-none}"'
 
@@ -103,13 +104,13 @@ def test_signals_reach_the_command(number: signal.Signals) -> None:
     code = (
         "import os, sys\nfrom plxnix.pyenv import running\n"
         f"sys.exit(running.run([{PYTHON!r}, '-c', 'import time; print(1, flush=True); "
-        "time.sleep(60)'], dict(os.environ)))"
+        "time.sleep(900)'], dict(os.environ)))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"1\n"
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(PATIENCE) == 128 + number
 
 
 def test_activated_environments_are_kept(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from plxnix.errors import (
 )
 from plxnix.realize.registry import find_registry, takes_registry
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 REALIZER = build_wrapper(lambda _: None)
 
@@ -333,7 +334,7 @@ class TestRecursion:
     def test_threads_do_not_meet(self, tmp_path: Path) -> None:
         """Two threads that instantiate in one registry at one time are no recursion."""
         registry = Registry(Store.init(tmp_path / "store"))
-        barrier = threading.Barrier(2, timeout=10)
+        barrier = threading.Barrier(2, timeout=PATIENCE)
         found: list[object] = []
 
         def stage(name: str) -> DRef:

@@ -34,6 +34,7 @@ from plxnix.store import Store, locks, temproots
 from plxnix.store.gc import collect, plan_gc
 from plxnix.store.verify import verify
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -379,13 +380,13 @@ def test_another_thread_continues(lab: Lab) -> None:
 
     def slow(_: Build) -> str:
         entered.set()
-        assert leave.wait(20)
+        assert leave.wait(PATIENCE)
         return "slow"
 
     helper = repl_realize(lab.closure(lab.stage("slow", content=slow)))
     thread = threading.Thread(target=repl_continue, kwargs={"helper": helper})
     thread.start()
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE)
     with pytest.raises(RealizeError, match="another thread"):
         repl_continue(helper=helper)
     with pytest.raises(RealizeError, match="another thread"):

@@ -20,6 +20,7 @@ from plxnix import Build, DRef, RRef, Store, build_outpath, match_all, realize
 from plxnix.errors import BuildFailed, PromiseMissing
 from plxnix.realize.run import Log, Observer, Run, current_run
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 
 class Notes(Observer):
@@ -112,8 +113,8 @@ class TestObservers:
         with ThreadPoolExecutor(1) as pool:
             with lab.store.realizing(dref):
                 future = pool.submit(realize, closure, observer=notes)
-                assert waiting.wait(20)
-            future.result(20)
+                assert waiting.wait(PATIENCE)
+            future.result(PATIENCE)
         (said,) = [note for note in notes.notes if note[0] == "said"]
         assert "waiting for process" in str(said[2])
         assert lab.runs == ["a"]
@@ -159,7 +160,7 @@ class TestRecording:
         """Stages that run in two threads at one time get what each of them printed."""
         labs = [Lab(tmp_path / name) for name in ("a", "b")]
         before = sys.stdout
-        barrier = threading.Barrier(2, timeout=20)
+        barrier = threading.Barrier(2, timeout=PATIENCE)
 
         def talk(build: Build) -> str:
             barrier.wait()
@@ -308,8 +309,8 @@ def test_two_threads_build_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(work, lambda: None)]
-        futures += [pool.submit(work, lambda: started.wait(20)) for _ in range(3)]
-        found = {future.result(60) for future in futures}
+        futures += [pool.submit(work, lambda: started.wait(PATIENCE)) for _ in range(3)]
+        found = {future.result(PATIENCE) for future in futures}
     assert len(found) == 1
     assert sorted(lab.runs) == ["below", "top"]
     assert lab.leftovers() == []
@@ -335,7 +336,7 @@ def test_processes_that_race(tmp_path: Path) -> None:
     Store.init(tmp_path / "store")
     command = [sys.executable, "-c", script, str(tmp_path / "store"), str(tmp_path / "runs")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = {process.communicate(timeout=60)[0] for process in processes}
+    outputs = {process.communicate(timeout=PATIENCE)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(outputs) == 1
     runs = (tmp_path / "runs").read_text().split()
