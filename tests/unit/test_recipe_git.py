@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
@@ -81,28 +81,31 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
+@contextmanager
+def serving(server: TCPServer) -> Iterator[int]:
+    """Serve in a thread for the block; the value is the port."""
+    thread = Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[str]:
     """`git daemon` over `tmp_path`; the value is its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["git", "daemon", f"--base-path={tmp_path}", "--export-all", "--reuseaddr"]
-    process = subprocess.Popen(
-        [*command, "--listen=127.0.0.1", f"--port={port}"],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(200):
-            with socket.socket() as trial:
-                if trial.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.01)
+    command = ["git", "daemon", "--inetd", f"--base-path={tmp_path}", "--export-all"]
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            ends = {"stdin": self.request, "stdout": self.request}
+            subprocess.run(command, **ends, stderr=subprocess.DEVNULL, check=False)
+
+    with serving(ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
         yield f"git://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
 
 
 @pytest.fixture
@@ -115,14 +118,8 @@ def files(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=os.fspath(tmp_path)))
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 def realized(lab: Lab, dref: DRef) -> Path:
@@ -387,17 +384,11 @@ class TestCredentials:
         server = ThreadingHTTPServer(
             ("127.0.0.1", 0), partial(Handler, directory=os.fspath(tmp_path))
         )
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/one/.git"
+        with serving(server) as port:
+            url = f"http://127.0.0.1:{port}/one/.git"
             tree = get(lab, url, "trunk", repository.digest())
             with pytest.raises(DownloadFailed) as caught:
                 get(lab, url, "v9", ZEROS)
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
         assert (tree / "data").read_text() == "1\n"
         assert "Basic bWU6aHVzaC1odXNo" in given
         assert "hush" not in str(caught.value) + str(caught.value.attempts) + capfd.readouterr().err
