@@ -16,7 +16,8 @@ from plxnix.errors import DownloadFailed, HashMismatch, InvalidValue
 
 if TYPE_CHECKING:
     from plxnix.builders.partial import Partial, Validator
-    from plxnix.builders.transfer import Reply, Transport
+    from plxnix.builders.replies import Reply
+    from plxnix.builders.transfer import Transport
     from plxnix.nix.hashes import Hash
 
 __all__ = ["DownloadResult", "DownloadSettings", "Progress", "download", "redact"]
@@ -165,7 +166,7 @@ class _Job:
 
     def _fetch(self, url: str) -> bool:
         """Try one source as often as that may help; tell whether its contents are right."""
-        from plxnix.builders.transfer import SourceFailed
+        from plxnix.builders.replies import SourceFailed
 
         tries = 0
         while True:
@@ -192,7 +193,7 @@ class _Job:
 
     def _transfer(self, url: str) -> None:
         """Bring the whole of a source into the partial file, or raise `SourceFailed`."""
-        from plxnix.builders.transfer import (
+        from plxnix.builders.replies import (
             SourceFailed,
             content_length,
             content_range,
@@ -227,7 +228,7 @@ class _Job:
             reply.close()
 
     def _receive(self, reply: Reply, total: int | None) -> None:
-        from plxnix.builders.transfer import SourceFailed
+        from plxnix.builders.replies import SourceFailed
 
         if self.progress is not None:
             self.started = True
@@ -245,7 +246,7 @@ class _Job:
             raise SourceFailed(f"it sent {size} bytes, not {total} as it said", transient=True)
 
     def _check_size(self, size: int | None) -> None:
-        from plxnix.builders.transfer import SourceFailed
+        from plxnix.builders.replies import SourceFailed
 
         limit = self.settings.max_size
         if limit is not None and size is not None and size > limit:

@@ -190,8 +190,9 @@ def _get(url: str, index: str, project: str) -> tuple[bytes, str, str]:
     import time
 
     from plxnix.builders.download_settings import DownloadSettings
+    from plxnix.builders.replies import SourceFailed, content_length, status_failed
     from plxnix.builders.sources import redact
-    from plxnix.builders.transfer import SourceFailed, Transport, content_length, status_failed
+    from plxnix.builders.transfer import Transport
 
     settings = DownloadSettings.from_environment()
     transport, said = Transport(settings), []
@@ -229,7 +230,7 @@ def _get(url: str, index: str, project: str) -> tuple[bytes, str, str]:
 
 
 def _limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    from plxnix.builders.transfer import SourceFailed
+    from plxnix.builders.replies import SourceFailed
 
     size = 0
     for piece in pieces:

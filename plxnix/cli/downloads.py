@@ -56,7 +56,13 @@ class Download:
         if not self._console.watched:
             self._console.say(f"downloading {visible(self._name)} ...")
             return
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import TransferSpeedColumn as Speed
 
         columns = (
@@ -64,6 +70,7 @@ class Download:
             BarColumn(bar_width=24),
             DownloadColumn(binary_units=True),
             Speed(),
+            TimeRemainingColumn(),
         )
         with self._lock:
             if self._closed:
