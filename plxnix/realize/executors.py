@@ -18,13 +18,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from plxnix.errors import BuildFailed, InvalidValue, MissingExtra
-from plxnix.model import RRef
+from plxnix.model import DRef, RRef
 from plxnix.realize import worker
 from plxnix.realize.attempt import Attempt, keep_output
-from plxnix.realize.nursery import Nursery, Printed, Worker
+from plxnix.realize.nursery import Nursery, Worker
 from plxnix.realize.parcels import (
     Answer,
     Task,
@@ -35,7 +36,7 @@ from plxnix.realize.parcels import (
 )
 from plxnix.realize.run import Observer, RemoteTraceback, Run
 from plxnix.stopping import Stop
-from plxnix.store import locks
+from plxnix.store import Store, locks
 from plxnix.store.layout import Layout
 from plxnix.store.session import sweep
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 #: How many stages an executor of somebody else gets at once, unless `jobs` says.
 HANDED_OVER = 64
+
+#: Seconds between two looks at whether it has begun with one.
+_LOOK = 0.5
 
 
 class Executor(ABC):
@@ -79,16 +83,25 @@ class Remote(Executor):
         self._apart = False
 
     @abstractmethod
-    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
-        """Have a task done and return the answer; raise what prevented that."""
+    def send(self, task: Task, stop: Stop, begun: Callable[[], object]) -> Answer:
+        """Have a task done and return the answer; raise what prevented that.
+
+        `begun` is called when it is known that a worker has the task.
+        """
+
+    def mark(self, store: Store, dref: DRef, observer: Observer) -> str:
+        """Return the path of a file that a worker removes when it has the task; "" without one."""
+        del store, dref, observer
+        return ""
 
     def make(self, work: Work, attempt: Attempt, observer: Observer, stop: Stop) -> list[RRef]:
         """Make an attempt elsewhere; see `Executor.make`."""
         run = Run(attempt.dref, observer, work)
-        observer.started(run.dref)
+        begun = cache(partial(observer.started, run.dref))
+        mark = self.mark(attempt.store, attempt.dref, observer)
         try:
             with run.current():
-                answer = self._ask(work, attempt, stop)
+                answer = self._ask(work, attempt, stop, mark, begun)
                 for line in answer.said:
                     observer.said(run.dref, line)
                 if answer.error is not None:
@@ -97,10 +110,15 @@ class Remote(Executor):
         except BaseException as error:
             observer.failed(run.dref, error)
             raise
+        finally:
+            with suppress(OSError):
+                os.unlink(mark)
         observer.finished(run.dref, answer.rrefs, answer.seconds)
         return answer.rrefs
 
-    def _ask(self, work: Work, attempt: Attempt, stop: Stop) -> Answer:
+    def _ask(
+        self, work: Work, attempt: Attempt, stop: Stop, mark: str, begun: Callable[[], object]
+    ) -> Answer:
         attempt.store.restore(attempt.config)
         task = Task(
             dref=attempt.dref,
@@ -113,15 +131,17 @@ class Remote(Executor):
             keep_failed=work.keep_failed,
             search=tuple(sys.path),
             token=os.urandom(16).hex(),
+            mark=mark,
         )
         answer = Answer(lacks_store=True)
         if not self._apart:
-            answer = self.send(task, stop, _print)
+            answer = self.send(task, stop, begun)
         if answer.lacks_store:
             self._apart = True
             supplies = pack_supplies(attempt.store, attempt.config, attempt.context)
             task = replace(task, supplies=supplies, token=os.urandom(16).hex())
-            answer = self.send(task, stop, _print)
+            answer = self.send(task, stop, begun)
+        begun()
         if answer.error is not None and not getattr(answer.error, "log", ""):
             keep_output(attempt.store, attempt.dref, answer.output, answer.error)
         return answer
@@ -151,14 +171,15 @@ class Workers(Remote):
         #: Stores in which a worker was killed.
         self._littered: set[str] = set()
 
-    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
+    def send(self, task: Task, stop: Stop, begun: Callable[[], object]) -> Answer:
         """Have a task done by a worker that is idle, or a new one."""
         stop.check()
+        begun()
         with self._guard:
             found = self._idle.pop() if self._idle else self._nursery.fork()
         try:
             with stop.calling(found.kill):
-                answer = found.do(pickle.dumps(task), printed)
+                answer = found.do(pickle.dumps(task), _print)
                 if answer is None:
                     stop.check()
                     raise BuildFailed(
@@ -203,7 +224,14 @@ class Others(Remote):
         self._executor = executor
         self._end = end
 
-    def send(self, task: Task, stop: Stop, printed: Printed) -> Answer:
+    def mark(self, store: Store, dref: DRef, observer: Observer) -> str:
+        """Make the file, and tell the observer that the stage is handed over."""
+        mark = store.session().file("mark")
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        observer.queued(dref)
+        return mark
+
+    def send(self, task: Task, stop: Stop, begun: Callable[[], object]) -> Answer:
         """Submit a task and wait for its answer."""
         stop.check()
         over = threading.Event()
@@ -217,7 +245,11 @@ class Others(Remote):
             future = self._executor.submit(worker.perform, pickle.dumps(task))
             with stop.calling(cancel):
                 future.add_done_callback(lambda _: over.set())
-                over.wait()
+                while not over.wait(_LOOK):
+                    # `running` is a hint only: pools say it of what comes next, too.
+                    if future.running() if self._apart else not os.path.exists(task.mark):
+                        begun()
+                        over.wait()
                 stop.check()
                 answer: Answer = pickle.loads(future.result())  # noqa: S301 (of our own worker)
         except Exception as error:  # whatever the executor raises for a lost worker
@@ -228,7 +260,7 @@ class Others(Remote):
                 task.dref,
             ) from error
         if answer.output:
-            printed(answer.output)
+            _print(answer.output)
         return answer
 
     def close(self) -> None:

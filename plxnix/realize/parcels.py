@@ -49,7 +49,8 @@ class Task:
     """One attempt, to be made elsewhere.
 
     `store` is the path of the store, which the worker sees if it sees `proof` in there. `call` is
-    the pickled realizer with its arguments. `token` tells one task from all others.
+    the pickled realizer with its arguments. `token` tells one task from all others. `mark` is a
+    file in the store that the worker removes when it begins, or "".
     """
 
     dref: DRef
@@ -62,6 +63,7 @@ class Task:
     keep_failed: bool
     search: tuple[str, ...]
     token: str
+    mark: str = ""
     supplies: Supplies | None = None
 
 

@@ -64,6 +64,8 @@ def _attempt(task: Any, answer: Any, show: bool) -> None:
     if not shared and task.supplies is None:
         answer.lacks_store = True
         return
+    with suppress(OSError):
+        os.unlink(task.mark)
     store = Store(task.store if shared else _private_store(task.store), task.fsync)
     with store.keeping([task.dref, *task.context]), current_storage(store):
         if not shared:

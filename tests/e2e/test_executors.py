@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from plxnix import Build, DRef, autostage, instantiate, selfref
+from plxnix import Build, DRef, RRef, autostage, instantiate, selfref
 from plxnix.errors import BuildFailed, StagesFailed
 from plxnix.realize.realizing import realize
+from plxnix.realize.run import Observer
 from plxnix.realize.schedule import Schedule
 from plxnix.store import verify
 from tests.conftest import needed
@@ -274,3 +275,70 @@ def test_processors_elsewhere(lab: Lab, name: str) -> None:
     with pytest.raises(BuildFailed, match="took longer"):
         realize(closure, True, executor=together, timeout=1, resources={name: 50})
     together.barrier.abort()
+
+
+class Told(Observer):
+    """An observer that writes down what it is told of stages that run elsewhere."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.running = threading.Event()
+
+    def queued(self, dref: DRef) -> None:
+        """Note it."""
+        self.events.append(("queued", dref.name))
+
+    def started(self, dref: DRef) -> None:
+        """Note it."""
+        self.events.append(("started", dref.name))
+        self.running.set()
+
+    def finished(self, dref: DRef, rrefs: list[RRef], seconds: float) -> None:
+        """Note it."""
+        del rrefs, seconds
+        self.events.append(("finished", dref.name))
+
+    def failed(self, dref: DRef, error: BaseException) -> None:
+        """Note it."""
+        del error
+        self.events.append(("failed", dref.name))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_handed_over_is_not_begun(
+    lab: Lab, elsewhere: Elsewhere, apart: bool, tmp_path: Path
+) -> None:
+    """Of what an executor holds, it is told when a worker begins with it."""
+
+    def wait(_: Build) -> str:
+        while not (tmp_path / "go").exists():
+            threading.Event().wait(0.05)
+        return ""
+
+    told, lazy = Told(), Lazy()
+    drefs = [lab.stage("a", content=wait), lab.stage("b", content=wait)]
+    with ThreadPoolExecutor(1) as pool:
+        executor = elsewhere if apart else lazy
+        future = pool.submit(realize, lab.closure(drefs), executor=executor, observer=told)
+        try:
+            while not apart and len(lazy.futures) < 2 and not future.done():
+                threading.Event().wait(0.05)
+            assert apart or sorted(told.events) == [("queued", "a"), ("queued", "b")]
+            lazy.begun.set()
+            while not told.running.wait(0.05) and not future.done():
+                pass
+        finally:
+            (tmp_path / "go").touch()
+        future.result(60)
+    events = [(event, name) for name in "ab" for event in ("queued", "started", "finished")]
+    assert sorted(told.events, key=lambda event: event[1]) == events
+    assert lab.leftovers() == []
+
+
+def test_handed_over_and_never_begun(lab: Lab) -> None:
+    """A stage that no worker took has not begun when it fails."""
+    told = Told()
+    with pytest.raises(BuildFailed, match="took longer"):
+        realize(lab.closure(lab.stage("a")), executor=Lazy(), observer=told, timeout=0.5)
+    assert told.events == [("queued", "a"), ("failed", "a")]
+    assert lab.leftovers() == []
