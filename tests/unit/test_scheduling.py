@@ -35,6 +35,7 @@ from plxnix.realize.schedule import Schedule
 from plxnix.realize.work import prepare
 from plxnix.stopping import Stop, interrupted_by
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE, wait_for
 
 
 class Notes(Observer):
@@ -92,25 +93,30 @@ class Notes(Observer):
 
 
 class Peak:
-    """Stages that tell how many of them ran at the same time at most."""
+    """Stages that tell how many of them ran at the same time at most.
 
-    def __init__(self, seconds: float = 0.1) -> None:
-        self.seconds = seconds
+    They wait until as many run as are `wanted`, and a moment for more.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
         self.most = 0
         self._now: Counter[str] = Counter()
-        self._guard = threading.Lock()
+        self._changed = threading.Condition()
         self.most_of: Counter[str] = Counter()
 
     def stage(self, kind: str = "all") -> Any:
         """Return the contents of a stage of that kind."""
 
         def run(_: Build) -> str:
-            with self._guard:
+            with self._changed:
                 self._now[kind] += 1
                 self.most = max(self.most, self._now.total())
                 self.most_of[kind] = max(self.most_of[kind], self._now[kind])
-            time.sleep(self.seconds)
-            with self._guard:
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self.most >= self.wanted, PATIENCE)
+            time.sleep(0.05)
+            with self._changed:
                 self._now[kind] -= 1
             return kind
 
@@ -239,7 +245,7 @@ class TestLimits:
 
     def test_jobs(self, lab: Lab) -> None:
         """As many as said run at once, and no more."""
-        peak = Peak()
+        peak = Peak(3)
         lab.realize(
             [lab.stage(f"s{n}", content=peak.stage()) for n in range(9)], jobs=3, executor="threads"
         )
@@ -248,7 +254,7 @@ class TestLimits:
     def test_from_the_environment(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         """PLXNIX_JOBS is the default; 0 is one for each CPU; nonsense is refused."""
         monkeypatch.setenv("PLXNIX_JOBS", "4")
-        peak = Peak()
+        peak = Peak(4)
         lab.realize(
             [lab.stage(f"s{n}", content=peak.stage()) for n in range(4)], executor="threads"
         )
@@ -259,12 +265,12 @@ class TestLimits:
 
     def test_resources(self, lab: Lab) -> None:
         """Stages that need the same scarce thing wait for each other; others go on beside them."""
-        peak = Peak(0.15)
+        peak = Peak(6)
         scarce = [_needing(lab, f"g{n}", peak.stage("scarce"), {"gpus": 1}) for n in range(4)]
         free = [lab.stage(f"s{n}", content=peak.stage("free")) for n in range(4)]
         lab.realize([*scarce, *free], jobs=8, executor="threads", resources={"gpus": 2})
         assert peak.most_of == {"scarce": 2, "free": 4}
-        assert peak.most > 4
+        assert peak.most == 6
 
     def test_of_an_autostage(self, lab: Lab) -> None:
         """They come from the decorator and are no part of the config."""
@@ -280,7 +286,7 @@ class TestLimits:
 
     def test_cpus(self, lab: Lab) -> None:
         """There are as many CPUs as jobs: a stage that needs all of them runs alone."""
-        peak = Peak(0.05)
+        peak = Peak(3)
         wide = _needing(lab, "wide", peak.stage("wide"), {"cpus": 3})
         rest = [lab.stage(f"s{n}", content=peak.stage("rest")) for n in range(3)]
 
@@ -297,7 +303,7 @@ class TestLimits:
         with pytest.raises(InvalidValue, match="needs 2 license, of which there are 1"):
             lab.realize(stage, jobs=2, executor="threads", resources={"license": 1})
         assert lab.runs == []
-        peak = Peak(0.05)
+        peak = Peak(1)
         some = [_needing(lab, f"s{n}", peak.stage(), {"license": 2}) for n in range(3)]
         lab.realize([stage, *some], jobs=4, executor="threads")
         assert peak.most == 1
@@ -353,11 +359,18 @@ class TestFailures:
 
     def test_the_first_one_ends_it(self, lab: Lab) -> None:
         """No stage is started after a failure, what runs is waited for, and nothing is left."""
+
+        def until_stopped(_: Build) -> str:
+            stopped = threading.Event()
+            with interrupted_by(stopped.set):
+                stopped.wait(PATIENCE)
+            return ""
+
         broken = lab.stage("broken", content=fail)
-        later = [lab.stage(f"s{n}", content=slow(0.05)) for n in range(20)]
+        later = [lab.stage(f"s{n}", content=until_stopped) for n in range(20)]
         with pytest.raises(BuildFailed, match="no luck") as caught:
             lab.realize([broken, *later], jobs=2, executor="threads")
-        assert len(lab.runs) < 6
+        assert set(lab.runs) <= {"broken", "s0"}
         assert isinstance(caught.value.__cause__, ValueError)
         assert lab.leftovers() == []
 
@@ -510,11 +523,9 @@ class TestOthersAtWork:
                 future = pool.submit(
                     lab.realize, [locked, *rest], jobs=1, executor="threads", observer=notes
                 )
-                deadline = time.monotonic() + 20
-                while len(lab.runs) < 3 and time.monotonic() < deadline:
-                    time.sleep(0.01)
+                wait_for(lambda: len(lab.runs) >= 3)
                 assert lab.runs == ["s1", "s2", "s3"]
-            future.result(20)
+            future.result(PATIENCE)
         assert lab.runs[3] == "s0"
         assert notes.notes.count(("waiting", "s0")) == 1
 
@@ -531,7 +542,7 @@ class TestOthersAtWork:
                 pool.submit(lab.realize, target, jobs=2, executor="threads")
                 for lab, target in zip(labs, targets, strict=True)
             ]
-            one, other = (each.result(60) for each in both)
+            one, other = (each.result(PATIENCE) for each in both)
         assert one == other[::-1]
         assert Counter(labs[0].runs + labs[1].runs) == {f"s{n}": 1 for n in range(12)}
 
@@ -546,45 +557,46 @@ class TestPrograms:
         )
         return found
 
-    def test_at_once(self, lab: Lab) -> None:
-        """Six that sleep for half a second take less than two together."""
-        drefs = [self.command(lab, f"s{n}", f"sleep 0.5; echo {n} > $out") for n in range(6)]
-        started = time.monotonic()
-        lab.realize(drefs, jobs=6)
-        assert time.monotonic() - started < 2
+    def test_at_once(self, lab: Lab, tmp_path: Path) -> None:
+        """Six of which each waits for the others come to an end."""
+        place = tmp_path / "met"
+        place.mkdir()
+        wait = f"until [ $(ls {place} | wc -l) = 6 ]; do sleep 0.01; done; echo > $out"
+        drefs = [self.command(lab, f"s{n}", f"touch {place}/{n}; {wait}") for n in range(6)]
+        lab.realize(drefs, jobs=6, timeout=PATIENCE)
 
     @pytest.mark.parametrize("jobs", [1, 2])
     def test_timeout(self, lab: Lab, jobs: int) -> None:
         """One that takes too long is killed; nothing is left."""
-        dref = self.command(lab, "slow", "echo begun; sleep 60 > $out")
+        dref = self.command(lab, "slow", f"echo begun; sleep {PATIENCE} > $out")
         started = time.monotonic()
-        with pytest.raises(BuildFailed, match=r"longer than 0\.5 s") as caught:
-            lab.realize(dref, jobs=jobs, timeout=0.5)
-        assert time.monotonic() - started < 10
+        with pytest.raises(BuildFailed, match=r"longer than 1\.5 s") as caught:
+            lab.realize(dref, jobs=jobs, timeout=1.5)
+        assert time.monotonic() - started < PATIENCE
         assert caught.value.log
         assert lab.leftovers() == []
 
     def test_timeout_of_a_later_one(self, lab: Lab) -> None:
         """A stage that begins when another one is done has its own time, beginning then."""
-        first = self.command(lab, "first", "sleep 0.6; echo > $out")
-        later = self.command(lab, "later", f"echo {first}; sleep 60 > $out")
+        first = self.command(lab, "first", "sleep 1.5; echo > $out")
+        later = self.command(lab, "later", f"echo {first}; sleep {PATIENCE} > $out")
         started = time.monotonic()
-        with pytest.raises(BuildFailed, match="later took longer than 1 s"):
-            lab.realize(later, jobs=2, timeout=1)
-        assert 1.5 < time.monotonic() - started < 10
+        with pytest.raises(BuildFailed, match="later took longer than 3 s"):
+            lab.realize(later, jobs=2, timeout=3)
+        assert 4.5 <= time.monotonic() - started < PATIENCE
         assert lab.leftovers() == []
 
     def test_a_failure_kills_the_others(self, lab: Lab) -> None:
         """A program that runs when another stage fails is killed, and said to be stopped."""
         drefs = [
-            self.command(lab, "slow", "sleep 60 > $out"),
+            self.command(lab, "slow", f"sleep {PATIENCE} > $out"),
             self.command(lab, "broken", "sleep 0.2; exit 3"),
         ]
         notes = Notes()
         started = time.monotonic()
         with pytest.raises(BuildFailed, match="exited with 3"):
             lab.realize(drefs, jobs=2, observer=notes)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < PATIENCE
         assert ("stopped", "slow") in notes.notes
         assert [name for event, name in notes.notes if event == "failed"] == ["broken"]
         assert lab.leftovers() == []
