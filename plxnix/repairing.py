@@ -33,7 +33,7 @@ from plxnix.store.sources import Source, store_source
 
 #: The recipes of which a config says all, by their kinds: module and class.
 _RECIPES = {
-    "execute-1": ("execute", "Execute"),
+    "execute-1": ("command", "Execute"),
     "fetch-1": ("fetch", "Fetch"),
     "files-1": ("files", "Files"),
     "git-1": ("git", "Git"),

@@ -8,132 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from plxnix.config import Config
 from plxnix.errors import InvalidValue
 from plxnix.model import DRef, isdref, selfref
-from plxnix.nix.graph import (
-    RESERVED,
-    FixedOutput,
-    Node,
-    Reference,
-    Text,
-    attributes,
-    text,
-)
+from plxnix.nix.graph import RESERVED, Node, attributes, text
 from plxnix.nix.hashes import Hash
 from plxnix.nix.paths import sanitise_name
 from plxnix.realize.matchers import match_latest, match_only
 from plxnix.realize.registry import Matcher, Registry, find_registry, mkdrv, takes_registry
-from plxnix.realize.run import Artifact
-from plxnix.recipes.lowering import Lowered, Lowering, check_output_name, fraction
-from plxnix.recipes.recipe import FIELD, Job, Recipe
-from plxnix.recipes.tools import check_names, present
-
-#: The field of the config with the stages among `tools`, each in a list of its own: beside names
-#: one would be taken for a refpath.
-STAGES = "__stages__"
-
-#: Fields of the config that are not handed to the builder as variables.
-_OWN = frozenset(
-    {
-        FIELD,
-        "arguments",
-        "builder",
-        "command",
-        "deterministic",
-        "environment",
-        "name",
-        "nouts",
-        "outputHash",
-        "outputHashMode",
-        "outputs",
-        "tools",
-        STAGES,
-    }
-)
-
+from plxnix.recipes.command import OWN, STAGES, Execute, unusable
+from plxnix.recipes.lowering import check_output_name, fraction
+from plxnix.recipes.recipe import FIELD
+from plxnix.recipes.tools import check_names
 
 #: Variables by which Nix hands over something else than their values.
 _MEANT = frozenset({"exportReferencesGraph", "passAsFile"})
 
 #: What a piece of a reference looks like.
 _HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-
-
-class Execute(Recipe):
-    """The recipe behind `execute`."""
-
-    kind = "execute-1"
-
-    def runs(self, config: Config) -> int:
-        """Return `nouts`."""
-        return int(config.get("nouts", 1))
-
-    def deterministic(self, config: Config) -> bool:
-        """Tell whether it was declared deterministic and gives one realization."""
-        return super().deterministic(config) and self.runs(config) == 1
-
-    def lower(self, config: Config, lowering: Lowering) -> Lowered:
-        """Return the derivation: builder, arguments and environment as the config says."""
-        toolchain, tools = lowering.toolchain, config.get("tools", [])
-        outputs = tuple(config.get("outputs", ()))
-
-        def variable(key: str, value: Any) -> Text:
-            return _variable(key, lowering.value(value, outputs), value)
-
-        given = {key: value for key, value in config.items() if key not in _OWN}
-        given.update(config.get("environment", {}))
-        environment = {key: variable(key, value) for key, value in given.items()}
-        path: list[str | Reference] = []
-        for (stage,) in config.get(STAGES, ()):
-            path += [*variable("tools", [stage, "bin"]), ":"]
-        if "command" in config:
-            script = lowering.text(config["command"], outputs)
-            if path:
-                # Not a variable of the derivation, since stdenv would make its own of it.
-                script = text('export PATH="', *path, '$PATH"\n', *script)
-            node = toolchain.command(config.name, script, environment, tools, str(config.dref))
-        else:
-            node = Node(
-                name=config.name,
-                system=toolchain.system,
-                builder=variable("builder", config["builder"]),
-                args=tuple(variable("arguments", one) for one in config["arguments"]),
-                env={"PATH": text(*path, *toolchain.path(tools)), **environment},
-                comment=str(config.dref),
-            )
-        if "outputHash" in config:
-            recursive = config["outputHashMode"] == "recursive"
-            node = replace(node, fixed=FixedOutput(Hash.parse(config["outputHash"]), recursive))
-            return Lowered(config.dref, node, "fixed-output")
-        if outputs:
-            node = replace(node, outputs=outputs)
-        return Lowered(config.dref, node, "derivation", outputs=outputs)
-
-    def make(self, job: Job) -> Artifact:
-        """Run the command, in the sandbox where it works."""
-        # Not `lowering.of`: a command that is pinned in Nix is run by the same derivation here.
-        config = job.config
-        # Where it has a PATH of its own, the programs may be anywhere.
-        own = {STAGES, "PATH"} & {*config, *config.get("environment", ())}
-        with present(() if own else config.get("tools", ()), job.dref):
-            return job.build(self.lower(config, job.lowering))
-
-
-def _variable(key: str, found: Text | None, value: Any) -> Text:
-    if found is None:
-        raise _unusable(key, value)
-    return found
-
-
-def _unusable(key: str, value: Any) -> InvalidValue:
-    return InvalidValue(
-        f"the field {key} is {value!r:.80}, which cannot be a variable of a builder",
-        "use text, whole numbers, booleans, references, refpaths, or lists of them",
-    )
 
 
 @takes_registry
@@ -206,7 +100,7 @@ def execute(
         tools = [env, *tools]
     config: dict[str, Any] = {**fields, "name": sanitise_name(name), FIELD: Execute.kind}
     for key in fields:
-        _check_variable(key, _OWN)
+        _check_variable(key, OWN)
     for key in environment or {}:
         _check_variable(key)
     if command is not None:
@@ -237,7 +131,7 @@ def execute(
     if matcher is None:
         matcher = match_only() if deterministic and nouts == 1 else match_latest(nouts)
     checked = Config(config)
-    given = {key: value for key, value in checked.items() if key not in _OWN}
+    given = {key: value for key, value in checked.items() if key not in OWN}
     for key, value in {**given, **checked.get("environment", {})}.items():
         _check_value(key, value)
     _check_value("arguments", checked.get("arguments", []))
@@ -260,7 +154,7 @@ def _outputs(outputs: Sequence[str], config: Mapping[str, Any]) -> list[str]:
     names = list(outputs)
     if isinstance(outputs, str) or not all(isinstance(one, str) for one in names):
         raise InvalidValue(f"outputs is {outputs!r:.80}", "give a list of names")
-    variables = {*config, *config.get("environment", ())} - _OWN | RESERVED | _MEANT
+    variables = {*config, *config.get("environment", ())} - OWN | RESERVED | _MEANT
     for name in variables.intersection(names):
         raise InvalidValue(
             f"an output cannot be called {name!r}", "a variable has that name; choose another"
@@ -309,7 +203,7 @@ def _check_value(key: str, value: Any) -> None:
         elif isinstance(one, float):
             raise fraction(one)
         elif not (one is None or isinstance(one, (str, int))):
-            raise _unusable(key, value)
+            raise unusable(key, value)
 
 
 def _check_references(config: Config) -> None:
