@@ -12,7 +12,6 @@ from plxnix.compat.pylightnix.errors import check, door, refuse
 from plxnix.compat.pylightnix.files import trycatch, writestr
 from plxnix.compat.pylightnix.functions import START, STOP
 from plxnix.compat.pylightnix.names import (
-    assert_valid_config,
     assert_valid_refpath,
     cfgcattrs,
     cfgdict,
@@ -67,6 +66,7 @@ class BuildError(PylightnixException):
         return f"cannot realize {self.dref}: {self.exception}"
 
 
+@door()
 def mkbuildargs(
     S: StorageSettings | None,
     dref: DRef,
@@ -77,7 +77,7 @@ def mkbuildargs(
     rarg: RealizeArg,
 ) -> BuildArgs:
     """Return what a `Build` is made of."""
-    assert_valid_config(drefcfg(dref, S))
+    store_of(S).config(dref)  # raises NotInStore
     return BuildArgs(S, dref, context, starttime, stoptime, iarg, rarg)
 
 
@@ -147,7 +147,7 @@ def build_markstart(b: Build, nouts: int) -> list[Path]:
     check(nouts > 0, f"there are to be {nouts!r} outputs", "there is at least one")
     check(b.outpaths is None, f"the output folders of {b.dref} are already made")
     work = store_of(b.S).session()
-    paths = [Path(work.folder(build_name(b))) for _ in range(nouts)]
+    paths = [Path(work.folder(b.dref.name)) for _ in range(nouts)]
     for path in paths:
         if b.starttime is not None:
             time = timestring() if b.starttime == "AUTO" else b.starttime

@@ -32,7 +32,7 @@ from plxnix.model import DRef as NativeDRef
 from plxnix.model import RRef as NativeRRef
 from plxnix.realize import registry as native
 from plxnix.realize.run import Artifact
-from plxnix.store import Store, query
+from plxnix.store import Store
 
 #: Names of files that no artifact may have, since Pylightnix keeps its own notes there.
 PYLIGHTNIX_RESERVED = ["context.json", "group.json"]
@@ -43,13 +43,14 @@ START, STOP = "__buildstart__.txt", "__buildstop__.txt"
 
 def full_context(store: Store, direct: Mapping[Any, Any]) -> Context:
     """Return a context with all that it was made from, sorted, as Pylightnix keeps it."""
-    full: dict[DRef, set[str]] = {}
-    for dref, rrefs in direct.items():
-        full.setdefault(DRef(dref), set()).update(rrefs)
-        for rref in rrefs:
-            for below, more in query.rrefctx_full(rref, store).items():
-                full.setdefault(DRef(below), set()).update(more)
-    return {dref: [RRef(one) for one in sorted(rrefs)] for dref, rrefs in sorted(full.items())}
+    full: dict[str, set[str]] = {}
+    waiting = [direct]
+    while waiting:
+        for dref, rrefs in waiting.pop().items():
+            known = full.setdefault(dref, set())
+            waiting += [store.record(rref).context for rref in rrefs if rref not in known]
+            known.update(rrefs)
+    return {DRef(dref): [RRef(one) for one in sorted(full[dref])] for dref in sorted(full)}
 
 
 class LegacyMatcher:

@@ -172,7 +172,8 @@ def path2rref(p: str) -> RRef | None:
 @door()
 def mkconfig(d: dict[Any, Any]) -> Config:
     """Return a config of a dict, without the registries in it; raise `InvalidConfig`."""
-    check(isinstance(d, dict), f"a config is a dict, not {d!r:.80}", "pass one", InvalidConfig)
+    if not isinstance(d, dict):
+        refuse(f"a config is a dict, not {d!r:.80}", "pass one", InvalidConfig)
     fields = {key: value for key, value in d.items() if not isinstance(value, Registry)}
     return assert_valid_config(Config(assert_valid_dict(fields, "the config")))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from plxnix.compat.pylightnix.errors import check, refuse
+from plxnix.compat.pylightnix.errors import refuse
 from plxnix.compat.pylightnix.types import DRef, RRef
 from plxnix.errors import InvalidConfig
 from plxnix.model import selfref as _selfref
@@ -61,6 +61,12 @@ def isclosure(x: Any) -> bool:
     )
 
 
+def _check_kind(value: Any, kind: type) -> None:
+    # Not by `check`, which would write all of a large value for its message.
+    if not isinstance(value, kind):
+        refuse(f"not a {kind.__name__}: {value!r:.80}", kind=InvalidConfig)
+
+
 def _visit(value: Any, mut: Mutator) -> None:
     if isinstance(value, list):
         traverse_list(value, mut)
@@ -72,15 +78,16 @@ def _visit(value: Any, mut: Mutator) -> None:
 
 def traverse_tuple(t: tuple[Any, ...], mut: Mutator) -> None:
     """Call `mut` for each item of a tuple, at any depth; it may not change items of tuples."""
-    check(isinstance(t, tuple), f"not a tuple: {t!r:.80}")
+    _check_kind(t, tuple)
     for index, item in enumerate(t):
-        check(mut(index, item) == item, f"an item of a tuple cannot be changed: {item!r:.80}")
+        if mut(index, item) != item:
+            refuse(f"an item of a tuple cannot be changed: {item!r:.80}")
         _visit(item, mut)
 
 
 def traverse_list(l: list[Any], mut: Mutator) -> None:
     """Replace each item of a list by what `mut` makes of its index and itself, at any depth."""
-    check(isinstance(l, list), f"not a list: {l!r:.80}")
+    _check_kind(l, list)
     for index in range(len(l)):
         l[index] = mut(index, l[index])
         _visit(l[index], mut)
@@ -88,7 +95,7 @@ def traverse_list(l: list[Any], mut: Mutator) -> None:
 
 def traverse_dict(d: dict[Any, Any], mut: Mutator) -> None:
     """Replace each value of a dict by what `mut` makes of its key and itself, at any depth."""
-    check(isinstance(d, dict), f"not a dict: {d!r:.80}")
+    _check_kind(d, dict)
     for key in d:
         d[key] = mut(key, d[key])
         _visit(d[key], mut)
@@ -96,7 +103,6 @@ def traverse_dict(d: dict[Any, Any], mut: Mutator) -> None:
 
 def scanref_list(l: list[Any]) -> tuple[list[DRef], list[RRef]]:
     """Return the references in a list, at any depth."""
-    check(isinstance(l, list), f"not a list: {l!r:.80}")
     drefs: list[DRef] = []
     rrefs: list[RRef] = []
 
@@ -113,7 +119,7 @@ def scanref_list(l: list[Any]) -> tuple[list[DRef], list[RRef]]:
 
 def scanref_dict(d: dict[Any, Any]) -> tuple[list[DRef], list[RRef]]:
     """Return the references in a dict, at any depth."""
-    check(isinstance(d, dict), f"not a dict: {d!r:.80}")
+    _check_kind(d, dict)
     return scanref_list(list(d.values()))
 
 
@@ -134,7 +140,7 @@ def assert_serializable(d: Any, argname: str = "dict") -> Any:
 
 def assert_valid_dict(d: dict[Any, Any], argname: str) -> dict[Any, Any]:
     """Return a dict that JSON can hold; raise `InvalidConfig` for another."""
-    check(isinstance(d, dict), f"{argname} is no dict: {d!r:.80}", "", InvalidConfig)
+    _check_kind(d, dict)
     assert_serializable(d, argname)
     return d
 
