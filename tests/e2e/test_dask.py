@@ -70,7 +70,9 @@ class Cluster:
 
     def client(self, workers: int) -> Any:
         """Return a client that sees so many workers."""
-        client = distributed.Client(scheduler_file=str(self._file), set_as_default=False)
+        client = distributed.Client(
+            scheduler_file=str(self._file), set_as_default=False, timeout=PATIENCE
+        )
         client.wait_for_workers(workers, timeout=PATIENCE)
         return client
 
@@ -79,6 +81,7 @@ class Cluster:
         """Where the scheduler listens."""
         import json
 
+        self.client(1).close()  # which waits until there is the file, and somebody answers
         found: str = json.loads(self._file.read_text())["address"]
         return found
 
