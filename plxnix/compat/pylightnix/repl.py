@@ -98,6 +98,8 @@ def repl_continue(
     found, helper = _paused(rh)
     if out_paths is not None and out_rrefs is not None:
         refuse("out_paths and out_rrefs are both given", "give one of them", InvalidValue)
+    if [] in (out_paths, out_rrefs):
+        refuse("there is nothing to go on with: []", "leave it out to run the stage", InvalidValue)
     chosen: list[Any] | None = list(out_rrefs) if out_rrefs is not None else None
     if out_paths is not None and helper.pause is not None:
         # Who hands a folder over has to look at promises: that is what output_validate is for.
