@@ -26,6 +26,7 @@
         plxnix = {
           type = "app";
           program = "${plxnixFor pkgs}/bin/plxnix";
+          meta.description = "Stages, environments and their stores, on the command line";
         };
       });
 

@@ -153,29 +153,20 @@ let
   '';
 
   # Later ones win a place further in front; so packages go last.
-  ours = {
-    plxnixStages = concatStringsSep " " (
-      builtins.attrValues variables ++ (if pkgs == null then map (one: "${one}") packages else [ ])
-    );
-    shellHook = hook;
-  };
+  plxnixStages = concatStringsSep " " (
+    builtins.attrValues variables ++ (if pkgs == null then map (one: "${one}") packages else [ ])
+  );
 in
-if pkgs != null then
-  pkgs.mkShell (variables // ours // { inherit name packages; })
-else
-  derivation (
-    variables
-    // ours
-    // {
-      inherit name system;
-      # `nix develop` asks for a builder called bash, and for outputs that are named.
-      builder = shell;
-      outputs = [ "out" ];
-      args = [
-        "-c"
-        "echo 'this is for nix-shell and nix develop only' >&2; exit 1"
-      ];
-      # `nix-shell` runs the hook through what is in here.
-      stdenv = ./stdenv;
-    }
-  )
+import ../../plxnix/pyenv/nixlib/shell.nix {
+  inherit
+    pkgs
+    name
+    system
+    shell
+    ;
+  packages = if pkgs == null then [ ] else packages;
+  variables = variables // {
+    inherit plxnixStages;
+  };
+  shellHook = hook;
+}

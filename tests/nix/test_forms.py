@@ -169,14 +169,13 @@ def test_shell_has_paths_as_variables_and_programs(
     files = render("shell", ExportGraph(closure), Request("x", envrc=True))
     assert files[".envrc"] == "use nix\n"
     (tmp_path / "shell.nix").write_text(files["shell.nix"])
-    said = nix_env.run(
-        "nix-shell",
-        "--run",
-        "cat $greeting_txt/greeting.txt; hello",
-        cwd=tmp_path,
-        variables={"NIX_BUILD_SHELL": "/bin/bash"},
-    ).stdout
-    assert said == "hello\nhello\n"
+    for options in ((), ("--pure",)):
+        said = nix_env.run(
+            *("nix-shell", *options, "--run", "cat $greeting_txt/greeting.txt; hello"),
+            cwd=tmp_path,
+            variables={"NIX_BUILD_SHELL": "/bin/bash"},
+        ).stdout
+        assert said == "hello\nhello\n"
 
 
 def test_registered_derivations_build_unevaluated(nix_env: NixEnv, closure: Closure) -> None:

@@ -410,6 +410,21 @@ def test_the_tree_of_nixpkgs_is_patched(nix_env: NixEnv, wheels: Wheels) -> None
     assert not (plain / "nix-support").exists()
 
 
+def test_only_wheels_of_linux_are_patched(nix_env: NixEnv, wheels: Wheels) -> None:
+    """autoPatchelf is for ELF; with the package set of a Mac nothing asks for it."""
+    text = wheels.lock.read_text().replace("manylinux_2_17_x86_64", "macosx_11_0_arm64")
+    wheels.lock.write_text(text)
+    made = nix_env.run(
+        "nix-instantiate",
+        "-E",
+        wheels.functions.replace("{ }", '{ system = "aarch64-darwin"; }', 1)
+        + 'map (form: p.mkPython { inherit lock form; }) [ "tree" "packages" ]',
+    )
+    closure = nix_env.run("nix-store", "-qR", *made.stdout.split()).stdout
+    assert "second-1.0" in closure
+    assert "auto-patchelf" not in closure
+
+
 def test_packages_are_overridden(nix_env: NixEnv, wheels: Wheels) -> None:
     """`_` replaces, adds and modifies; overrides come before and after."""
     expression = """p.mkPython {

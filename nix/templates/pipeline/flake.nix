@@ -32,7 +32,7 @@
       devShells = forEachSystem (pkgs: {
         default = plxnix.lib.mkShell {
           lock = ./plxnix.lock.json;
-          packages = [ plxnix.packages.${pkgs.system}.default ];
+          packages = [ plxnix.packages.${pkgs.stdenv.hostPlatform.system}.default ];
           inherit pkgs;
         };
       });

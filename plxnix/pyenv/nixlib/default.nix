@@ -145,18 +145,13 @@ let
     mkPythonShell =
       arguments:
       let
-        env = mkPython (removeAttrs arguments ofShell);
         s = settings arguments;
       in
       import ./shell.nix {
-        inherit env;
-        inherit (s)
-          name
-          pkgs
-          shell
-          system
-          ;
-        packages = arguments.packages or [ ];
+        inherit (s) pkgs shell system;
+        name = "${s.name}-shell";
+        packages = [ (mkPython (removeAttrs arguments ofShell)) ] ++ arguments.packages or [ ];
+        variables.PYTHONDONTWRITEBYTECODE = "1";
         shellHook = arguments.shellHook or "";
       };
 

@@ -28,7 +28,7 @@ in
   pythonVersion ? null,
   system ? (
     if pkgs != null then
-      pkgs.stdenv.hostPlatform.system or pkgs.system
+      pkgs.stdenv.hostPlatform.system
     else
       builtins.currentSystem
         or (fail "give a system, such as \"x86_64-linux\": this is pure evaluation")
@@ -48,7 +48,7 @@ in
   # Run the tests of what is built from sources.
   tests ? false,
   # Let nixpkgs' autoPatchelfHook correct the programs and libraries in wheels.
-  autoPatchelf ? pkgs != null,
+  autoPatchelf ? pkgs != null && match ".*-linux" system != null,
   # Patterns of paths that several packages may own.
   collisions ? content.tool.plxnix.inputs.collisions or [ ],
   name ? "python-env",

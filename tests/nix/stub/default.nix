@@ -64,7 +64,8 @@ let
       value = programs name;
     }) [ "bash" "bzip2" "coreutils" "diffutils" "findutils" "gawk" "gcc" "gnugrep" "gnumake" "gnused" "gnutar" "gzip" "unzip" "xz" "zstd" ]
   ) // {
-    inherit lib system;
+    inherit lib;
+    stdenv.hostPlatform = { inherit system; };
     pythonPackagesExtensions = [ ];
     python3Packages = self.python3.pkgs;
     # As in nixpkgs, other names follow this one.
