@@ -411,7 +411,7 @@ def test_the_tree_of_nixpkgs_is_patched(nix_env: NixEnv, wheels: Wheels) -> None
 
 
 def test_only_wheels_of_linux_are_patched(nix_env: NixEnv, wheels: Wheels) -> None:
-    """autoPatchelf is for ELF; with the package set of a Mac nothing asks for it."""
+    """What is for ELF is left out; with the package set of a Mac nothing asks for it."""
     text = wheels.lock.read_text().replace("manylinux_2_17_x86_64", "macosx_11_0_arm64")
     wheels.lock.write_text(text)
     made = nix_env.run(
