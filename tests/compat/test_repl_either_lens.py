@@ -157,9 +157,10 @@ class TestRepl:
         repl.repl_realize(arg)
         with pytest.raises(AssertionError, match="both"):
             repl.repl_continue([], [])
-        for given in ({"out_paths": []}, {"out_rrefs": []}):
-            with pytest.raises(AssertionError, match="nothing"):
-                repl.repl_continue(**given)  # type: ignore[arg-type]
+        with pytest.raises(AssertionError, match="nothing"):
+            repl.repl_continue(out_paths=[])
+        with pytest.raises(AssertionError, match="nothing"):
+            repl.repl_continue(out_rrefs=[])
         repl.repl_cancel()
 
     def test_a_realizer_raises(self, settings: StorageSettings) -> None:
