@@ -105,13 +105,14 @@ def _kills(scale: Scale, stage: Stage) -> Row:
 
 
 def _errors(scale: Scale, stage: Stage) -> Row:
-    """Let a call fail where it is made for the n-th time, in each thread and process."""
-    row = Row("jobs", f"{stage.workflow.name}: each error at each call")
-    trials = [
-        (call, error)
-        for call in stage.calls
-        for error in (ERRORS[call.name] if call.changes else READING)
-    ]
+    """Let a call fail where it is made for the n-th time, in each thread and process.
+
+    Each call fails in one way, another one with another seed: what one process does with all of
+    them is tried by `errors`, and what fails here takes seconds to start.
+    """
+    row = Row("jobs", f"{stage.workflow.name}: an error at each call")
+    ways = ((call, ERRORS[call.name] if call.changes else READING) for call in stage.calls)
+    trials = [(call, way[(scale.seed + n) % len(way)]) for n, (call, way) in enumerate(ways)]
     failed = 0
     for call, error in scale.sample(f"errors {stage.workflow.name}", trials, _few(stage)):
         with stage.place() as place:
