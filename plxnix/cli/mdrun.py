@@ -51,10 +51,10 @@ def mdrun(
     A file named - is standard input or output. Sections share one interpreter. Each is a stage
     that depends on those above it and on the modules that it imports from the folder: what follows
     the first change is run, and the sections above are run again for their state if anything is.
-    Other files that sections read are not looked at: --restart runs all again.
 
     A comment <!-- mdrun: norun --> in the line above a section leaves it alone,
-    <!-- mdrun: raises --> says that it has to fail. What a section prints, the value of its last
+    <!-- mdrun: raises --> says that it has to fail, <!-- mdrun: reads data.csv --> that it
+    depends on that file. What a section prints, the value of its last
     line and its figures stand below it; pictures go to the folder OUT_files.
 
     Exits with 1 if a section fails; what went wrong then stands below it.

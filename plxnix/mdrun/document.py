@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plxnix.codehash.hashes import texthashes
+from plxnix.codehash.hashes import codehash, texthashes
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, PlxnixError
 from plxnix.mdrun.interpreter import Interpreter, read_output
@@ -54,11 +54,12 @@ def evaluate_document(
 ) -> Evaluation:
     """Evaluate the sections of a Markdown document in `directory` and show what they give.
 
-    Results are kept in `store`, by code, language, directory, the results above and the modules in
-    `directory` that the code imports. Pictures are copied to the folder `pictures`, and links in
-    the document start from its parent; without it, they lead into the store. `restart` runs all
-    again. A section that fails, or that should and does not, ends the evaluation: that is in the
-    result, and raises nothing.
+    Results are kept in `store`, by code, language, directory, the results above, the modules in
+    `directory` that the code imports and the files that a comment says it reads. Pictures are
+    copied to the folder `pictures`, and links in the document start from its parent; without it,
+    they lead into the store. `restart` runs all again. A section that fails, or that should and
+    does not, ends the evaluation: that is in the result, and raises nothing. Raises `InvalidValue`
+    for a comment that says something else, `CodeHashError` for a file that cannot be read.
     """
     document = Document(text)
     evaluating = _Evaluating(document, store, directory)
@@ -92,7 +93,8 @@ class _Evaluating:
         codes = [one.code if one.language == "python" else "" for one in document.sections]
         hashes = texthashes(codes, os.fspath(directory))
         for section, modules in zip(document.sections, hashes, strict=True):
-            self._stages.append(self._stage(section, modules))
+            files = [codehash([directory / name]) for name in section.reads]
+            self._stages.append(self._stage(section, [modules, *files]))
 
     def realize(self, restart: bool, observer: Observer) -> None:
         """Realize all sections; raise what the first one that fails raises."""
@@ -113,14 +115,14 @@ class _Evaluating:
             context = {dref: found}
         return results
 
-    def _stage(self, section: Section, modules: str) -> DRef:
+    def _stage(self, section: Section, needs: list[str]) -> DRef:
         """Register the stage of a section, which depends on the one before."""
         config = {
             "name": f"section-{section.number}",
             "code": section.code,
             "directory": os.fspath(self.directory),
             "language": section.language,
-            "modules": modules,
+            "needs": needs,
             "previous": self._stages[-1] if self._stages else None,
             "raises": section.raises,
             "output": [selfref, "output"],

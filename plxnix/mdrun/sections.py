@@ -26,8 +26,9 @@ LANGUAGES: Final = {
 BEGIN: Final = "<!-- mdrun: output -->"
 END: Final = "<!-- mdrun: end -->"
 
-#: What a comment above a section says: `norun`, leave it alone; `raises`, it has to fail.
-_DIRECTIVES: Final = ("norun", "raises")
+#: What a comment above a section says: `norun`, leave it alone; `raises`, it has to fail;
+#: `reads`, its result depends on the files that follow.
+_DIRECTIVES: Final = ("norun", "raises", "reads")
 _DIRECTIVE: Final = re.compile(r"<!--\s*mdrun:\s*(.*?)\s*-->")
 
 #: What a terminal would act on: escape sequences, and other control characters.
@@ -41,7 +42,8 @@ class Section:
 
     `number` counts from 1. `language` is `python` or `shell`. `prefix` stands before each line, as
     in lists and quotations; `fence` is what closes the section, if nothing does. `raises` says that
-    the section has to fail. `old` are the lines of its old output, which begin at `end`.
+    the section has to fail, `reads` what files it reads. `old` are the lines of its old output,
+    which begin at `end`.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Section:
     prefix: str
     fence: str
     raises: bool
+    reads: tuple[str, ...]
     old: int
 
 
@@ -80,7 +83,7 @@ class Document:
         for token in fences:
             language = LANGUAGES.get(_language(token.info))
             start, end = _place(token)
-            directives = self._directives(start)
+            directives, files = self._directives(start)
             if language is None or "norun" in directives:
                 continue
             prefix = self._prefix(start, token.markup)
@@ -94,6 +97,7 @@ class Document:
                     prefix=prefix,
                     fence="" if self._closed(start, end, prefix, token) else token.markup,
                     raises="raises" in directives,
+                    reads=files,
                     old=self._old(end, prefix, inside),
                 )
             )
@@ -119,17 +123,18 @@ class Document:
                 yield f"{section.prefix}{line}".rstrip() + self.newline
         yield from self.lines[done:]
 
-    def _directives(self, start: int) -> list[str]:
-        """Return what the comment above a fence says."""
+    def _directives(self, start: int) -> tuple[list[str], tuple[str, ...]]:
+        """Return what the comment above a fence says, and the files that it names."""
         above = self.lines[start - 1] if start else ""
         found = _DIRECTIVE.search(above)
         words = found[1].split() if found else []
-        if unknown := set(words) - {"output", "end", *_DIRECTIVES}:
+        head = words.index("reads") + 1 if "reads" in words else len(words)
+        if unknown := set(words[:head]) - {"output", "end", *_DIRECTIVES}:
             raise InvalidValue(
                 f"line {start}: mdrun knows no {' '.join(sorted(unknown))!r}",
-                f"a comment above a section says {' or '.join(_DIRECTIVES)}",
+                "a comment above a section says norun or raises, or reads and names of files",
             )
-        return words
+        return words[:head], tuple(words[head:])
 
     def _closed(self, start: int, end: int, prefix: str, token: Token) -> bool:
         """Tell whether a fence has an end of its own, and not that of what it stands in."""

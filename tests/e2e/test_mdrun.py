@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from plxnix.errors import CodeHashError
 from plxnix.mdrun import evaluate_document
 from plxnix.mdrun.sections import BEGIN, END
 from plxnix.store import Store
@@ -85,6 +86,19 @@ def test_modules_beside_the_document_count(store: Store, tmp_path: Path) -> None
     assert evaluated() == (0, 3, "4")
     (tmp_path / "deeper.py").write_text("FACTOR = 10\n")
     assert evaluated() == (2, 1, "20")
+
+
+def test_files_that_are_named_count(store: Store, tmp_path: Path) -> None:
+    """What reads a file that has changed runs again, with what follows; one has to be there."""
+    document = "```py\n1\n```\n<!-- mdrun: reads data -->\n```py\nprint(open('data').read())\n```\n"
+    with pytest.raises(CodeHashError, match=r"data.*cannot be read"):
+        evaluate_document(document, store, tmp_path)
+    for content in ("old", "new"):
+        (tmp_path / "data").write_text(content)
+        result = evaluate_document(document, store, tmp_path)
+        assert outputs(result.text) == ["1", content]
+        assert evaluate_document(document, store, tmp_path).ran == 0
+    assert (result.ran, result.kept) == (1, 1)
 
 
 def test_restart_runs_all(store: Store, tmp_path: Path) -> None:

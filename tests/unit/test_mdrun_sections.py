@@ -32,6 +32,12 @@ def test_directives_stand_in_the_line_above() -> None:
     assert [(one.code, one.raises) for one in document.sections] == [("b\n", True), ("c\n", False)]
 
 
+def test_files_that_are_read() -> None:
+    """`reads` is followed by names of files, whatever they are."""
+    document = Document("<!-- mdrun: raises reads a.csv norun -->\n```python\na\n```\n")
+    assert [(one.raises, one.reads) for one in document.sections] == [(True, ("a.csv", "norun"))]
+
+
 @pytest.mark.parametrize("word", ["raise", "no run", "norun raises-not"])
 def test_unknown_directives_are_refused(word: str) -> None:
     """A comment that mdrun does not know is an error that names the line and what it knows."""
