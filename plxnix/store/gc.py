@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
-from plxnix.store import fixed, locks, nixroots, temproots
+from plxnix.store import fixed, locks, nixroots, temproots, tree
 from plxnix.store.litter import Litter, find_litter, sweep_litter
 from plxnix.store.locks import Waiting
 from plxnix.store.reach import Garbage, StoreGraph
@@ -108,8 +108,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
     store; bytes are freed after others may begin. What cannot be deleted stays, with what it needs,
     and the rest goes. Registrations of roots whose links are gone are removed, and so are roots in
     Nix and links by hash of realizations that are gone, and locks of killed processes.
-    Raises what `plan_gc` raises, and `StoreError` if the plan is `refused`, or the store cannot be
-    written.
+    Raises what `plan_gc` raises; `StoreError` if the plan is `refused` or nothing can be written.
     """
     _check_meant(store, plan)
     store.session()  # Who may not write here need not wait.
@@ -132,7 +131,8 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"
             ) from error
-    store.discard(moved)
+    for path in moved:
+        tree.discard(path)
     return done
 
 
@@ -152,7 +152,7 @@ def _take_away(
     for garbage in plan.deleted:
         if garbage.rref not in kept:
             try:
-                moved += store.take_away([garbage.rref])
+                moved.append(store.take_away(garbage.rref))
             except OSError as error:
                 kept[garbage.rref] = f"it cannot be deleted: {error.strerror}"
             else:
@@ -165,7 +165,7 @@ def _take_away(
         going = _derivations(graph, kept, plan.limits, used, going)
     for dref in going:
         with suppress(OSError):
-            moved += store.take_away([], [dref])
+            moved.append(store.take_away(dref))
             drefs.append(dref)
     freed = sum(garbage.size for garbage in deleted)
     return replace(

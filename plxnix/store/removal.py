@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
+from plxnix.store import tree
 from plxnix.store.locks import Waiting
 from plxnix.store.roots import roots
 from plxnix.store.store import Store
@@ -78,7 +79,9 @@ def remove(
         removal = plan_removal(store, named, recursive)
         if agreed is not None and removal != agreed:
             raise StoreError("the store has changed meanwhile", "look again, and say it again")
-        store.remove(removal.rrefs, removal.drefs)
+        moved = [*map(store.take_away, removal.rrefs), *map(store.take_away, removal.drefs)]
+    for path in moved:
+        tree.discard(path)
     return removal
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from plxnix.config import Config
 from plxnix.errors import (
@@ -252,49 +252,32 @@ class Store:
             raise CorruptEntry(f"the log {path} is damaged: {error}", hint, path) from error
 
     def remove(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> None:
-        """Remove realizations, then whole derivations; each disappears by one rename.
+        """Do what `take_away` does for realizations, then whole derivations, and free the bytes."""
+        for path in [*map(self.take_away, rrefs), *map(self.take_away, drefs)]:
+            tree.discard(path)
 
-        The caller holds `deleting` and knows that nothing kept depends on them.
+    def take_away(self, reference: DRef | RRef) -> str:
+        """Move a realization, or a whole derivation, out of sight by one rename; return its place.
+
+        The caller holds `deleting`, knows that nothing kept depends on it, and gives the place to
+        `tree.discard` when others may begin. Raises `NotInStore`, `OSError`.
         """
-        self.discard(self.take_away(rrefs, drefs))
-
-    def take_away(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> list[str]:
-        """Do what `remove` does, but free nothing yet: return what is to be given to `discard`.
-
-        Raises `NotInStore`, `OSError`.
-        """
-        work = self.session()
-        taken = []
-        for rref in rrefs:
-            path = self.path(rref)
-            moved = work.file("deleted")
+        layout, moved = self.layout, self.session().file("deleted")
+        beside: tuple[str, ...] = ()
+        if isinstance(reference, DRef):
+            path, folder = layout.derivation(reference), layout.store
+        else:
+            path, folder = self.path(reference), layout.derivation(reference.dref)
+            beside = layout.log(reference), layout.record(reference), layout.nix_root(reference)
             os.chmod(path, 0o700)
-            os.rename(path, moved)
-            # The folder must not come back without what is removed from here on.
-            self._flush(self.layout.derivation(rref.dref))
-            for beside in (self.layout.log(rref), self.layout.record(rref)):
-                tree.remove(beside)
-            taken.append(moved)
-            tree.remove(self.layout.nix_root(rref))
-            self._records.pop(rref, None)
-        for dref in drefs:
-            moved = work.file("deleted")
-            os.rename(self.layout.derivation(dref), moved)
-            self._flush(self.layout.store)
-            taken.append(moved)
-            self._configs.pop(dref, None)
-            self._written.discard(dref)
-        return taken
-
-    def _flush(self, folder: str) -> None:
+        os.rename(path, moved)
         if self.fsync is Fsync.FULL:
+            # What is moved must not come back without what is removed from here on.
             tree.flush_file(folder)
-
-    def discard(self, taken: Sequence[str]) -> None:
-        """Remove what was taken away; what cannot be removed is swept when this process is dead."""
-        for path in taken:
-            with suppress(OSError):
-                tree.remove(path)
+        for one in beside:
+            tree.remove(one)
+        self.forget(reference)
+        return moved
 
     def forget(self, reference: DRef | RRef) -> None:
         """Read a config or record from the disk again when it is asked for next."""
