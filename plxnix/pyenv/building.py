@@ -67,12 +67,18 @@ def build_tables(one: Distribution, folder: Path, inputs: Inputs) -> list[dict[s
         project = _project(sources, one.name)
         if not project.requires and project.backend in _MODEST:
             return []
-        text = _resolved(top, inputs, project.requires)
+        indexes, options = inputs.indexes(folder), inputs.surroundings()
+
+        def resolved(requires: Sequence[str]) -> list[dict[str, Any]]:
+            text = "".join((indexes, *(f"{one}\n" for one in requires)))
+            return package_tables(uv.printed(top, ["-"], *options, text=text), one.name, folder)
+
+        found = resolved(project.requires)
         if project.backend not in _MODEST:
-            more = _asked(top, sources, project, package_tables(text, one.name), one.name)
-            if more:
-                text = _resolved(top, inputs, (*project.requires, *more))
-        return package_tables(text, one.name)
+            pinned = indexes + "".join(f"{_pin(one)}\n" for one in found)
+            if more := _asked(top, sources, project, pinned, one.name):
+                found = resolved((*project.requires, *more))
+        return found
 
 
 def obtained(one: Distribution, folder: Path, top: Path) -> Path:
@@ -103,15 +109,18 @@ def obtained(one: Distribution, folder: Path, top: Path) -> Path:
     return found
 
 
-def package_tables(text: str, what: str) -> list[dict[str, Any]]:
-    """Return the packages of a lock that uv wrote, with what is read of them again, no more."""
+def package_tables(text: str, what: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the packages of a lock that uv wrote, with what is read of them again, no more.
+
+    Paths are as seen from `folder`.
+    """
     found = []
     for package in loads(text, f"the lock of {what}").get("packages", ()):
         kept = {key: package[key] for key in ("name", "version", "marker") if key in package}
         if package.get("wheels"):
-            kept["wheels"] = [_file(wheel) for wheel in package["wheels"]]
+            kept["wheels"] = [_file(wheel, folder) for wheel in package["wheels"]]
         elif "sdist" in package:
-            kept["sdist"] = _file(package["sdist"])
+            kept["sdist"] = _file(package["sdist"], folder)
         else:
             raise InvalidValue(
                 f"{what} is built with {package.get('name')} from a URL or a folder",
@@ -121,12 +130,13 @@ def package_tables(text: str, what: str) -> list[dict[str, Any]]:
     return found
 
 
-def _file(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: table[key] for key in ("name", "url", "path", "hashes") if key in table}
-
-
-def _resolved(top: Path, inputs: Inputs, requires: Sequence[str]) -> str:
-    return uv.printed(top, ["-"], *inputs.surroundings(), text="\n".join(requires) + "\n")
+def _file(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: table[key] for key in ("name", "url", "path", "hashes") if key in table
+    }
+    if "path" in found:
+        found["path"] = os.path.relpath(found["path"], folder)
+    return found
 
 
 def _project(sources: Path, name: str) -> _Project:
@@ -148,15 +158,13 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _asked(
-    top: Path, sources: Path, project: _Project, tables: list[dict[str, Any]], name: str
-) -> list[str]:
-    """Return what the backend wants beyond what the project lists."""
+def _asked(top: Path, sources: Path, project: _Project, requirements: str, name: str) -> list[str]:
+    """Return what the backend wants beyond what the project lists, which is installed for it."""
     venv, answer = top / "venv", top / "answer.json"
     python = os.fspath(venv / "bin" / "python")
     uv.run("venv", "--quiet", "--python", sys.executable, os.fspath(venv), folder=top)
     pinned = top / "pinned.txt"
-    pinned.write_text("".join(f"{_pin(one)}\n" for one in tables))
+    pinned.write_text(requirements)
     uv.run(
         *("pip", "install", "--quiet", "--no-deps", "--python", python, "-r", pinned.name),
         folder=top,

@@ -11,7 +11,7 @@ from typing import Final
 from plxnix.errors import ExportError, HashMismatch, InvalidValue, NixFormatError
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import hash_of
-from plxnix.pyenv.distribution import Reader, around
+from plxnix.pyenv.distribution import around
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.snapshot import copy_sources
 
@@ -29,12 +29,10 @@ def local_sources(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
     """
     found = {}
     home = lock.folder.resolve()
+    for one in lock.files():
+        if os.path.normpath(one.path).startswith(".."):
+            found[one.filename] = lock.folder / one.path, one.sha256
     for package in lock.pylock.packages:
-        for file in (package.archive, package.sdist, *(package.wheels or ())):
-            if file is not None and os.path.normpath(file.path or "").startswith(".."):
-                one = Reader(lock.where).file(package, file)
-                if one.path:
-                    found[one.filename] = lock.folder / one.path, one.sha256
         name = str(package.name)
         if package.directory is None or name not in lock.plxnix.get("sources", {}):
             continue

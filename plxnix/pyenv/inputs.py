@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plxnix.errors import InvalidLock, InvalidValue
-from plxnix.pyenv.requirements import of_file, of_project, shown
+from plxnix.pyenv.requirements import indexes, of_file, of_project, shown
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
 
@@ -221,6 +221,12 @@ class Inputs:
         if self.exclude_newer:
             found += ["--exclude-newer", self.exclude_newer]
         return found
+
+    def indexes(self, folder: Path) -> str:
+        """Return lines that say where packages are, as the requirements files do."""
+        read = [one for one in self.files if not (self.ready or _is_project_file(one))]
+        found = (line for one in read if not is_url(one) for line in indexes(folder / one))
+        return "".join(f"{line}\n" for line in found)
 
     def requested(self, folder: Path) -> set[str]:
         """Return the normalized names that are asked for; what has no name is left out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,10 +78,7 @@ class EnvironmentLock:
             raise InvalidLock(f"{where}{_of(named)}: {error}", AGAIN, named) from None
         ours = (read.tool or {}).get("plxnix", {})
         lock = cls(read, text, Path(folder), where, checked_table(ours, where))
-        for package in read.packages:
-            for one in (package.sdist, *(package.wheels or ()), package.archive):
-                if one is not None:
-                    lock._reader.file(package, one)
+        _ = list(lock._files())
         return lock
 
     @classmethod
@@ -96,6 +93,17 @@ class EnvironmentLock:
         return cls(read, "", Path(), where)
 
     # -- what is in it -------------------------------------------------------------------------
+
+    def files(self) -> Iterator[Distribution]:
+        """Return all files in it, for whatever platform, and of what is built with, too.
+
+        Raises `InvalidLock`.
+        """
+        yield from self._files()
+        for name, tables in self.plxnix.get("build", {}).items():
+            yield from self._within(f"build of {name}", tables)._files()
+        if self.installer is not None:
+            yield self.installer
 
     @property
     def installer(self) -> Distribution | None:
@@ -187,6 +195,12 @@ class EnvironmentLock:
         return Reader(self.where, self.plxnix.get("sources", {}), self.requested)
 
     # -- one package ---------------------------------------------------------------------------
+
+    def _files(self) -> Iterator[Distribution]:
+        for package in self.pylock.packages:
+            for one in (package.sdist, *(package.wheels or ()), package.archive):
+                if one is not None:
+                    yield self._reader.file(package, one)
 
     def _taken(
         self, package: Package, source: Any, order: tuple[str, ...] | None, target: Target

@@ -1,4 +1,4 @@
-"""Reading the requirements that files have, one text each, without options."""
+"""Reading the requirements that files have, one text each, and where they are to be found."""
 
 from __future__ import annotations
 
@@ -12,17 +12,40 @@ from plxnix.errors import InvalidValue
 from plxnix.pyenv.target import extra
 from plxnix.pyenv.toml import loads
 
-__all__ = ["of_file", "of_project", "shown"]
+__all__ = ["indexes", "of_file", "of_project", "shown"]
 
 #: How deep files of requirements may include each other.
 _DEPTH = 16
 
+#: Options that say where packages are, and where these are folders.
+_INDEX = re.compile(
+    r"(?P<links>-f|--find-links)[\s=]*(?P<place>.+)|--no-index"
+    r"|(-i|--index-url|--extra-index-url)[\s=]*.+"
+)
 
-def of_file(path: Path, depth: int = _DEPTH) -> Iterator[str]:
+
+def of_file(path: Path) -> Iterator[str]:
     """Return the requirements of a file and of those that it includes, without its options.
 
-    Raises `InvalidValue` for what cannot be read, and for more than `depth` files in each other.
+    Raises `InvalidValue` for what cannot be read, and for too many files in each other.
     """
+    return (line for _, line in _lines(path) if not line.startswith("-"))
+
+
+def indexes(path: Path) -> Iterator[str]:
+    """Return the options of a file, and of those that it includes, that say where packages are.
+
+    Raises what `of_file` raises.
+    """
+    for folder, line in _lines(path):
+        if found := _INDEX.fullmatch(line):
+            local = found["links"] and "://" not in found["place"]
+            place = os.path.abspath(folder / found["place"]) if local else ""
+            yield f"--find-links {place}" if local else line
+
+
+def _lines(path: Path, depth: int = _DEPTH) -> Iterator[tuple[Path, str]]:
+    """Return each line without its comment, and the folder of its file."""
     if depth == 0:
         raise InvalidValue(
             f"{shown(path)} includes files {_DEPTH} deep", "does one include itself?"
@@ -37,9 +60,9 @@ def of_file(path: Path, depth: int = _DEPTH) -> Iterator[str]:
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
         included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", bare)
         if included is not None and "://" not in included[1]:
-            yield from of_file(path.parent / included[1], depth - 1)
-        elif bare and not bare.startswith("-"):
-            yield bare
+            yield from _lines(path.parent / included[1], depth - 1)
+        elif bare:
+            yield path.parent, bare
 
 
 def shown(path: Path) -> str:

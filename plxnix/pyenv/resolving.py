@@ -160,15 +160,13 @@ def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
     """Return the wheel that environments are built with."""
     # It makes environments, and is in none: a limit of time, uv's own too, is not meant for it.
     unlimited = ("--exclude-newer-package", "installer=2999-12-31")
-    printed = uv.printed(folder, ["-"], *inputs.surroundings(), *unlimited, text="installer\n")
-    (package,) = package_tables(printed, "installer")
+    text = f"{inputs.indexes(folder)}installer\n"
+    printed = uv.printed(folder, ["-"], *inputs.surroundings(), *unlimited, text=text)
+    (package,) = package_tables(printed, "installer", folder)
     wheel = package["wheels"][0]
-    return {
-        "name": package["name"],
-        "version": package["version"],
-        "url": wheel["url"],
-        "sha256": wheel["hashes"]["sha256"],
-    }
+    place = {key: wheel[key] for key in ("url", "path") if key in wheel}
+    known = {"name": package["name"], "version": package["version"], **place}
+    return {**known, "sha256": wheel["hashes"]["sha256"]}
 
 
 def _requested(lock: EnvironmentLock, inputs: Inputs, folder: Path) -> list[str]:

@@ -40,6 +40,9 @@ _WHEEL: Final = re.compile(
     r'(?m)^ *\{ url = "(?:(file:)|https?:)[^"?#]*/([^"/?#]+)".*sha256 = "(\w+)".*\n'
 )
 
+#: A file of here in a lock of uv.
+_FILE: Final = re.compile(r'\{ url = "file://(/[^"?#\\]+)"')
+
 
 @lru_cache(maxsize=1)
 def find() -> str:
@@ -114,14 +117,25 @@ def _compile(
 
 
 def clean(lock: str) -> str:
-    """Return a lock without the credentials of indexes, and without wheels of folders
-    (`--find-links`) that an index has too: of such a wheel uv locks both places.
+    """Return a lock without the credentials of indexes, in which files of folders (`--find-links`)
+    have an absolute path and no URL.
+
+    A wheel that an index has too is that of the index: of such a wheel uv locks both places.
     """
     lock = re.sub(r"(https?://)[^/\s\"@]+@", r"\1", lock)
-    known = {(unquote(one[2]), one[3]) for one in _WHEEL.finditer(lock) if not one[1]}
-    return _WHEEL.sub(
-        lambda one: "" if one[1] and (unquote(one[2]), one[3]) in known else one[0], lock
-    )
+    known = {unquote(one[2]): one[3] for one in _WHEEL.finditer(lock) if not one[1]}
+
+    def told(found: re.Match[str]) -> str:
+        name, digest = unquote(found[2]), found[3]
+        return "" if found[1] and known.get(name) == digest else found[0]
+
+    def placed(found: re.Match[str]) -> str:
+        path = unquote(found[1])
+        # Of one name there would be two files.
+        ambiguous = os.path.basename(path) in known or not set("\"'\\\n").isdisjoint(path)
+        return found[0] if ambiguous else f'{{ path = "{path}"'
+
+    return _FILE.sub(placed, _WHEEL.sub(told, lock))
 
 
 def _index(folder: Path) -> dict[str, str]:
@@ -129,9 +143,9 @@ def _index(folder: Path) -> dict[str, str]:
     from plxnix.builders.package_index import chosen_index
 
     own = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
-    if any(os.environ.get(name) for name in own) or os.environ.get("UV_NO_INDEX"):
+    if any(os.environ.get(name) for name in own):
         return {}
-    if any(re.search(r"(?m)^\s*(\[?\[?index|index-url)", _read(one)) for one in _settings(folder)):
+    if any(re.search(r"(?m)^\s*\[?\[?(no-)?index", _read(one)) for one in _settings(folder)):
         return {}
     found = {
         "UV_DEFAULT_INDEX": chosen_index(),

@@ -20,7 +20,7 @@ from tests.command_line import CommandLine
 from tests.commits import serve_commit
 from tests.nix.conftest import stub_nixpkgs
 from tests.nix_environment import NixCommandFailed, NixEnv
-from tests.wheels import BACKEND, Index, make_sdist, make_wheel
+from tests.wheels import BACKEND, Index, backend_wheel, installer_wheel, make_sdist, make_wheel
 
 __all__ = ["stub_nixpkgs"]
 
@@ -249,9 +249,13 @@ def test_local_files_have_one_path(
     files = ("files/mine-1.0+x-py3-none-any.whl", "files/made-1.0.tar.gz")
     inner = "env/files/inner-1.0-py3-none-any.whl"
     asked = [word for one in (*files, inner) for word in ("-p", f"./{one}")]
-    cli.ok("env", "env", *asked, "--python", host_python)
+    # What builds, and what installs, may be in a folder alone, too.
+    links = {make(cli.folder / "links").name for make in (installer_wheel, backend_wheel)}
+    (cli.folder / "links.txt").write_text("--no-index\n--find-links links\n")
+    cli.ok("env", "env", *asked, "-r", "links.txt", "--python", host_python)
     copies = cli.folder / "env/plxnix/sources"
-    assert {f"files/{one.name}" for one in copies.iterdir()} == set(files)
+    assert {one.name for one in copies.iterdir()} == links | {Path(one).name for one in files}
+    shutil.rmtree(cli.folder / "links")
     shutil.rmtree(cli.folder / "files")
     place = cli.folder / "elsewhere" / "env"
     shutil.move(cli.folder / "env", place)

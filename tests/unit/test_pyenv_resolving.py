@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from plxnix.errors import ExportError, HashMismatch, InvalidLock, NoDistribution, ResolutionFailed
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv import uv
+from plxnix.pyenv.copies import local_sources
 from plxnix.pyenv.differences import differences
 from plxnix.pyenv.inputs import Inputs
 from plxnix.pyenv.lock import EnvironmentLock
@@ -20,7 +20,7 @@ from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.target import Target
 from tests.commits import serve_commit
 from tests.http_server import Server
-from tests.wheels import BACKEND, Index, make_sdist, make_wheel
+from tests.wheels import BACKEND, Index, backend_wheel, installer_wheel, make_sdist, make_wheel
 
 
 @pytest.fixture
@@ -311,22 +311,37 @@ def test_installer_has_no_limit_of_time(
     assert "installer" not in str(raised.value)
 
 
-def test_folder_of_wheels_is_no_place_for_a_lock(
-    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_of_folders_are_locked_by_their_paths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wheel by UV_FIND_LINKS is refused, and what the hint says to do instead works."""
-    assert index.url
+    """Of UV_FIND_LINKS, and of a requirements file alone, which what builds sdists is from too."""
     links = folder.parent / "some links"
-    made = make_wheel(links, "alpha")
+    for make in (installer_wheel, backend_wheel):
+        make(links)
+    made = make_wheel(links, "alpha", "1.0+x")
+    make_wheel(links, "helper")
+    make_sdist(links, "gamma", more_requires=["helper"])
+    file = folder.parent / "requirements.txt"
+    file.write_text("--no-index\nalpha\ngamma\n")
     monkeypatch.setenv("UV_FIND_LINKS", str(links))
-    with pytest.raises(InvalidLock, match="alpha cannot be fetched from 'file:///") as raised:
-        resolve(_inputs("alpha"), folder)
-    before, _, asked = raised.value.hint.rpartition(" -p ")
-    assert "UV_FIND_LINKS" in before
-    assert shlex.split(asked) == [str(made)]
+    one = resolve(_inputs(files=("../requirements.txt",)), folder)
     monkeypatch.delenv("UV_FIND_LINKS")
-    (alpha,) = resolve(_inputs(f"../{links.name}/{made.name}"), folder).select(Target())
-    assert (alpha.path, alpha.direct) == (f"../{links.name}/{made.name}", True)
+    file.write_text("-r inner/requirements.txt  # more\nalpha\ngamma\n")
+    (folder.parent / "inner").mkdir()
+    inner = f"--no-index\n--find-links=../{links.name}\n"
+    (folder.parent / "inner/requirements.txt").write_text(inner)
+    two = resolve(_inputs(files=("../requirements.txt",)), folder)
+    assert two.text == one.text
+    assert str(folder.parent) not in two.text
+    alpha, gamma = two.select(Target())
+    assert (alpha.path, alpha.direct) == (f"../{links.name}/{made.name}", False)
+    assert gamma.path == f"../{links.name}/gamma-1.0.tar.gz"
+    assert [Path(item.path).name for item in gamma.build] == [
+        "helper-1.0-py3-none-any.whl",
+        f"{BACKEND}-1.0-py3-none-any.whl",
+    ]
+    names = set(local_sources(EnvironmentLock.parse(two.text, folder)))
+    assert names == {one.name for one in links.iterdir()}
 
 
 def test_wheel_of_a_folder_and_an_index_is_that_of_the_index(
