@@ -11,7 +11,8 @@ from threading import Event, Thread
 #: How long a signal may take, in seconds, before another one is sent, and how many are sent.
 #: Python sees one that comes right before a system call only after that call, and a sleep is one:
 #: of a thousand interrupts, sent at the moment when the sleep begins, one was seen at its end.
-PATIENCE, TIMES = 20, 5
+#: One too many, while it tidies up on a slow disk, is as if the user did not want to wait for that.
+PATIENCE, TIMES = 100, 5
 
 
 def interrupt(
