@@ -39,6 +39,7 @@ FORMS: dict[str, tuple[str, str]] = {
     "flake": ("environment", "packages, apps, checks and a shell (flake.nix and what it imports)"),
     "shell": ("environment", "an environment for nix-shell (shell.nix)"),
     "json": ("shown", "derivations as `nix derivation show` prints them (derivations.json)"),
+    "svg": ("drawing", "a drawing for browsers (graph.svg)"),
     "dot": ("drawing", "a drawing for Graphviz (graph.dot)"),
     "mermaid": ("drawing", "a drawing for Markdown (graph.mmd)"),
 }
