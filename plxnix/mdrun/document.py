@@ -9,8 +9,9 @@ So work that takes long belongs into stages of its own, which then are there alr
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from plxnix.realize.realizing import realize
 from plxnix.realize.registry import Registry, current_registry, instantiate, mkdrv
 from plxnix.realize.run import Observer
 from plxnix.store import Store
+
+#: How pictures are named, by the number of the section and their own.
+_PICTURE = re.compile(r"section-\d+-\d{3,}\.[a-z]+")
 
 #: Of a section that was run again, the latest result is meant.
 _MATCHER = match_latest()
@@ -56,8 +60,8 @@ def evaluate_document(
 
     Results are kept in `store`, by code, language, directory, the results above, the modules in
     `directory` that the code imports and the files that a comment says it reads. Pictures are
-    copied to the folder `pictures`, and links in the document start from its parent; without it,
-    they lead into the store. `restart` runs all again. A section that fails, or that should and
+    copied to the folder `pictures`, in place of those of an earlier evaluation, and links in the
+    document start from its parent; without it, they lead into the store. `restart` runs all again. A section that fails, or that should and
     does not, ends the evaluation: that is in the result, and raises nothing. Raises `InvalidValue`
     for a comment that says something else, `CodeHashError` for a file that cannot be read.
     """
@@ -73,6 +77,8 @@ def evaluate_document(
     outcomes = dict(evaluating.broken)
     for number, rref in enumerate(results, start=1):
         outcomes[number] = _outcome(Path(store.path(rref)), number, pictures)
+    if pictures is not None:
+        _remove_old(pictures, outcomes)
     ran = len(evaluating.ran)
     kept = len(results) - ran + len(evaluating.broken)
     return Evaluation(document.render(outcomes), ran, kept, failure)
@@ -181,3 +187,11 @@ def _outcome(folder: Path, number: int, pictures: Path | None) -> Outcome:
             place = f"{pictures.name}/{name}"
         images.append((f"section {number}", place))
     return Outcome(read_output(folder), tuple(images))
+
+
+def _remove_old(pictures: Path, outcomes: Mapping[int, Outcome]) -> None:
+    """Remove pictures that the document no longer shows."""
+    shown = {os.path.basename(place) for one in outcomes.values() for _, place in one.images}
+    for path in pictures.glob("section-*"):
+        if _PICTURE.fullmatch(path.name) and path.name not in shown:
+            path.unlink()

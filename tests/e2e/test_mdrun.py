@@ -217,8 +217,12 @@ def test_figures_and_pictures_are_shown(store: Store, tmp_path: Path) -> None:
     assert (pictures / "section-2-001.svg").read_text() == "<svg/>"
     assert (pictures / "section-3-001.png").read_bytes() == b"x"
     (pictures / "section-2-001.svg").unlink()
+    (pictures / "section-4-001.png").touch()
+    (pictures / "section-4.png").touch()
     evaluate_document(text, store, tmp_path, pictures)
     assert (pictures / "section-2-001.svg").read_text() == "<svg/>"
+    assert not (pictures / "section-4-001.png").exists()
+    assert (pictures / "section-4.png").exists()
 
 
 def test_long_output_is_cut(store: Store, tmp_path: Path) -> None:
