@@ -61,9 +61,10 @@ def evaluate_document(
     Results are kept in `store`, by code, language, directory, the results above, the modules in
     `directory` that the code imports and the files that a comment says it reads. Pictures are
     copied to the folder `pictures`, in place of those of an earlier evaluation, and links in the
-    document start from its parent; without it, they lead into the store. `restart` runs all again. A section that fails, or that should and
-    does not, ends the evaluation: that is in the result, and raises nothing. Raises `InvalidValue`
-    for a comment that says something else, `CodeHashError` for a file that cannot be read.
+    document start from its parent; without it, they lead into the store. `restart` runs all again.
+    A section that fails, or that should and does not, ends the evaluation: that is in the result,
+    and raises nothing. Raises `InvalidValue` for a comment that says something else,
+    `CodeHashError` for a file that cannot be read.
     """
     document = Document(text)
     evaluating = _Evaluating(document, store, directory)
