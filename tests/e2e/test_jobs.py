@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import pytest
 from plxnix.store import Store, verify
 from tests.conftest import needed
 from tests.interrupting import interrupt, interrupting
+from tests.waiting import PATIENCE, is_gone, wait_for
 
 needed("cloudpickle")
 
 #: Stages in a file, with a helper module beside it.
 STAGES = """
 import os, sys, time
+from pathlib import Path
 from plxnix import autostage, match_best, selfref
 import helper
 
@@ -46,25 +49,28 @@ def graph():
     return top(below=[many(number=n) for n in range(3)])
 
 @autostage(out=[selfref, "pid"])
-def sleeps(out, number, seconds=60):
+def sleeps(out, number, seconds=600):
     (out.parent / "begun").write_text(str(os.getpid()))
     print("asleep", number, os.getpid(), flush=True)
+    Path(os.environ["HOME"], "asleep").write_text(f"{os.getpid()}\\n")
     time.sleep(seconds)
     out.write_text(str(os.getpid()))
 
-def sleepers(seconds=60, count=2):
+def sleepers(seconds=600, count=2):
     return [sleeps(number=n, seconds=seconds) for n in range(count)]
 
 @autostage(out=[selfref, "out"])
-def broken(out, how, wait=0):
-    time.sleep(wait)
+def broken(out, how, wait=False):
+    asleep = Path(os.environ["HOME"], "asleep")
+    while wait and not (asleep.exists() and asleep.read_text().endswith("\\n")):
+        time.sleep(0.01)
     print("about to break", flush=True)
     if how == "raise":
         raise helper.Trouble("deep trouble", 3)
     os._exit(3)
 
 def one_broken():
-    return [sleeps(number=1), broken(how="raise", wait=1)]
+    return [sleeps(number=1), broken(how="raise", wait=True)]
 """
 
 HELPER = """
@@ -86,21 +92,26 @@ class Command:
         (folder / "stages.py").write_text(STAGES)
         (folder / "helper.py").write_text(HELPER)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start it."""
-        return subprocess.Popen(
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start it; it is killed where the block ends before it does."""
+        with subprocess.Popen(
             [sys.executable, "-m", "plxnix", *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
         """Run it and return what it printed."""
-        process = self.begin(*arguments)
-        out, err = process.communicate(timeout=120)
+        with self.running(*arguments) as process:
+            out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == status, err
         return out, err
 
@@ -132,16 +143,6 @@ def wait_for_lines(process: subprocess.Popen[str], count: int, text: str) -> lis
         if text in line:
             found.append(line)
     return found
-
-
-def alive(pids: Sequence[int]) -> list[int]:
-    """Return which of the processes are still there, after some time for them to go."""
-    deadline = time.monotonic() + 10
-    while True:
-        left = [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.02)
 
 
 def test_the_same_as_one_after_another(command: Command, tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_timeout(command: Command) -> None:
     """Code that takes too long is killed, whatever it does."""
     started = time.monotonic()
     _, err = command.run("realize", "stages.py:sleepers", "--timeout", "1.5", status=1)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < PATIENCE
     assert "longer than 1.5 s" in err
     command.clean()
 
@@ -211,12 +212,12 @@ def test_timeout(command: Command) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted(command: Command, number: signal.Signals) -> None:
     """Ctrl-C ends the processes and removes what they began; after kill -9 they end as well."""
-    process = command.begin("realize", "stages.py:sleepers", "-j", "2")
-    pids = [int(line.split()[-1]) for line in wait_for_lines(process, 2, "asleep")]
-    assert len(set(pids)) == 2
-    _, err = interrupt(process, number)
+    with command.running("realize", "stages.py:sleepers", "-j", "2") as process:
+        pids = [int(line.split()[-1]) for line in wait_for_lines(process, 2, "asleep")]
+        assert len(set(pids)) == 2
+        _, err = interrupt(process, number)
     assert process.returncode != 0
-    assert alive(pids) == []
+    wait_for(lambda: all(map(is_gone, pids)))
     if number == signal.SIGINT:
         assert "Traceback" not in err
         command.clean()
@@ -226,14 +227,13 @@ def test_interrupted(command: Command, number: signal.Signals) -> None:
 
 def test_interrupted_in_threads(command: Command) -> None:
     """Threads cannot be stopped: that is said, and a second Ctrl-C does not wait for them."""
-    process = command.begin(
-        "realize", "stages.py:sleepers", "-j", "2", "--executor", "threads", "-a", "seconds=600"
-    )
-    # One: what two threads print may stand on one line.
-    wait_for_lines(process, 1, "asleep")
-    with interrupting(partial(process.send_signal, signal.SIGINT)):
-        wait_for_lines(process, 1, "cannot be stopped")
-    interrupt(process)
+    options = ("-j", "2", "--executor", "threads")
+    with command.running("realize", "stages.py:sleepers", *options) as process:
+        # One: what two threads print may stand on one line.
+        wait_for_lines(process, 1, "asleep")
+        with interrupting(partial(process.send_signal, signal.SIGINT)):
+            wait_for_lines(process, 1, "cannot be stopped")
+        interrupt(process)
     assert process.returncode == 130
     command.run("realize", "stages.py:sleepers", "-j", "2", "-a", "seconds=0")
     command.clean(killed=True)
@@ -242,12 +242,11 @@ def test_interrupted_in_threads(command: Command) -> None:
 def test_a_failure_kills_the_others(command: Command) -> None:
     """The first failure ends what sleeps beside it."""
     started = time.monotonic()
-    process = command.begin("realize", "stages.py:one_broken", "-j", "2")
-    (line,) = wait_for_lines(process, 1, "asleep")
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - started < 30
+    _, err = command.run("realize", "stages.py:one_broken", "-j", "2", status=1)
+    assert time.monotonic() - started < PATIENCE
     assert "deep trouble" in err
-    assert alive([int(line.split()[-1])]) == []
+    pid = int((command.folder / "home" / "asleep").read_text())
+    wait_for(lambda: is_gone(pid))
     command.clean()
 
 
