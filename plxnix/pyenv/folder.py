@@ -31,6 +31,9 @@ LIBRARY: Final = "plxnix"
 #: Where the Python of an environment is from.
 TOOLCHAINS: Final = ("host", "nixpkgs")
 
+#: What the flake of a universal lock is for, beside the lock's own platforms.
+_SYSTEMS: Final = ("x86_64-linux", "aarch64-linux", "x86_64-darwin", "aarch64-darwin")
+
 #: Which files were written, and their hashes: so that those which people have edited are known.
 #: Beside these it has the toolchain.
 _WRITTEN: Final = f"{LIBRARY}/written.json"
@@ -72,7 +75,8 @@ def render(lock: EnvironmentLock, toolchain: str = "host") -> dict[str, str]:
     nixpkgs = toolchain == "nixpkgs"
     platforms = [str(one) for one in lock.plxnix.get("platforms", ["x86_64-linux"])]
     first = platforms[0]
-    systems = list(dict.fromkeys(map(_system, platforms)))
+    universal = lock.plxnix.get("inputs", {}).get("universal", False)
+    systems = list(dict.fromkeys([*map(_system, platforms), *(_SYSTEMS if universal else ())]))
     known = {
         "nixpkgs": nixpkgs,
         "url": string(NIXPKGS),

@@ -106,6 +106,23 @@ def test_folder_expression_and_stage_have_one_path(
     assert (built / "lib" / f"python{host_python}" / "site-packages" / "built.py").exists()
 
 
+def test_a_universal_lock_is_for_all_systems(
+    cli: CommandLine, index: Index, nix_env: NixEnv, host_python: str
+) -> None:
+    """Its flake has the environment for each; that of another lock for the platforms it names."""
+    assert index.url
+    there = "builtins.mapAttrs (_: one: one.default.system)"
+    for options, systems in (
+        (("--universal",), ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]),
+        (("--platform", "aarch64-manylinux_2_35"), ["aarch64-linux"]),
+    ):
+        cli.ok("env", "env", "-p", "below", "--python", host_python, *options)
+        for output in ("packages", "devShells"):
+            flake = f"path:{cli.folder}/env#{output}"
+            found = nix_env.run("nix", "eval", "--json", flake, "--apply", there).stdout
+            assert json.loads(found) == {system: system for system in systems}
+
+
 def test_making_it_again_changes_nothing(cli: CommandLine, index: Index, host_python: str) -> None:
     """Locked versions stay, and so do bytes; newer ones are taken when that is asked for."""
     cli.ok("env", "env", "-r", "requirements.txt", "--python", host_python)
