@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from plxnix.errors import ExportError, HashMismatch, InvalidLock, InvalidValue, NoDistribution
+from plxnix.errors import HashMismatch, InvalidLock, InvalidValue, NoDistribution
 from plxnix.nix.hashes import Hash
 from plxnix.pyenv import uv
 from plxnix.pyenv.building import build_tables, package_tables
@@ -42,8 +43,7 @@ def resolve(
     if that is None, of all. `warn` is told of versions that are yanked, and of sdists that are
     taken as no wheel of the release fits. Raises `ResolutionFailed` with the words of uv,
     `NoDistribution` if a target has no wheel of a package, `HashMismatch` for a hash that a
-    requirements file does not allow, `ExportError` if nothing can be written in `folder`,
-    `InvalidValue`, `FetchError`, `MissingExtra`.
+    requirements file does not allow, `InvalidValue`, `FetchError`, `MissingExtra`.
     """
     known = old if old is not None and upgrade is not None else None
     kept = {} if known is None else known.plxnix
@@ -101,27 +101,16 @@ def _packages(
         options.append("--upgrade")
     for name in upgrade or ():
         options += ["--upgrade-package", name]
-    # uv writes paths relative to the lock, and reads from there what it may keep.
-    name = f"pylock.plxnix-{os.urandom(6).hex()}.toml"
-    place = folder / name
-    try:
-        place.touch()
-    except OSError as error:
-        raise ExportError(
-            f"cannot write in {str(folder)!r}: {error.strerror}", "choose another place"
-        ) from error
-    try:
+    with tempfile.TemporaryDirectory(prefix="plxnix-") as top:
+        # uv writes paths relative to the lock, and reads from there what it may keep.
+        place = Path(top).resolve() / "pylock.toml"
         if old:
             place.write_text(_OURS.sub("", old))
-        else:
-            place.unlink()  # uv would read it.
         sources, text = inputs.sources(folder)
         for one in uv.compiled(inputs.base(folder), place, sources, *options, text=text):
             if warn is not None:
                 warn(one)
-        return _seen_from(folder, uv.clean(place.read_text()), folder)
-    finally:
-        place.unlink(missing_ok=True)
+        return _seen_from(folder, uv.clean(place.read_text()), place.parent)
 
 
 def _taken(inputs: Inputs, folder: Path) -> str:
