@@ -32,14 +32,16 @@ def stages(module: ModuleType) -> dict[str, Any]:
 def _is_stage(value: Any, module: ModuleType) -> bool:
     if isinstance(value, AutoStage):
         return value.function.__module__ == module.__name__
-    if not inspect.isfunction(value):
+    if not _is_own(value, module):
         return isdref(value)
-    if value.__module__ != module.__name__:
-        return False
     result = value.__annotations__.get("return")
     return str(getattr(result, "__name__", result)).strip("\"'").endswith("DRef") or any(
         takes_registry(parameter) for parameter in inspect.signature(value).parameters.values()
     )
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    return inspect.isfunction(value) and value.__module__ == module.__name__
 
 
 def takes_registry(parameter: inspect.Parameter) -> bool:
@@ -82,7 +84,12 @@ def default_stage(place: str, module: ModuleType, registry: Registry) -> str:
     if len(names) == 1:
         return names[0]
     if not found:
-        raise UnknownStage(f"{place} defines no stage", _listed([]))
+        own = [name for name, value in vars(module).items() if _is_own(value, module)]
+        ways = " or ".join(f"{place}:{name}" for name in own if not name.startswith("_"))
+        raise UnknownStage(
+            f"{place} defines no stage",
+            f"if a function returns one: {ways}" if ways else _listed([]),
+        )
     raise UnknownStage(
         f"{place} has {len(found)} stages and none is called default",
         f"say which: {' or '.join(f'{place}:{name}' for name in names or found)}",

@@ -127,6 +127,11 @@ def _archive_path(source: Any) -> list[str]:
         promises = known.config.promises if known is not None else ()
         if len(promises) == 1:
             return [source, *promises[0]]
+        if known is not None and "unpack" in str(known.config.get("mode")):
+            raise InvalidRefpath(
+                f"{source} unpacks what it fetches: there is no archive in it",
+                'leave out unpack, or fetch it with mode=""',
+            )
     if isinstance(source, list) and len(source) > 1 and isdref(source[0]):
         return list(RefPath.make(source[0], source[1:]))
     raise InvalidRefpath(

@@ -19,6 +19,7 @@ from plxnix import (
     current_registry,
     execute,
     fetchlocal,
+    fetchurl,
     instantiate,
     match_latest,
     mkfile,
@@ -128,6 +129,9 @@ class TestSources:
         for given in (none, two, [two], None, "x.tar", 3, [selfref, "a"], {"a": 1}):
             with pytest.raises(InvalidRefpath, match="which file is meant"):
                 unpacked(given)
+        fetched = fetchurl("http://localhost/x.tar.gz", sha256="0" * 64, registry=lab.registry)
+        with pytest.raises(InvalidRefpath, match="unpacks what it fetches"):
+            unpacked(fetched)
         with pytest.raises(InvalidRefpath):
             unpacked([two, ".."])
 

@@ -182,9 +182,13 @@ def test_unknown_files_and_modules(registry: Registry, target: str, said: str, h
 
 
 def test_a_file_without_stages(registry: Registry) -> None:
-    """A file that defines none says what a stage looks like."""
-    with pytest.raises(UnknownStage, match="defines no stage"):
+    """A file that defines none says what a stage looks like, or which functions may return one."""
+    with pytest.raises(UnknownStage, match="defines no stage") as caught:
         load(write("x = 1\n"), registry)
+    assert "a stage is a function with @autostage" in caught.value.hint
+    with pytest.raises(UnknownStage, match="defines no stage") as caught:
+        load(write("def one(): ...\ndef _two(): ...\n", "other.py"), registry)
+    assert caught.value.hint == "if a function returns one: other.py:one"
 
 
 @pytest.mark.parametrize(
