@@ -647,11 +647,11 @@ def test_a_thousand_stages_in_a_chain_are_fast(load: Load) -> None:
         f"def stage{i}():\n    # {i}\n    return stage{i - 1}() + {i}\n" for i in range(1, 1000)
     ]
     module = load(project={"mymod.py": "\n".join(lines)})
-    start = time.perf_counter()
+    start = time.process_time()
     hashes = {codehash([getattr(module, f"stage{i}")]) for i in reversed(range(1000))}
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     assert len(hashes) == 1000
-    assert elapsed < 5
+    assert elapsed < 5  # of this process; it takes a tenth of that, and more on a busy machine
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "random"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE
+
 
 def run(script: str) -> list[str]:
     """Run a script, which takes over descriptors of its own, and return the lines it wrote."""
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     return done.stdout.splitlines()
 
@@ -47,7 +49,7 @@ with Descriptors(shown.append) as descriptors:
         os.write(1, b"waiting")
         child = os.fork()
         if not child:
-            signal.alarm(10)
+            signal.alarm(200)
             import threading
             thread = threading.Thread(target=descriptors.drain)
             thread.start()

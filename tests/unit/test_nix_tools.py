@@ -13,6 +13,7 @@ import pytest
 
 from plxnix.errors import InvalidValue, NixFormatError, ToolFailed, ToolMissing
 from plxnix.nix import tools
+from tests.waiting import PATIENCE, is_gone
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -125,7 +126,7 @@ def test_long_commands_are_cut() -> None:
     assert len(caught.value.message) < 400
 
 
-@pytest.mark.parametrize("script", ["sleep 60", "trap '' TERM; while :; do sleep 0.1; done"])
+@pytest.mark.parametrize("script", ["sleep 900", "trap '' TERM; while :; do sleep 0.1; done"])
 def test_nothing_hangs(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its timeout a program is stopped, and killed if it does not heed that."""
     monkeypatch.setattr(tools, "GRACE", 0.3)
@@ -133,7 +134,7 @@ def test_nothing_hangs(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToolFailed, match=r"stopped after 0\.2 seconds") as caught:
         tools.run("sh", "-c", f"exec 1>&- 2>&-; {script}", timeout=0.2)
     assert caught.value.status == 124
-    assert monotonic() - start < 20
+    assert monotonic() - start < PATIENCE
 
 
 def test_a_program_that_does_not_read_does_not_hang() -> None:
@@ -162,8 +163,7 @@ def test_an_interrupt_stops_the_program(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tools.run("sh", "-c", 'echo $$ > "$1"; exec sleep 60', "sh", str(mark), input=interrupted())
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(mark.read_text()), 0)
+    assert is_gone(int(mark.read_text()))
 
 
 def test_flat_files_only_are_added_flat(tmp_path: Path) -> None:

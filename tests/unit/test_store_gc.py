@@ -125,14 +125,14 @@ def test_derivations_without_results(store: Store, chain: list[RRef]) -> None:
 def test_the_age_limit(store: Store) -> None:
     """Garbage that was used since then is spared, with what it was made from."""
     now = time.time()
-    old = build(store, "old", started=now - 100)
-    needed = build(store, "needed", started=now - 90)
+    old = build(store, "old", started=now - 10_000)
+    needed = build(store, "needed", started=now - 9_000)
     user = build(store, "user", [needed], started=now - 10)
-    kept = build(store, "kept", started=now - 1000)
+    kept = build(store, "kept", started=now - 100_000)
     unborn = derive(store, "unborn")
     forgotten = derive(store, "forgotten")
-    os.utime(store.layout.config(forgotten), (now - 100, now - 100))
-    plan = plan_gc(store, keep=[kept], older_than=50)
+    os.utime(store.layout.config(forgotten), (now - 10_000, now - 10_000))
+    plan = plan_gc(store, keep=[kept], older_than=5_000)
     assert names(plan.deleted) == ["old"]
     assert plan.kept == {
         kept: "asked to keep",
@@ -165,11 +165,11 @@ def test_the_size_limit(store: Store) -> None:
 def test_both_limits(store: Store) -> None:
     """With both limits, garbage goes only if it is old and in the way."""
     now = time.time()
-    rrefs = [build(store, f"n{n}", started=now - 100 + 30 * n) for n in range(3)]
+    rrefs = [build(store, f"n{n}", started=now - 10_000 + 3_000 * n) for n in range(3)]
     size = store.record(rrefs[0]).nar_size
     kept = build(store, "kept")
-    assert names(plan_gc(store, [kept], 50, 3 * size).deleted) == ["n0"]
-    assert names(plan_gc(store, [kept], 50, 0).deleted) == ["n0", "n1"]
+    assert names(plan_gc(store, [kept], 5_000, 3 * size).deleted) == ["n0"]
+    assert names(plan_gc(store, [kept], 5_000, 0).deleted) == ["n0", "n1"]
 
 
 def test_dependents_go_first(store: Store, chain: list[RRef]) -> None:
