@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,7 @@ def test_its_checks_pass_in_pure_mode(nix_env: NixEnv, tmp_path: Path) -> None:
 
 def test_a_check_that_fails_is_named(nix_env: NixEnv, tmp_path: Path) -> None:
     """If a function breaks, evaluation of the checks fails."""
-    folder = tmp_path / "nix" / "lib"
-    shutil.copytree(LIBRARY, folder)
+    folder = source(tmp_path, "") / "nix" / "lib"
     broken = (folder / "pin.nix").read_text().replace("plxnix nix add", "plxnix nix lose")
     (folder / "pin.nix").write_text(broken)
     with pytest.raises(NixCommandFailed, match=r"checks of plxnix\.lib failed: a pin says how"):
@@ -286,4 +284,3 @@ def test_the_overlay_has_the_library(nix_env: NixEnv, stub_nixpkgs: Path) -> Non
         )
     )
     assert {"fetch", "fromLock", "mkShell", "pin", "version", "python", "mkPython"} <= set(said)
-    assert os.path.exists(LIBRARY / "stdenv" / "setup")
