@@ -87,14 +87,18 @@ class Supply:
         """Add a resource."""
         self._left[name] = amount
 
-    def take(self, demand: Demand) -> bool:
-        """Take what a stage needs if all of it is there; tell whether it was."""
-        for name, amount in demand:
-            if amount > self._left[name] + _ROUNDING:
-                return False
+    def has(self, name: str, amount: float) -> bool:
+        """Tell whether there is so much of a resource."""
+        return amount <= self._left[name] + _ROUNDING
+
+    def lack(self, demand: Demand) -> tuple[str, float] | None:
+        """Return one resource of which a stage needs more than is left, and how much; else None."""
+        return next((one for one in demand if not self.has(*one)), None)
+
+    def take(self, demand: Demand) -> None:
+        """Take what a stage needs; nothing of it is lacking."""
         for name, amount in demand:
             self._left[name] -= amount
-        return True
 
     def give(self, demand: Demand) -> None:
         """Give back what a stage had."""

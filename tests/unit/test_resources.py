@@ -16,13 +16,12 @@ def test_what_is_given_back_can_be_taken(tenths: list[int], random: Random) -> N
     supply, taken, whole = Supply({"gpus": 1}, [], 1), list[int](), (("gpus", 1.0),)
     for tenth in tenths:
         fits = sum(taken) + tenth <= 10
-        assert supply.take((("gpus", tenth / 10),)) == fits
+        assert (supply.lack((("gpus", tenth / 10),)) is None) == fits
         if fits:
+            supply.take((("gpus", tenth / 10),))
             taken.append(tenth)
-        assert supply.take(whole) == (not taken)
-        if not taken:
-            supply.give(whole)
+        assert (supply.lack(whole) is None) == (not taken)
     random.shuffle(taken)
     for tenth in taken:
         supply.give((("gpus", tenth / 10),))
-    assert supply.take(whole)
+    assert supply.lack(whole) is None
