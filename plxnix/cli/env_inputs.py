@@ -12,7 +12,7 @@ import click
 
 from plxnix.cli.session import Session
 from plxnix.errors import InvalidValue
-from plxnix.pyenv.inputs import Inputs, is_lock, is_url
+from plxnix.pyenv.inputs import Inputs, is_local, is_lock, is_url
 from plxnix.pyenv.lock import EnvironmentLock
 from plxnix.pyenv.target import Target
 
@@ -174,8 +174,12 @@ def lock_path(path: str) -> Path:
 
 
 def _requirement(one: str, folder: Path) -> str:
-    local = one in (".", "..") or one.startswith(("./", "../", "/"))
-    return _seen_from(folder, one) if local else one
+    if not is_local(one):
+        return one
+    place, bracket, extras = one, "", ""
+    if one.endswith("]") and not os.path.exists(one):
+        place, bracket, extras = one.rpartition("[")
+    return f"{_seen_from(folder, place)}{bracket}{extras}"
 
 
 def _seen_from(folder: Path, path: str) -> str:

@@ -173,10 +173,7 @@ class Inputs:
         `InvalidValue` if no group is asked for.
         """
         there = self._seen_from(folder)
-        lines = [
-            there(one) if one.startswith(("./", "../")) or one in (".", "..") else one
-            for one in self.requirements
-        ]
+        lines = [there(one) if is_local(one) else one for one in self.requirements]
         found = [
             there(one)
             for one in self.files
@@ -270,6 +267,11 @@ class Inputs:
 def is_lock(name: str) -> bool:
     """Tell by its name whether a file is a lock: `pylock.toml`, `pylock.NAME.toml`, `uv.lock`."""
     return bool(re.fullmatch(r"pylock(\.[^.]+)?\.toml|uv\.lock", os.path.basename(name)))
+
+
+def is_local(requirement: str) -> bool:
+    """Tell whether a requirement is a path: it begins with `/`, `./` or `../`, or is `.[EXTRA]`."""
+    return bool(re.match(r"/|\.\.?(?:/|\[|$)", requirement))
 
 
 def is_url(name: str) -> bool:

@@ -90,12 +90,14 @@ def compiled(
 ) -> list[str]:
     """Resolve `sources` (`-` is `text`) into the lock `output`, whose versions are kept.
 
-    Returns what uv says of versions that are yanked: it takes those that are asked for with `==`.
+    Returns what uv says of versions that are yanked, which it takes if they are asked for with
+    `==`, and of extras that are not there.
     """
     warnings: list[str] = []
     options = (*options, "--output-file", os.path.abspath(output))
     _compile(folder, sources, *options, text=text, said=lambda text: warnings.append(text))
-    return re.findall(r"(?m)^warning: (.* is yanked.*)$", "".join(warnings))
+    told = r"(?m)^warning: (.* (?:is yanked|does not have an extra).*)$"
+    return re.findall(told, "".join(warnings))
 
 
 def printed(folder: Path, sources: Sequence[str], *options: str, text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from plxnix.pyenv.lock import EnvironmentLock
 from tests.command_line import CommandLine
-from tests.wheels import Index, make_sdist, make_wheel
+from tests.wheels import BACKEND, Index, make_sdist, make_wheel
 
 
 @pytest.fixture
@@ -29,6 +30,17 @@ def plxnix(
     monkeypatch.chdir(folder)
     (folder / "requirements.txt").write_text("alpha\n")
     return CommandLine(folder, capfdbinary)
+
+
+def make_project(folder: Path) -> Path:
+    """Make a project, whose extra `more` needs alpha."""
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+        '[project]\nname = "lib"\nversion = "1.0"\n'
+        '[project.optional-dependencies]\nmore = ["alpha"]\n'
+    )
+    return folder
 
 
 def test_lock_update_check_and_diff(index: Index, plxnix: CommandLine) -> None:
@@ -128,6 +140,18 @@ def test_yanked_versions_are_told(index: Index, plxnix: CommandLine) -> None:
     found = plxnix.ok("env", "lock", "-p", "gamma==1.0")
     assert 'gamma==1.0` is yanked (reason: "it eats files")' in found.err
     assert "yanked" in plxnix.fails("env", "lock", "-p", "gamma", "-o", "pylock.other.toml")
+
+
+def test_extras_of_projects_in_folders(index: Index, plxnix: CommandLine) -> None:
+    """They may follow a path, as seen from here; a warning tells of one that is not there."""
+    assert index.url
+    project = make_project(plxnix.folder / "lib")
+    plxnix.ok("env", "lock", "-o", "../pylock.toml", "-p", "./lib[more]")
+    assert [row[0] for row in plxnix.ok("env", "show", "..").fields] == ["alpha", "beta", "lib"]
+    os.chdir(project)
+    said = plxnix.ok("env", "lock", "-o", "../../pylock.toml", "-p", ".[most]").err
+    assert "does not have an extra named `most`" in said
+    assert [row[0] for row in plxnix.ok("env", "show", "../..").fields] == ["lib"]
 
 
 def test_wheels_that_do_not_fit_are_told(index: Index, plxnix: CommandLine) -> None:
