@@ -23,6 +23,7 @@ from plxnix.realize.schedule import Schedule
 from plxnix.store import verify
 from tests.conftest import needed
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 needed("cloudpickle")
 
@@ -194,7 +195,7 @@ def test_a_slow_start(lab: Lab) -> None:
     """Tasks wait for workers; a timeout includes that, and cancels what has not begun."""
     lazy = Lazy()
     with pytest.raises(BuildFailed, match="took longer"):
-        realize(lab.closure(lab.stage("a")), executor=lazy, timeout=1)
+        realize(lab.closure(lab.stage("a")), executor=lazy, timeout=3)
     assert [one.cancelled() for one in lazy.futures] == [True]
     threading.Timer(0.3, lazy.begun.set).start()
     assert lab.text(realize(lab.closure(lab.stage("b")), executor=lazy)) == "b"
@@ -251,7 +252,7 @@ class Together:
         """Take a task."""
 
         def work() -> Any:
-            self.barrier.wait(20)
+            self.barrier.wait(PATIENCE)
             return function(*arguments)
 
         return self._pool.submit(work)
@@ -268,7 +269,9 @@ def test_processors_elsewhere(lab: Lab, name: str) -> None:
     def graph(registry: Any) -> list[DRef]:
         return [stage(number=n, registry=registry) for n in range(2)]
 
-    made = realize(instantiate(graph, registry=lab.registry), executor=Together(2), timeout=30)
+    made = realize(
+        instantiate(graph, registry=lab.registry), executor=Together(2), timeout=PATIENCE
+    )
     assert [lab.text(rref) for rref in made] == ["0", "1"]
     closure = instantiate(graph, registry=lab.registry)
     together = Together(2)

@@ -201,8 +201,8 @@ class TestCommand:
         self, plxnix: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What takes long is announced with the build that it is."""
-        monkeypatch.setattr(progress, "PATIENCE", 0.02)
-        plxnix.file(PATTERNS.replace('"$out"; cp "$data/d"', '"$out"; sleep 0.3; cp "$data/d"'))
+        monkeypatch.setattr(progress, "PATIENCE", 0)
+        plxnix.file(PATTERNS.replace('"$out"; cp "$data/d"', '"$out"; sleep 1; cp "$data/d"'))
         done = plxnix.ok("check", tmp_path / "stages.py:same", "--nix", "off")
         said = [re.sub(r" in .*", "", line) for line in done.err.splitlines() if "buil" in line]
         assert said == [
