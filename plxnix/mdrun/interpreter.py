@@ -173,8 +173,11 @@ def _run_python(module: ModuleType, filename: str, code: str, folder: Path) -> N
     if isinstance(last, ast.Expr):
         expression = compile(ast.Expression(last.value), filename, "eval", dont_inherit=True)
         value = eval(expression, module.__dict__)  # noqa: S307  # code is what there is to run
-        if value is not None and not pictures.show(value):
-            print(repr(value))
+        shown = value is None or pictures.show(value)
+        text = "" if shown else repr(value)
+        # What plotting returns says nothing, and another thing each time.
+        if not (shown or (pictures.figures() and " at 0x" in text)):
+            print(text)
     pictures.figures()
 
 
@@ -218,13 +221,13 @@ class _Pictures:
                 return True
         return False
 
-    def figures(self) -> None:
-        """Keep the figures that are open, and close them."""
+    def figures(self) -> bool:
+        """Keep the figures that are open, and close them; tell whether there were any."""
         pyplot: Any = sys.modules.get("matplotlib.pyplot")
-        if pyplot is not None:
-            for number in pyplot.get_fignums():
-                self._save(pyplot.figure(number))
-            pyplot.close("all")
+        numbers = pyplot.get_fignums() if pyplot is not None else []
+        for number in numbers:
+            self._save(pyplot.figure(number))
+        return bool(numbers)
 
     def _save(self, figure: Any) -> bool:
         # Without the version of the program that made it: the same figure, the same bytes.

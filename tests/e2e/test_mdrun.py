@@ -200,7 +200,7 @@ def test_stages_work_in_sections(store: Store, tmp_path: Path) -> None:
 def test_figures_and_pictures_are_shown(store: Store, tmp_path: Path) -> None:
     """Open figures, objects with a picture of their own and paths of pictures become files."""
     text = (
-        "```python\nimport matplotlib.pyplot as plt\nplt.figure()\nplt.plot([1, 2])\nplt.show()\n"
+        "```python\nimport matplotlib.pyplot as plt\nplt.figure()\nplt.plot([1, 2])\n"
         "```\n\n```python\nclass Red:\n  def _repr_svg_(self):\n    return '<svg/>'\nRed()\n"
         "```\n\n```python\nfrom pathlib import Path\nPath('old.png').write_bytes(b'x')\n"
         "Path('old.png')\n```\n"
