@@ -55,6 +55,10 @@ _APART = (
     *("--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
 )
 
+#: Folders that hold others are root's where Nix has users who build: `mkdir "$HOME"` fails, as it
+#: does there. These options come last, as nothing can be put there after them.
+SEALED = ("--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/")
+
 
 def apart(network: bool = False) -> list[str]:
     """Return the options that part a builder from this machine; from its `network` if not said."""

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from plxnix.builders.callfilter import call_filter
-from plxnix.builders.namespaces import FOLDER, HOST_PATHS, apart, machine
+from plxnix.builders.namespaces import FOLDER, HOST_PATHS, SEALED, apart, machine
 from plxnix.builders.outputs import check_output
 from plxnix.builders.process import builder_environment, run_process
 from plxnix.errors import BuildFailed
@@ -104,6 +104,7 @@ def run_sandboxed(
     _pass_as_files(variables, work / "build")
     for path, place in inputs.items():
         options += ["--ro-bind", place, path]
+    options += SEALED
     for name, value in variables.items():
         options += ["--setenv", name, value]
     options += ["--chdir", FOLDER]

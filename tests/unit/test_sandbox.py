@@ -162,6 +162,16 @@ class TestRunning:
         """A builder is called by its bare name, as by Nix."""
         assert self.run(bubblewrap, tmp_path, 'echo "$0" > $out') == "sh\n"
 
+    def test_what_can_be_written_to(self, bubblewrap: str, tmp_path: Path) -> None:
+        """Its own folders only: what makes its home, or a file in `/etc`, fails as in Nix."""
+        script = """
+            for i in / /etc /nix /dev /bin $HOME /nix/store /dev/shm /tmp /build; do
+                mkdir -p $i/new 2> /dev/null && rmdir $i/new && echo $i >> $out
+            done; :
+        """
+        said = self.run(bubblewrap, tmp_path, script)
+        assert said.split() == ["/nix/store", "/dev/shm", "/tmp", "/build"]
+
     def test_variables_do_not_reach_bubblewrap(self, bubblewrap: str, tmp_path: Path) -> None:
         """Odd names and values arrive as they are."""
         odd = {"a b": "1\n2", "LD_PRELOAD": "/no/such", "é": "ü", "x": "--bind"}
