@@ -332,7 +332,7 @@ def test_handed_over_is_not_begun(
                 pass
         finally:
             (tmp_path / "go").touch()
-        future.result(60)
+        future.result(PATIENCE)
     events = [(event, name) for name in "ab" for event in ("queued", "started", "finished")]
     assert sorted(told.events, key=lambda event: event[1]) == events
     assert lab.leftovers() == []
@@ -342,6 +342,6 @@ def test_handed_over_and_never_begun(lab: Lab) -> None:
     """A stage that no worker took has not begun when it fails."""
     told = Told()
     with pytest.raises(BuildFailed, match="took longer"):
-        realize(lab.closure(lab.stage("a")), executor=Lazy(), observer=told, timeout=0.5)
+        realize(lab.closure(lab.stage("a")), executor=Lazy(), observer=told, timeout=3)
     assert told.events == [("queued", "a"), ("failed", "a")]
     assert lab.leftovers() == []
