@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import zlib
 from collections.abc import Iterable
@@ -25,9 +24,6 @@ from plxnix.store.record import Record, log_hash, rhash
 from plxnix.store.store import Store
 
 _PIECE = 1 << 20
-
-#: What a link below `fixed/` may be called (see `fixed.said`).
-_FIXED = re.compile(r"[a-z0-9]+-[0-9a-f]+(-tree)?")
 
 
 def closure(store: Store, rrefs: Iterable[str]) -> list[RRef]:
@@ -105,8 +101,7 @@ def admit(store: Store, rref: RRef, folder: str, record: bytes, log: bytes = b""
     if expected.nix.get("linked"):
         _keep_in_nix(store, rref, expected)
     commit(store, rref, folder, portable(expected, record), log)
-    if _tells_contents(expected.nix.get("fixed")):
-        fixed.note(store, rref, expected)
+    fixed.note(store, rref, expected)
 
 
 def portable(record: Record, text: bytes) -> bytes:
@@ -133,20 +128,6 @@ def _keep_in_nix(store: Store, rref: RRef, record: Record) -> None:
             f"{rref} links to what is not in the Nix store here: {error.message}",
             f"copy {path} there with Nix, or realize the stage here",
         ) from error
-
-
-def _tells_contents(told: object) -> bool:
-    """Tell whether a record that is not trusted names contents as `fixed.said` does."""
-    if not isinstance(told, dict):
-        return False
-    key, file = told.get("key"), told.get("file")
-    return (
-        isinstance(key, str)
-        and _FIXED.fullmatch(key) is not None
-        and isinstance(file, str)
-        and not {"/", "\0"} & {*file}
-        and file not in (".", "..")
-    )
 
 
 def _check_log(rref: RRef, log: bytes, expected: str) -> None:

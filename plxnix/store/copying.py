@@ -75,9 +75,9 @@ def _copy(store_from: Store, store_to: Store, rref: RRef, copier: _Copier) -> No
     layout = store_from.layout
     folder = store_to.session().file("copied")
     try:
-        record = _read(layout.record(rref))
+        record = tree.read_file(layout.record(rref))
         expect(store_to, rref, record)
-        log = _read(layout.log(rref)) if os.path.lexists(layout.log(rref)) else b""
+        log = tree.read_file(layout.log(rref)) if os.path.lexists(layout.log(rref)) else b""
         copier.tree(layout.realization(rref), folder)
         admit(store_to, rref, folder, record, log)
     except BaseException as error:
@@ -90,11 +90,6 @@ def _copy(store_from: Store, store_to: Store, rref: RRef, copier: _Copier) -> No
                 "is that store full or read-only, or the first one another user's?",
             ) from error
         raise
-
-
-def _read(path: str) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return file.read()
 
 
 def copy_tree(source: str, target: str) -> None:

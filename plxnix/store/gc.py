@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from plxnix.errors import CorruptEntry, NotInStore, StoreError
+from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
 from plxnix.store import fixed, locks, nixroots, temproots, tree
 from plxnix.store.litter import Litter, find_litter, sweep_litter
@@ -273,21 +273,11 @@ def _derivations(
     waiting = list(stay)
     while waiting:
         dref = waiting.pop()
-        for one in _dependencies(graph, dref):
+        for one in graph.needs(dref):
             if one not in stay:
                 stay.add(one)
                 waiting.append(one)
     return [dref for dref in graph.derivations if dref not in stay]
-
-
-def _dependencies(graph: StoreGraph, dref: DRef) -> Collection[DRef]:
-    found = graph.dependencies.get(dref)
-    if found is None:
-        try:
-            found = graph.store.config(dref).dependencies
-        except (CorruptEntry, NotInStore):
-            found = ()
-    return found
 
 
 def _written(store: Store, dref: DRef) -> float:

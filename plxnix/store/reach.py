@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from plxnix.errors import CorruptEntry, NotInStore, StoreError
 from plxnix.model import DRef, RRef
+from plxnix.ordering import dependents_first
 from plxnix.store.configs import unreadable
 from plxnix.store.roots import Root
 from plxnix.store.store import Store
@@ -94,6 +95,16 @@ class StoreGraph:
         self.dependencies.setdefault(dref, dependencies)
         self.below[rref] = [one for dep in dependencies for one in self.derivations.get(dep, ())]
 
+    def needs(self, dref: DRef) -> Collection[DRef]:
+        """Return the direct dependencies of a derivation, none if its config is damaged."""
+        found = self.dependencies.get(dref)
+        if found is None:
+            try:
+                found = self.store.config(dref).dependencies
+            except (CorruptEntry, NotInStore):
+                found = ()
+        return found
+
     def reach(self, kept: dict[RRef, str]) -> None:
         """Add to `kept` all that it needs; raise `CorruptEntry` where that is not known."""
         waiting = list(kept)
@@ -113,26 +124,17 @@ class StoreGraph:
 
     def garbage(self, kept: Collection[RRef]) -> list[Garbage]:
         """Return all but `kept` by last use, oldest first, dependents before dependencies."""
-        dependents = {rref: 0 for rref in self.below if rref not in kept}
-        for rref in list(dependents):
+        used = {rref: self.used[rref] for rref in self.below if rref not in kept}
+        order, circular = dependents_first(used, self.below.__getitem__)
+        for rref in order:
             for one in self.below[rref]:
-                if one in dependents:
-                    dependents[one] += 1
-        used = {rref: self.used[rref] for rref in dependents}
-        order = [rref for rref, count in dependents.items() if count == 0]
-        for rref in order:  # grows while it is walked
-            for one in self.below[rref]:
-                if one in dependents:
+                if one in used:
                     used[one] = max(used[one], used[rref])
-                    dependents[one] -= 1
-                    if dependents[one] == 0:
-                        order.append(one)
-        # Realizations made from each other exist only if somebody forged records: then, last.
-        order += [rref for rref, count in dependents.items() if count > 0]
-        # The sort is stable, so among equals dependents stay first.
+        # The sort is stable, so among equals dependents stay first; those that were made from each
+        # other, as only forged records say, are last.
         return [
             Garbage(rref, self.sizes[rref], used[rref])
-            for rref in sorted(order, key=lambda rref: used[rref])
+            for rref in sorted(order + circular, key=used.__getitem__)
         ]
 
     def chains(self, roots: Iterable[Root], wanted: Collection[RRef]) -> list[Chain]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plxnix.errors import CorruptEntry, NotInStore, StoreError
+from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
+from plxnix.ordering import dependents_first
 from plxnix.store import tree
 from plxnix.store.locks import Waiting
+from plxnix.store.reach import StoreGraph
 from plxnix.store.roots import roots
 from plxnix.store.store import Store
 from plxnix.store.temproots import check_unused
@@ -33,7 +35,14 @@ def plan_removal(store: Store, named: Iterable[DRef | RRef], recursive: bool = F
     Raises `StoreError` where something else depends on it, or a root or a running process keeps it.
     Reads all records.
     """
-    made_from, needed_by = _dependents(store)
+    graph = StoreGraph(store)
+    needed_by: dict[DRef | RRef, list[DRef | RRef]] = {}
+    for dref, made in graph.derivations.items():
+        for needed in graph.needs(dref):
+            needed_by.setdefault(needed, []).append(dref)
+        for rref in made:
+            for below in graph.below[rref]:
+                needed_by.setdefault(below, []).append(rref)
     chosen: dict[DRef | RRef, None] = {}
     waiting = list(named)
     while waiting:
@@ -57,10 +66,11 @@ def plan_removal(store: Store, named: Iterable[DRef | RRef], recursive: bool = F
                 f"{root.rref} is kept by the root {root.path}", "remove that link first"
             )
     check_unused(store.layout, {one if isinstance(one, DRef) else one.dref for one in chosen})
-    rrefs = _ordered([one for one in chosen if isinstance(one, RRef)], made_from)
-    records = (store.readable_record(rref) for rref in rrefs)
-    size = sum(record.nar_size for record in records if record is not None)
-    return Removal(rrefs, sorted(one for one in chosen if isinstance(one, DRef)), size)
+    order, circular = dependents_first(
+        (one for one in chosen if isinstance(one, RRef)), lambda rref: graph.below.get(rref, ())
+    )
+    rrefs, drefs = order + circular, sorted(one for one in chosen if isinstance(one, DRef))
+    return Removal(rrefs, drefs, sum(graph.sizes.get(rref, 0) for rref in rrefs))
 
 
 def remove(
@@ -83,41 +93,3 @@ def remove(
     for path in moved:
         tree.discard(path)
     return removal
-
-
-def _dependents(
-    store: Store,
-) -> tuple[dict[RRef, list[RRef]], dict[DRef | RRef, list[DRef | RRef]]]:
-    """Return what each realization was made from, and what needs each reference; reads all."""
-    made_from: dict[RRef, list[RRef]] = {}
-    needed_by: dict[DRef | RRef, list[DRef | RRef]] = {}
-    for dref in store.derivations():
-        try:
-            for dependency in store.config(dref).dependencies:
-                needed_by.setdefault(dependency, []).append(dref)
-        except (CorruptEntry, NotInStore):
-            pass
-        for rref in store.realizations(dref):
-            record = store.readable_record(rref)
-            below = [] if record is None else [o for some in record.context.values() for o in some]
-            made_from[rref] = below
-            for one in below:
-                needed_by.setdefault(one, []).append(rref)
-    return made_from, needed_by
-
-
-def _ordered(rrefs: list[RRef], made_from: dict[RRef, list[RRef]]) -> list[RRef]:
-    """Sort realizations so that each comes before what it was made from."""
-    counts = dict.fromkeys(rrefs, 0)
-    for rref in rrefs:
-        for one in made_from.get(rref, ()):
-            if one in counts:
-                counts[one] += 1
-    order = [rref for rref in rrefs if counts[rref] == 0]
-    for rref in order:  # grows while it is walked
-        for one in made_from.get(rref, ()):
-            if one in counts:
-                counts[one] -= 1
-                if counts[one] == 0:
-                    order.append(one)
-    return order

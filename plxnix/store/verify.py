@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from plxnix.config import Config
 from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
+from plxnix.ordering import dependents_first
 from plxnix.store import sharing
 from plxnix.store.inspection import Damage, inspect, inspect_config, is_folder
 from plxnix.store.layout import FORMAT, dref_of
@@ -99,27 +100,15 @@ def _kept(store: Store, dref: DRef) -> Iterator[None]:
 def _circular(contexts: Mapping[RRef, list[RRef]]) -> list[RRef]:
     """Return those that were made from themselves, which only forged records say; linear."""
     for direction in (contexts, _turned(contexts)):
-        # What is left of the first pass lies on a circle or above one, of the second on one or
+        # What is left of the first pass lies on a circle or below one, of the second on one or
         # between two.
-        counts = dict.fromkeys(contexts, 0)
-        for rref in counts:
-            for one in direction.get(rref, ()):
-                if one in counts:
-                    counts[one] += 1
-        waiting = [rref for rref, count in counts.items() if count == 0]
-        for rref in waiting:  # grows while it is walked
-            for one in direction.get(rref, ()):
-                if one in counts:
-                    counts[one] -= 1
-                    if counts[one] == 0:
-                        waiting.append(one)
-        done = set(waiting)
-        contexts = {rref: below for rref, below in contexts.items() if rref not in done}
+        _, left = dependents_first(contexts, direction.__getitem__)
+        contexts = {rref: contexts[rref] for rref in left}
     return sorted(contexts)
 
 
 def _turned(contexts: Mapping[RRef, list[RRef]]) -> dict[RRef, list[RRef]]:
-    above: dict[RRef, list[RRef]] = {}
+    above: dict[RRef, list[RRef]] = {rref: [] for rref in contexts}
     for rref, below in contexts.items():
         for one in below:
             above.setdefault(one, []).append(rref)

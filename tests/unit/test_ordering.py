@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plxnix.ordering import dependencies_first
+from plxnix.ordering import dependencies_first, dependents_first
 
 
 def _circle(way: list[int]) -> Exception:
@@ -36,3 +36,18 @@ def test_circles_and_depth() -> None:
     assert caught.value.args == (1, 2, 3, 1)
     chain = dependencies_first([0], lambda node: [node + 1] if node < 20_000 else [], _circle)
     assert list(chain) == [*range(20_000, -1, -1)]
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=4), max_size=30))
+def test_the_other_way_round(edges: list[list[int]]) -> None:
+    """Each comes before what is below it; what is on a circle, or below one, is told apart."""
+    graph = dict(enumerate(edges))
+    order, left = dependents_first(graph, graph.__getitem__)
+    assert sorted(order + left) == [*graph]
+    place = {node: index for index, node in enumerate(order)}
+    for node in graph:
+        for one in graph[node]:
+            if one in place:
+                assert place[node] < place[one]
+    # Each that is left has one above it that is left as well.
+    assert all(any(one in graph[node] for node in left) for one in left)
