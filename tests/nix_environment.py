@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 #: What to do when Nix is missing; shown by the skip or the failure.
 INSTALLATION = "install Nix: `apt-get install nix-bin` on Debian, nixos.org/download elsewhere"
 
@@ -50,6 +52,7 @@ _SETTINGS = """\
 build-users-group =
 experimental-features = nix-command flakes
 flake-registry = {registry}
+fsync-metadata = false
 sandbox = false
 substituters =
 warn-dirty = false
@@ -95,7 +98,7 @@ class NixEnv:
         cwd: str | os.PathLike[str] | None = None,
         variables: Mapping[str, str] | None = None,
         stdin: str = "",
-        timeout: float = 120,
+        timeout: float = PATIENCE,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command and return what it printed, as text.
 

@@ -13,6 +13,7 @@ import pytest
 
 from plxnix.nix.nar import nar_hash
 from tests.nix_environment import NixEnv
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REPORT = f"{EXAMPLES / 'pure.py'}:report"
@@ -33,7 +34,7 @@ def plxnix(*arguments: str, **variables: str) -> str:
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

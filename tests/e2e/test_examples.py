@@ -17,6 +17,7 @@ from tests.conftest import missing
 from tests.hello_source import SHA256, hello_tarball
 from tests.http_server import Answer, Server
 from tests.nix_environment import NixEnv
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = f"{EXAMPLES / 'digits.py'}:report"
@@ -46,7 +47,7 @@ def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
 def plxnix(*arguments: str, **variables: str) -> tuple[str, str]:
     """Run a command that has to succeed; return what it printed, and what it said."""
     with start(*arguments, **variables) as process:
-        out, said = process.communicate(timeout=300)
+        out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     return out, said
 
@@ -111,7 +112,7 @@ class TestDigits:
         found = []
         for process in both:
             with process:
-                out, said = process.communicate(timeout=120)
+                out, said = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, said
             found.append(json.loads(out))
         assert found[0]["targets"] == found[1]["targets"]
@@ -197,7 +198,7 @@ class TestDemo:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "PLXNIX_DEMO": str(place), "COLUMNS": "100", **variables},
-            timeout=300,
+            timeout=PATIENCE,
         )
         assert result.returncode == 0, result.stdout
         return result.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.nix_environment import NixEnv
+from tests.waiting import PATIENCE
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
@@ -43,7 +44,7 @@ def run(listing: str, file: str = "listing.py") -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -100,7 +101,7 @@ def test_the_commands(tmp_path: Path, nix_env: NixEnv) -> None:
             capture_output=True,
             text=True,
             env={**nix_env.environment, "PYTHON": sys.executable},
-            timeout=300,
+            timeout=PATIENCE,
         )
         assert result.returncode == 0, f"{command}: {result.stderr}"
     assert (tmp_path / "default.nix").read_text().startswith("# @generated")

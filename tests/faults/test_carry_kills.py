@@ -94,7 +94,6 @@ def test_killed_at_each_step(tmp_path: Path, what: str) -> None:
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

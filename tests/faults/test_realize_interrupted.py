@@ -15,6 +15,7 @@ from plxnix.store import Store, verify
 from plxnix.store.session import sweep
 from tests.interrupting import interrupt
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 
 #: Realizes a chain of three stages, and kills itself when it has touched the disk so many times.
 SCRIPT = """
@@ -61,7 +62,7 @@ def run(tmp_path: Path, store: str, limit: int) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -122,7 +122,6 @@ def test_killed_before_operations(tmp_path: Path, what: str, stride: int) -> Non
         text=True,
         cwd=Path(__file__).parents[2],
         env={"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *sys.path])},
-        timeout=300,
     )
     assert not result.stderr, result.stderr
     assert result.returncode == 0

@@ -26,6 +26,5 @@ def test_part(part: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=600,
     )
     assert result.returncode == 0, result.stdout + result.stderr

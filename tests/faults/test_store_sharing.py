@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plxnix.store import Store
 from plxnix.store.verify import verify
+from tests.waiting import PATIENCE
 
 #: Realizes a chain of two stages; each run of a realizer adds a line to a file.
 PROGRAM = """
@@ -60,7 +61,7 @@ def start(folder: Path, seed: int) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> list[str]:
     """Wait for a program and return what it still had to say."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     return out.splitlines()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from plxnix.nix.nar import nar_hash
 from tests.command_line import CommandLine
 from tests.nix_environment import NixEnv
 from tests.stage_samples import Lab
+from tests.waiting import wait_for
 
 Run = Callable[..., DRef]
 
@@ -215,16 +216,15 @@ class TestRefusals:
         folder = tmp_path / "conf"
         folder.mkdir()
         folder.joinpath("nix.conf").write_text("trusted-users =\nbuild-users-group =\n")
-        socket = Path("/nix/var/nix/daemon-socket/socket")
+        place = Path("/nix/var/nix/daemon-socket/socket")
         daemon = subprocess.Popen(
             ["nix-daemon"],
             env={**nix_env.environment, "NIX_CONF_DIR": str(folder)},
             stderr=subprocess.DEVNULL,
         )
         try:
-            until = time.monotonic() + 10
-            while not socket.exists() and time.monotonic() < until:
-                time.sleep(0.02)
+            with socket.socket(socket.AF_UNIX) as trial:
+                wait_for(lambda: trial.connect_ex(str(place)) == 0)
             monkeypatch.setenv("NIX_REMOTE", "daemon")
             with pytest.raises(ExportError, match="from trusted users only") as caught:
                 import_graph(graph)
@@ -232,7 +232,7 @@ class TestRefusals:
         finally:
             daemon.terminate()
             daemon.wait()
-            socket.unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
 
 
 @pytest.mark.usefixtures("nix_env", "bubblewrap")
