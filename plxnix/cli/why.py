@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import pairwise
 
 import click
 
+from plxnix.cli.branches import branches
 from plxnix.cli.session import Session, command, json_option, pass_session
 from plxnix.cli.units import counted, size_text
 from plxnix.errors import InvalidValue, NotInStore
@@ -69,13 +72,14 @@ def _root(store: Store, known: list[Root], link: str) -> Root:
     raise InvalidValue(f"{link!r} is no root of {store.root}", "`plxnix roots` lists the roots")
 
 
-def _drawn(store: Store, chain: Chain) -> list[str]:
-    lines = [chain.root.path]
-    for depth, rref in enumerate(chain.rrefs):
-        lines.append(f"{'   ' * depth}└─ {rref.name}  {rref.short}{_size(store, rref)}")
-    return lines
+def _drawn(store: Store, chain: Chain) -> Iterator[str]:
+    steps: list[str] = [chain.root.path, *chain.rrefs]
 
+    def label(one: str) -> str:
+        if not isinstance(one, RRef):
+            return one
+        record = store.readable_record(one)
+        said = "(damaged: see plxnix verify)" if record is None else size_text(record.nar_size)
+        return f"{one.name}  {one.short}  {said}"
 
-def _size(store: Store, rref: RRef) -> str:
-    record = store.readable_record(rref)
-    return "  (damaged: see plxnix verify)" if record is None else f"  {size_text(record.nar_size)}"
+    return branches(steps[:1], {above: [one] for above, one in pairwise(steps)}, label)

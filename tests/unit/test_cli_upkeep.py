@@ -261,7 +261,8 @@ def test_why(plxnix: CommandLine) -> None:
     plxnix.ok("realize", "stages.py:report", "-o", "result")
     lines = plxnix.ok("why", "numbers").lines
     assert lines[0] == str(plxnix.folder / "result")
-    assert [line.split()[1] for line in lines[1:]] == ["report", "runs", "numbers"]
+    assert [line.split("─ ")[1].split()[0] for line in lines[1:]] == ["report", "runs", "numbers"]
+    assert [line.index("└── ") for line in lines[1:]] == [0, 4, 8]  # as `plxnix tree` draws
     assert plxnix.ok("why", "result", "numbers").lines == lines
     (chain,) = plxnix.ok("why", "report", "--json").json
     assert (chain["root"], len(chain["chain"])) == (lines[0], 1)

@@ -18,6 +18,7 @@ from plxnix.realize.registry import instantiate, mkdrv
 from plxnix.store import Record, Store
 from plxnix.store.gc import Garbage, collect, plan_gc
 from plxnix.store.record import rhash
+from plxnix.store.removal import plan_removal
 from plxnix.store.roots import add_root, remove_root, roots
 from plxnix.store.verify import verify
 from tests.store_samples import build, derive
@@ -303,6 +304,7 @@ def test_forged_circles(store: Store) -> None:
         record = Record({drefs[1 - number]: (rrefs[1 - number],)}, "sha256-x", 1)
         Path(store.layout.record(rref)).write_bytes(record.text())
     assert set(plan_gc(store, keep=rrefs[:1]).kept) == set(rrefs)
+    assert set(plan_removal(store, drefs).rrefs) == set(rrefs)
     plan = plan_gc(store, everything=True)
     assert {garbage.rref for garbage in plan.deleted} == set(rrefs)
     collect(store, plan)
