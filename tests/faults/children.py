@@ -24,7 +24,7 @@ from plxnix.errors import PlxnixError
 STRACE = shutil.which("strace")
 
 #: Seconds after which a child is wedged.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 #: System calls that change a file system, as Python makes them.
 CHANGING = [

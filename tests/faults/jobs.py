@@ -28,7 +28,7 @@ from tests.faults.trials import Stage, stages
 from tests.faults.workflows import Workflow, harm, store_of
 
 #: Seconds that the processes which a killed one has started may outlive it.
-_GRACE = 20.0
+_GRACE = 120.0
 
 _PR_SET_CHILD_SUBREAPER = 36
 
