@@ -45,7 +45,7 @@ def race(scale: Scale) -> Iterator[Row]:
     end = time.monotonic() + seconds
     jobs = [*(_builder(root, number, end, scale) for number in range(4)), _collector(root, end)]
     jobs.append(_verifier(root, end))
-    outcomes = _together(jobs, 120.0 + seconds)
+    outcomes = _together(jobs, 300.0 + seconds)
     for index, outcome in enumerate(outcomes):
         rounds = outcome.result if isinstance(outcome.result, int) else 0
         row.tried += max(0, rounds - 1)
