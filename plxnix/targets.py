@@ -127,13 +127,17 @@ def _other_file(place: str) -> str:
         return f"there is {place}.py"
     folder = Path(place).parent
     if place.isidentifier():
-        defined = re.compile(rf"^def {place}\b|^{place} *=", re.MULTILINE)
         for file in sorted(filter(Path.is_file, folder.glob("*.py"))):
-            if defined.search(file.read_text(errors="replace")):
+            if place in functions_in(file):
                 return f"is it {file}:{place}?"
     beside = sorted(str(path) for path in folder.glob("*.py")) if folder.is_dir() else []
     close = close_to(os.path.normpath(place), beside)
     return close.strip() or "a target is FILE.py:stage or package.module:stage"
+
+
+def functions_in(file: Path) -> list[str]:
+    """Return the public functions that a file seems to define: it is read, and not imported."""
+    return re.findall(r"^def ([^\W_]\w*)", file.read_text(errors="replace"), re.MULTILINE)
 
 
 def _registry_of(stage: Any, module: ModuleType, registry: Registry) -> Registry:

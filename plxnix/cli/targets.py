@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,18 +14,30 @@ from plxnix.cli.session import Session
 from plxnix.cli.values import pairs
 from plxnix.errors import PlxnixError
 from plxnix.realize.registry import Closure, Registry
-from plxnix.targets import load
+from plxnix.targets import functions_in, load
 
 
-def _target_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+def _begun_targets(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+    """Complete files, and after a colon the functions in them; no file is imported."""
     from click.shell_completion import CompletionItem
 
-    del context, parameter
-    return [CompletionItem(begun, type="file")]
+    given: tuple[str, ...] = context.params.get(parameter.name or "") or ()
+    last, colon = ("", "", *given)[-2:]
+    file, joined, typed = begun.partition(":")
+    before = f"{file}:"
+    if ":" in (colon, begun):  # bash takes a colon for a word of its own
+        file, typed, before = (last, begun, "") if colon == ":" else (colon, "", "")
+    elif not joined:
+        return [CompletionItem(begun, type="file")]
+    try:
+        names = functions_in(Path(file))
+    except OSError:
+        return []
+    return [CompletionItem(before + name) for name in names if name.startswith(typed)]
 
 
 targets_argument = click.argument(
-    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_target_files
+    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_begun_targets
 )
 arguments_option = click.option(
     "-a",

@@ -294,6 +294,11 @@ def test_commands_import_what_they_need(plxnix: CommandLine) -> None:
         ("plxnix ver", "plain,verify"),
         ("plxnix ls nu", "plain,numbers"),
         ("plxnix realize exp", "file,exp"),
+        ("plxnix realize n.py:nu", "plain,n.py:numbers"),
+        ("plxnix realize n.py :", "plain,numbers"),
+        ("plxnix realize n.py : nu", "plain,numbers"),
+        ("plxnix realize n.py : x", ""),
+        ("plxnix realize absent.py:x", ""),
         ("plxnix --store /nowhere ls x", ""),
     ],
 )
@@ -304,7 +309,7 @@ def test_completion(
     completed: str,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """Shells complete commands, names of derivations and files; without a store nothing breaks."""
+    """Shells complete commands, derivations, files and what is in them; nothing has to be there."""
     plxnix.file("from plxnix import autostage\n@autostage()\ndef numbers(): ...\n", "n.py")
     plxnix.ok("instantiate", "n.py")
     monkeypatch.setenv("_PLXNIX_COMPLETE", "bash_complete")
