@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from plxnix.builders.process import builder_environment, run_process
 from plxnix.builders.sandbox import available, is_exact, run_sandboxed, why_not
 from plxnix.builders.sandboxing import Sandboxing
 from plxnix.config import Config
-from plxnix.errors import ToolMissing
+from plxnix.errors import BuildFailed, ToolMissing
 from plxnix.model import RRef
 from plxnix.nix.derivation import Derivation, placeholder
 from plxnix.nix.graph import FixedOutput, Node, Text
@@ -31,6 +32,9 @@ from plxnix.recipes.shared import take_file, take_tree
 #: The field of a config that lists what a stage and those above it need of this machine beside what
 #: the sandbox shows: folders of interpreters.
 SHOWN = "__shown__"
+
+#: What programs say that write to their home: in the sandbox nobody has one.
+_HOMELESS = re.compile(rb"^(?=.*/homeless-shelter).*[Rr]ead-only file system", re.MULTILINE)
 
 
 class Building:
@@ -62,9 +66,15 @@ class Building:
         work, sources = self.folder(), self.folder()
         inputs, origins = self.dependencies.inputs(node, sources)
         derivation = self.dependencies.lowering.instantiation.derivation(node)
-        outputs, strays = run_sandboxed(
-            self.dref, bubblewrap, derivation, inputs, work, self.run.log.write, shown
-        )
+        log = self.run.log
+        try:
+            outputs, strays = run_sandboxed(
+                self.dref, bubblewrap, derivation, inputs, work, log.write, shown
+            )
+        except BuildFailed as error:
+            if _HOMELESS.search(log.value()):
+                error.hint += '; it has no home, as in Nix: export HOME="$TMPDIR" makes it one'
+            raise
         if strays:
             self.run.observer.said(
                 self.dref, f"{', '.join(strays)!r:.200} in the store folder is left out: not $out"

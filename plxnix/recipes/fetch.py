@@ -182,7 +182,10 @@ def fetch_config(
 ) -> Config:
     """Return the config of a fetch; arguments are as for `fetchurl`. Raises `InvalidValue`."""
     if not file:
-        raise InvalidValue(f"{urls[0]} ends without the name of a file", "give one: filename=")
+        raise InvalidValue(
+            f"{urls[0]} ends without the name of a file",
+            "give one: filename=, or name= of fetch(...)",
+        )
     check_filename(file)
     if mode is None:
         from plxnix.builders import archive

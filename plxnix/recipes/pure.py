@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plxnix.config import Config
-from plxnix.errors import InvalidValue
+from plxnix.errors import BuildFailed, InvalidValue
 from plxnix.model import DRef, isdref, isrefpath, isselfpath, selfref
 from plxnix.nix.graph import Reference, Source, Text, text
 from plxnix.nix.paths import sanitise_name
@@ -37,6 +38,9 @@ _RUN = (
     "PYTHONHASHSEED=0 PYTHONPATH= PYTHONHOME= LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=1 \\\n  ",
     ' -s -B "$runner" "$program" "$inputs"',
 )
+
+#: What Python says where a package is not installed.
+_ABSENT = re.compile(rb"^ModuleNotFoundError: No module named '([\w.]+)'", re.MULTILINE)
 
 
 class Pure(Recipe):
@@ -75,7 +79,14 @@ class Pure(Recipe):
         inputs.data()
         job.dependencies.further = sorted(inputs.stages - {*job.config.dependencies})
         with present(job.config.get(TOOLS, ()), job.dref):
-            return job.build(self.form(job))
+            try:
+                return job.build(self.form(job))
+            except BuildFailed as error:
+                absent = _ABSENT.search(job.log.value())
+                if absent:
+                    name = absent[1].decode(errors="replace")
+                    error.hint += f"; its Python has no {name}: give it one that has, env=..."
+                raise
 
 
 def pure_stage(

@@ -245,6 +245,19 @@ class TestRun:
         assert "on purpose" in shown
         assert "run-fails.py" not in shown
 
+    def test_a_package_that_is_not_there(self) -> None:
+        """It is named, with the way to have it."""
+
+        @pure(out=[selfref, "out"])
+        def fails(out: Path) -> None:
+            import no_such_package.inner  # type: ignore[import-not-found]
+
+            out.write_text(str(no_such_package))
+
+        with pytest.raises(BuildFailed) as caught:
+            made(fails)
+        assert "its Python has no no_such_package: give it one that has, env=" in caught.value.hint
+
     def test_promise(self) -> None:
         """A promise that is not kept is a failure, for Nix too."""
 

@@ -279,6 +279,20 @@ def test_what_is_not_deterministic_runs_free(tmp_path: Path, bubblewrap: str) ->
             realize1(instantiate(bound))
 
 
+@pytest.mark.usefixtures("bubblewrap")
+def test_no_home(run: Callable[..., DRef], lab: Lab) -> None:
+    """Who fails for want of a home is told what to do; who fails otherwise is not."""
+    with pytest.raises(BuildFailed) as caught:
+        lab.realize(run('mkdir -p "$HOME/.cache"; echo > "$out"'), sandbox="on")
+    assert 'export HOME="$TMPDIR"' in caught.value.hint
+    with pytest.raises(BuildFailed) as caught:
+        lab.realize(run('echo "$HOME"; exit 3'), sandbox="on")
+    assert "HOME" not in caught.value.hint
+    assert lab.realize(
+        run('export HOME="$TMPDIR"; mkdir -p "$HOME/.cache"; echo > "$out"'), sandbox="on"
+    )
+
+
 def test_a_quiet_builder(run: Callable[..., DRef], lab: Lab, bubblewrap: str) -> None:
     """One that prints nothing for a while is awaited, as long as anything in it could."""
     assert bubblewrap
