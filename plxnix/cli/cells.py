@@ -1,9 +1,37 @@
-"""Cells of tables: sizes, durations and times, in units on a terminal and as numbers in a pipe."""
+"""Cells of tables: names, sizes, durations, times; for people on a terminal, data in a pipe."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+
 from plxnix.cli.console import Cell
 from plxnix.cli.units import age_text, duration_text, size_text, time_text
+from plxnix.errors import PlxnixError
+from plxnix.model import DRef
+from plxnix.store import Store
+
+
+def name_cells(store: Store, drefs: Iterable[DRef], drawing: bool) -> dict[DRef, Cell]:
+    """Return cells for the names of derivations, once each.
+
+    On a terminal namesakes are told apart by what they differ in: `train (rate=0.1)`. That reads
+    their configs.
+    """
+    names = {dref: str(dref.name) for dref in drefs}
+    counts = Counter(names.values()) if drawing else {}
+    namesakes = [dref for dref, name in names.items() if counts.get(name, 1) > 1]
+    if not namesakes:
+        return {dref: Cell(name, name) for dref, name in names.items()}
+    from plxnix.realize.labels import Labels
+
+    configs = []
+    for dref in namesakes:
+        with suppress(PlxnixError):  # a damaged one
+            configs.append(store.config(dref))
+    labels = Labels(configs)
+    return {dref: Cell(labels[dref], name) for dref, name in names.items()}
 
 
 def size_cell(size: int) -> Cell:

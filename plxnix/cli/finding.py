@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from plxnix.cli.cells import name_cells
 from plxnix.cli.console import Cell
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text
@@ -68,11 +69,12 @@ def find(
     if not session.console.drawing:
         session.console.lines(found)
         return
+    names = name_cells(store, (rref.dref for rref in found), drawing=True)
     session.console.table(
         ["NAME", "REALIZATION", "SIZE>", "REALIZED"],
         [
             (
-                rref.name,
+                names[rref.dref],
                 Cell(rref.short, rref),
                 size_text(record.nar_size) if record else "",
                 age_text(record.started) if record else "damaged: see plxnix verify",

@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 import click
 
 from plxnix.cli.branches import branches
-from plxnix.cli.cells import size_cell
+from plxnix.cli.cells import name_cells, size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, counted, size_text
@@ -133,13 +133,14 @@ def du(
             }
         )
         return
+    names = name_cells(store, (rref.dref for rref in shown), session.console.drawing)
     session.console.table(
         ["OWN>", "CLOSURE>", "NAME", "REALIZATION"],
         [
             (
                 size_cell(sizes[rref]),
                 size_cell(closure(rref)),
-                rref.name,
+                names[rref.dref],
                 Cell(rref.short, rref),
             )
             for rref in shown

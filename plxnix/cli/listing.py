@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from plxnix.cli.cells import age_cell, duration_cell, size_cell
+from plxnix.cli.cells import age_cell, duration_cell, name_cells, size_cell
 from plxnix.cli.console import Cell
 from plxnix.cli.places import entries, inside, split
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
@@ -76,11 +76,12 @@ def _list_derivations(session: Session, store: Store, drefs: Iterable[DRef], as_
     if as_json:
         session.console.json(found)
         return
+    names = name_cells(store, (one["dref"] for one in found), session.console.drawing)
     session.console.table(
         ["NAME", "HASH", "RUNS>", "SIZE>", "REALIZED"],
         [
             (
-                one["name"],
+                names[one["dref"]],
                 Cell(one["dref"].short, one["dref"]),
                 str(one["realizations"]),
                 size_cell(one["size"]) if one["realizations"] else "",

@@ -78,6 +78,21 @@ def test_ls_lists_derivations(plxnix: CommandLine) -> None:
     assert " ago" in shown or "just now" in shown
 
 
+def test_namesakes_are_told_apart(plxnix: CommandLine) -> None:
+    """On a terminal, stages of one name show what they differ in; into a pipe goes the name."""
+    plxnix.ok("realize", "stages.py:runs", "-a", "rate=0.1")
+    for words in (["ls"], ["find", "runs"], ["du"]):
+        shown = plxnix.ok("--color", "always", *words).out.decode()
+        assert "runs (rate=0.1)" in shown
+        assert "runs (rate=0.5)" in shown
+        assert "(" not in plxnix.ok(*words).out.decode()
+    dref = plxnix.ok("instantiate", "stages.py:runs", "-a", "rate=0.2").lines[-1]
+    config = plxnix.store / "store-v1" / dref.removeprefix("dref:") / "config.json"
+    config.chmod(0o600)
+    config.write_text("{")
+    assert "runs (rate=0.1)" in plxnix.ok("--color", "always", "ls").out.decode()
+
+
 def test_ls_with_a_pattern(plxnix: CommandLine) -> None:
     """A pattern chooses by name; one that fits nothing lists nothing."""
     assert [row[0] for row in plxnix.ok("ls", "r*").fields] == ["report", "runs"]
