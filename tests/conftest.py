@@ -23,6 +23,7 @@ from tests.command_line import STAGES, CommandLine
 from tests.http_server import Server
 from tests.nix_environment import FOREIGN_VARIABLES, NixEnv, NixUnavailable, configuration, enter
 from tests.stage_samples import Lab
+from tests.waiting import PATIENCE
 from tests.wheels import Index
 
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -196,6 +197,7 @@ def index(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> In
     for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", str(round(PATIENCE)))
     made = Index(server, tmp_path / "files")
     monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
     return made

@@ -118,6 +118,8 @@ class Server:
 
 
 class _Http(ThreadingHTTPServer):
+    request_queue_size = 128
+
     def __init__(self, server: Server, host: str) -> None:
         self.server = server
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -61,7 +61,7 @@ def _probe(path: str) -> tuple[str | None, str]:
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=20,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"{program} cannot be run: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,10 +83,12 @@ def test_limits(sample: Sample, max_size: int | None, started: float | None) -> 
     """With limits no more goes than has to, nothing kept lacks what it needs, order is by age."""
     import time
 
-    with scratch_store() as store:
+    with scratch_store() as store, pytest.MonkeyPatch.context() as patch:
         rrefs, kept, rooted = sample.make(store)
         # Starts are seconds since 1970, so an age is nearly all the time since then.
-        older = None if started is None else time.time() - started
+        now = time.time()
+        patch.setattr(time, "time", lambda: now)
+        older = None if started is None else now - started
         plan = plan_gc(store, kept, older, max_size, everything=True)
         deleted = [garbage.rref for garbage in plan.deleted]
         assert set(plan.kept) | set(deleted) == set(rrefs)
