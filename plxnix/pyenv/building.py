@@ -92,7 +92,7 @@ def obtained(one: Distribution, folder: Path, top: Path) -> Path:
     if one.kind == "directory":
         copy_sources(folder / one.path, unpacked)
     elif one.kind == "vcs":
-        copy_tree(one.url, one.commit, one.sha256, unpacked)
+        copy_tree(one, unpacked)
     else:
         if one.path:
             file = folder / one.path

@@ -35,7 +35,8 @@ class Distribution:
     `path` (relative to the lock's folder, with slashes) one is empty. `filename` is the last part
     of either, and has no slash. `direct`: asked for by URL or path, so that `direct_url.json` is
     due. `requested`: named by who made the lock. `build`: for what is built, its build environment.
-    `subdirectory` is where in the sources the project is; `commit` the commit of a `vcs`.
+    `subdirectory` is where in the sources the project is; `commit` the commit of a `vcs`, which may
+    have `submodules`.
     """
 
     name: str
@@ -50,16 +51,20 @@ class Distribution:
     editable: bool = False
     subdirectory: str = ""
     commit: str = ""
+    submodules: bool = False
     build: tuple[Distribution, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads distributions of the lock `where`, whose table has `sources` (hashes by name)."""
+    """Reads distributions of the lock `where`, whose table has `sources` (hashes by name), and
+    names those with `submodules`.
+    """
 
     where: str
     sources: Mapping[str, str] = field(default_factory=dict)
     requested: Collection[str] = ()
+    submodules: Collection[str] = ()
 
     def read(self, package: Package, source: Any) -> Distribution:
         """Return what a source of a package is; raise `InvalidLock` for what must not be there."""
@@ -137,6 +142,7 @@ class Reader:
             editable=bool(getattr(source, "editable", None)),
             subdirectory=self._inner(name, source.subdirectory),
             commit=commit,
+            submodules=kind == "vcs" and name in self.submodules,
         )
 
     def _place(

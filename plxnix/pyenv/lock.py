@@ -192,7 +192,9 @@ class EnvironmentLock:
 
     @property
     def _reader(self) -> Reader:
-        return Reader(self.where, self.plxnix.get("sources", {}), self.requested)
+        ours = self.plxnix
+        submodules = ours.get("submodules", ())
+        return Reader(self.where, ours.get("sources", {}), self.requested, submodules)
 
     # -- one package ---------------------------------------------------------------------------
 

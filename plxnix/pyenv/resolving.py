@@ -66,9 +66,7 @@ def resolve(
     }
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
     ours["requested"] = _requested(lock, inputs, folder)
-    sources = _sources(lock, folder, None if fresh else known)
-    if sources:
-        ours["sources"] = sources
+    ours.update(_sources(lock, folder, None if fresh else known))
     lock = EnvironmentLock.parse(_written(packages, ours), folder)
     try:
         chosen = {one.name: one for target in inputs.targets for one in lock.choose(target)}
@@ -165,23 +163,31 @@ def _requested(lock: EnvironmentLock, inputs: Inputs, folder: Path) -> list[str]
     )
 
 
-def _sources(lock: EnvironmentLock, folder: Path, known: EnvironmentLock | None) -> dict[str, str]:
-    """Return the hashes of what has none in the standard: folders and commits."""
+def _sources(lock: EnvironmentLock, folder: Path, known: EnvironmentLock | None) -> dict[str, Any]:
+    """Return the hashes of what has none in the standard: folders and commits; and which of these
+    have submodules.
+    """
     before = {} if known is None else {one.name: one.vcs for one in known.pylock.packages}
-    hashes = {} if known is None else known.plxnix.get("sources", {})
-    found = {}
+    ours: Mapping[str, Any] = {} if known is None else known.plxnix
+    found, submodules = {}, []
     for package in lock.pylock.packages:
         name = str(package.name)
         if package.directory is not None:
             found[name] = sources_hash(folder / package.directory.path).sri
         elif package.vcs is not None:
-            same = name in hashes and before.get(package.name) == package.vcs
-            found[name] = hashes[name] if same else _commit_hash(name, package.vcs).sri
-    return dict(sorted(found.items()))
+            if name in ours.get("sources", {}) and before.get(package.name) == package.vcs:
+                found[name] = ours["sources"][name]
+                has = name in ours.get("submodules", ())
+            else:
+                digest, has = _commit_hash(name, package.vcs)
+                found[name] = digest.sri
+            submodules += [name] * has
+    both = {"submodules": sorted(submodules), "sources": dict(sorted(found.items()))}
+    return {key: value for key, value in both.items() if value}
 
 
-def _commit_hash(name: str, source: Any) -> Hash:
-    """Return the NAR hash of a commit: that of the tree that `fetchgit` has of it."""
+def _commit_hash(name: str, source: Any) -> tuple[Hash, bool]:
+    """Return what `tree_hash` does of a commit."""
     from plxnix.pyenv.commits import tree_hash
 
     if source.type != "git" or not source.url:

@@ -232,7 +232,7 @@ def environment(
 def source_stage(one: Distribution, lock: EnvironmentLock) -> DRef:
     """Register the fetch of a distribution: its file, under its own name, or a tree of sources."""
     if one.kind == "vcs":
-        return fetchgit(one.url, one.commit, one.sha256.sri)
+        return fetchgit(one.url, one.commit, one.sha256.sri, submodules=one.submodules)
     if one.kind == "directory":
         return _directory(one, lock.folder)
     return file_stage(one, lock.folder)

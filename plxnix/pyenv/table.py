@@ -32,9 +32,10 @@ def checked_table(ours: Any, where: str) -> Mapping[str, Any]:
             f"{where} has version {version} of [tool.plxnix]; known here is {VERSION}",
             "use the plxnix that made it, or a newer one",
         )
-    requested = ours.get("requested", [])
-    texts = isinstance(requested, list) and all(isinstance(one, str) for one in requested)
-    demand(texts, "requested is not a list of names")
+    for name in ("requested", "submodules"):
+        given = ours.get(name, [])
+        texts = isinstance(given, list) and all(isinstance(one, str) for one in given)
+        demand(texts, f"{name} is not a list of names")
     for name in ("build", "sources", "inputs"):
         demand(isinstance(ours.get(name, {}), dict), f"{name} is not a table")
     demand("installer" not in ours or isinstance(ours["installer"], dict), "installer is no table")

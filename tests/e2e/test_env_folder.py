@@ -375,9 +375,13 @@ def test_a_commit_of_git_has_one_path(
     # No other test has this commit in the Nix store; the folder is no source of a local project.
     (project / "mine.egg-info").mkdir()
     (project / "mine.egg-info" / "here").write_text(str(cli.folder))
-    url, commit = serve_commit(index.server, project)
+    (cli.folder / "part").mkdir()
+    (cli.folder / "part" / "here").write_text(str(cli.folder))
+    modules = {"part": serve_commit(index.server, cli.folder / "part")}
+    url, commit = serve_commit(index.server, project, modules)
     said = cli.ok("env", "env", "-p", f"mine @ git+{url}", "--python", host_python).err
     assert "warning" not in said
+    assert 'submodules = ["mine"]' in (cli.folder / "env/pylock.toml").read_text()
     place = cli.folder / "elsewhere" / "env"
     shutil.move(cli.folder / "env", place)
     registry = Registry(fsinit(cli.folder / "store"))

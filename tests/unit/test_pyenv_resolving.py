@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,17 @@ def test_commit_of_git_is_pinned(index: Index, folder: Path) -> None:
     assert (lib.commit, lib.sha256) == (newer, sources_hash(source))
     wrong = lock.text.replace(lib.sha256.sri, Hash("sha256", bytes(32)).sri)
     assert resolve(asked, folder, EnvironmentLock.parse(wrong), ["lib"]).text == lock.text
+    assert "submodules" not in lock.plxnix
+    (folder.parent / "part").mkdir()
+    (folder.parent / "part" / "file.txt").write_text("part\n")
+    modules = {"inner": serve_commit(index.server, folder.parent / "part")}
+    _, whole = serve_commit(index.server, source, modules)
+    asked = _inputs(f"lib @ git+{url}@{whole}")
+    lock = resolve(asked, folder, lock)
+    (lib,) = lock.select(Target())
+    shutil.copytree(folder.parent / "part", source / "inner")
+    assert (lib.submodules, lib.sha256) == (True, sources_hash(source))
+    assert resolve(asked, folder, lock).text == lock.text
 
 
 def test_archive_at_a_url_is_direct(index: Index, folder: Path) -> None:

@@ -230,6 +230,7 @@ rec {
                 path = source.path or "";
                 subdirectory = source.subdirectory or "";
                 commit = source.commit-id or "";
+                submodules = elem name (ours.submodules or [ ]);
                 direct = true;
               };
           archive = ofFile package.archive {

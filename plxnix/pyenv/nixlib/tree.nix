@@ -86,7 +86,7 @@ rec {
         rev = one.commit;
         # By this name older ones know it, too.
         inherit (one) sha256;
-        fetchSubmodules = false;
+        fetchSubmodules = one.submodules;
       }
     else
       hostCommand {
@@ -102,7 +102,7 @@ rec {
           wanted = one.commit;
           protocols = "https:http:ssh:git";
           lfs = "";
-          submodules = "";
+          submodules = if one.submodules then "1" else "";
           impureEnvVars = "http_proxy https_proxy ftp_proxy all_proxy no_proxy GIT_PROXY_COMMAND SOCKS_SERVER GIT_SSL_CAINFO";
           outputHash = one.sha256;
           outputHashAlgo = "";
