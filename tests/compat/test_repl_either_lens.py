@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from plxnix.compat.pylightnix import repl
-from plxnix.compat.pylightnix.build import build_outpath, build_wrapper
+from plxnix.compat.pylightnix.build import (
+    build_outpath,
+    build_wrapper,
+    repl_build,
+    repl_cancelBuild,
+    repl_continueBuild,
+)
 from plxnix.compat.pylightnix.core import (
     allrrefs,
     instantiate,
@@ -86,10 +92,10 @@ class TestRepl:
         """A pause before the target; what is made by hand goes on, promised or not."""
         rh = repl.repl_realize(instantiate(pair, S=settings))
         assert (repl.repl_rref(rh), repl.repl_result(rh)) == (None, None)
-        b = repl.repl_build()
+        b = repl_build()
         assert b.dref == rh.dref
         _Path(build_outpath(b), "other").write_text("hand")
-        rref = repl.repl_continueBuild(b)
+        rref = repl_continueBuild(b)
         assert isinstance(rref, RRef)
         assert os.listdir(rref2path(rref, settings)) == ["other"]
         assert rh.gen is None
@@ -118,7 +124,7 @@ class TestRepl:
         target, closure = instantiate(pair, S=settings)
         below = closure.derivations[0].dref
         rh = repl.repl_realize((target, closure), force_interrupt=[below])
-        b = repl.repl_build(rh)
+        b = repl_build(rh)
         _Path(build_outpath(b), "out").write_text("777")
         assert b.outpaths is not None
         rref = repl.repl_continue1(output_validate(b.dref, b.outpaths, settings), rh=rh)
@@ -136,13 +142,13 @@ class TestRepl:
     def test_cancel(self, settings: StorageSettings) -> None:
         """Cancelled is cancelled; folders go, and what was realized stays."""
         rh = repl.repl_realize(instantiate(pair, S=settings))
-        b = repl.repl_build(rh)
+        b = repl_build(rh)
         folder = build_outpath(b)
-        repl.repl_cancelBuild(b)
+        repl_cancelBuild(b)
         assert rh.gen is None
         assert not os.path.exists(folder)
         assert len(list(allrrefs(settings))) == 1
-        for act in (repl.repl_continue, repl.repl_cancel, repl.repl_build):
+        for act in (repl.repl_continue, repl.repl_cancel, repl_build):
             with pytest.raises(AssertionError, match="not paused"):
                 act(rh=rh)
 

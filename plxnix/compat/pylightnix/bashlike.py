@@ -13,12 +13,11 @@ from difflib import unified_diff
 from typing import Any
 
 from plxnix import shell_functions as native
-from plxnix.compat.pylightnix.build import rrefbstart, rrefbstop
 from plxnix.compat.pylightnix.derivations import instantiate
 from plxnix.compat.pylightnix.errors import check, door, refuse
 from plxnix.compat.pylightnix.functions import START, STOP
 from plxnix.compat.pylightnix.names import rref2dref
-from plxnix.compat.pylightnix.questions import rrefctx
+from plxnix.compat.pylightnix.questions import rrefbstart, rrefbstop, rrefctx
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.types import Build, DRef, Path, RefPath, RRef, Stage, StorageSettings
 from plxnix.errors import InvalidReference

@@ -17,7 +17,20 @@ from plxnix.compat.pylightnix.names import (
     cfgdict,
     cfgname,
 )
-from plxnix.compat.pylightnix.questions import drefcfg, rref2path
+from plxnix.compat.pylightnix.questions import (
+    drefcfg,
+    rref2path,
+    rrefbdelta,
+    rrefbstart,
+    rrefbstop,
+)
+from plxnix.compat.pylightnix.repl import (
+    ERR_INACTIVE_RH,
+    ReplHelper,
+    paused,
+    repl_cancel,
+    repl_continue1,
+)
 from plxnix.compat.pylightnix.storage import store_of
 from plxnix.compat.pylightnix.timing import timestring
 from plxnix.compat.pylightnix.types import (
@@ -38,6 +51,8 @@ from plxnix.compat.pylightnix.types import (
     StorageSettings,
 )
 from plxnix.compat.pylightnix.values import isrefpath
+from plxnix.errors import RealizeError
+from plxnix.store import tree
 
 B = TypeVar("B", bound=Build)
 
@@ -174,29 +189,6 @@ def build_markstop_noexcept(b: Build) -> None:
     trycatch(lambda: build_markstop(b), None, lambda found: found)
 
 
-@door()
-def rrefbstart(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was begun, as `timestring` writes it, if that is known."""
-    return _timestring(store_of(S).record(rref).started)
-
-
-@door()
-def rrefbstop(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was done, as `timestring` writes it, if that is known."""
-    return _timestring(store_of(S).record(rref).stopped)
-
-
-def _timestring(seconds: float) -> str | None:
-    return timestring(seconds) if seconds else None
-
-
-@door()
-def rrefbdelta(rref: RRef, S: StorageSettings | None = None) -> float | None:
-    """Return how long a realization took, in seconds."""
-    record = store_of(S).record(rref)
-    return record.stopped - record.started
-
-
 def build_outpaths(b: Build) -> list[Path]:
     """Return the output folders."""
     if b.outpaths is None:
@@ -256,6 +248,35 @@ def build_environ(b: Build, env: Mapping[str, str] | None = None) -> dict[str, s
     return variables
 
 
+def repl_buildargs(rh: ReplHelper | None = None) -> BuildArgs:
+    """Return what a `Build` of the paused stage is made of."""
+    found, _ = paused(rh)
+    if found.dref is None or found.context is None:
+        refuse(ERR_INACTIVE_RH, kind=RealizeError)
+    return mkbuildargs(found.S, found.dref, found.context, "AUTO", "AUTO", {}, found.rarg or {})
+
+
+def repl_build(rh: ReplHelper | None = None, nouts: int | None = 1) -> Build:
+    """Return a `Build` of the paused stage, with output folders unless `nouts` is None."""
+    build = Build(repl_buildargs(rh))
+    if nouts is not None:
+        build_markstart(build, nouts)
+    return build
+
+
+def repl_continueBuild(b: Build, rh: ReplHelper | None = None) -> RRef | None:
+    """Make realizations of the output folders of a build, and go on."""
+    build_markstop(b)
+    return repl_continue1(build_outpaths(b), rh=rh)
+
+
+def repl_cancelBuild(b: Build, rh: ReplHelper | None = None) -> None:
+    """Give up, and remove the output folders of a build."""
+    repl_cancel(rh)
+    for path in b.outpaths.val if b.outpaths else ():
+        tree.remove(path)
+
+
 __all__ = [
     "BuildError",
     "build_cattrs",
@@ -276,16 +297,11 @@ __all__ = [
     "build_wrapper",
     "build_wrapper_",
     "mkbuildargs",
+    "repl_build",
+    "repl_buildargs",
+    "repl_cancelBuild",
+    "repl_continueBuild",
     "rrefbdelta",
     "rrefbstart",
     "rrefbstop",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Pylightnix has these in this module; they stand on it, and are loaded when asked for.
-    if name in ("repl_build", "repl_buildargs", "repl_cancelBuild", "repl_continueBuild"):
-        from plxnix.compat.pylightnix import repl
-
-        return getattr(repl, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

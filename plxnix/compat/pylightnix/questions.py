@@ -20,6 +20,7 @@ from plxnix.compat.pylightnix.names import (
     unrref,
 )
 from plxnix.compat.pylightnix.storage import fsstorage, store_of
+from plxnix.compat.pylightnix.timing import timestring
 from plxnix.compat.pylightnix.types import (
     Config,
     Context,
@@ -142,6 +143,29 @@ def drefrrefsC(dref: DRef, context: Context, S: StorageSettings | None = None) -
         return []
     direct = {one: list(map(NativeRRef, context[DRef(one)] or ())) for one in below}
     return list(map(RRef, store.realizations(dref, direct)))
+
+
+@door()
+def rrefbstart(rref: RRef, S: StorageSettings | None = None) -> str | None:
+    """Return when a realization was begun, as `timestring` writes it, if that is known."""
+    return _timestring(store_of(S).record(rref).started)
+
+
+@door()
+def rrefbstop(rref: RRef, S: StorageSettings | None = None) -> str | None:
+    """Return when a realization was done, as `timestring` writes it, if that is known."""
+    return _timestring(store_of(S).record(rref).stopped)
+
+
+def _timestring(seconds: float) -> str | None:
+    return timestring(seconds) if seconds else None
+
+
+@door()
+def rrefbdelta(rref: RRef, S: StorageSettings | None = None) -> float | None:
+    """Return how long a realization took, in seconds."""
+    record = store_of(S).record(rref)
+    return record.stopped - record.started
 
 
 def rrefdata(rref: RRef, S: StorageSettings | None = None) -> Iterable[Path]:

@@ -10,8 +10,6 @@ from plxnix.compat.pylightnix.derivations import native_closure, unpack_closure_
 from plxnix.compat.pylightnix.errors import door, refuse
 from plxnix.compat.pylightnix.functions import artifact, from_native, full_context
 from plxnix.compat.pylightnix.types import (
-    Build,
-    BuildArgs,
     Closure,
     Context,
     Derivation,
@@ -25,7 +23,6 @@ from plxnix.compat.pylightnix.types import (
 from plxnix.compat.pylightnix.values import scanref_dict
 from plxnix.errors import InvalidValue, RealizeError
 from plxnix.model import isdref
-from plxnix.store import tree
 
 ERR_INVALID_RH = "neither a global ReplHelper nor one that was given is there"
 ERR_INACTIVE_RH = "the REPL session is not paused, or is done"
@@ -95,7 +92,7 @@ def repl_continue(
     rh: ReplHelper | None = None,
 ) -> tuple[Any, Context]:
     """Go on from a pause; return what the stage returned, and the context so far."""
-    found, helper = _paused(rh)
+    found, helper = paused(rh)
     if out_paths is not None and out_rrefs is not None:
         refuse("out_paths and out_rrefs are both given", "give one of them", InvalidValue)
     if [] in (out_paths, out_rrefs):
@@ -153,47 +150,13 @@ def repl_rref(rh: ReplHelper) -> RRef | None:
 @door()
 def repl_cancel(rh: ReplHelper | None = None) -> None:
     """Give up."""
-    found, helper = _paused(rh)
+    found, helper = paused(rh)
     helper.cancel()
     found._note(helper)
 
 
-def repl_buildargs(rh: ReplHelper | None = None) -> BuildArgs:
-    """Return what a `Build` of the paused stage is made of."""
-    from plxnix.compat.pylightnix.build import mkbuildargs
-
-    found, _ = _paused(rh)
-    if found.dref is None or found.context is None:
-        refuse(ERR_INACTIVE_RH, kind=RealizeError)
-    return mkbuildargs(found.S, found.dref, found.context, "AUTO", "AUTO", {}, found.rarg or {})
-
-
-def repl_build(rh: ReplHelper | None = None, nouts: int | None = 1) -> Build:
-    """Return a `Build` of the paused stage, with output folders unless `nouts` is None."""
-    from plxnix.compat.pylightnix.build import build_markstart
-
-    build = Build(repl_buildargs(rh))
-    if nouts is not None:
-        build_markstart(build, nouts)
-    return build
-
-
-def repl_continueBuild(b: Build, rh: ReplHelper | None = None) -> RRef | None:
-    """Make realizations of the output folders of a build, and go on."""
-    from plxnix.compat.pylightnix.build import build_markstop
-
-    build_markstop(b)
-    return repl_continue1(b.outpaths.val if b.outpaths is not None else [], rh=rh)
-
-
-def repl_cancelBuild(b: Build, rh: ReplHelper | None = None) -> None:
-    """Give up, and remove the output folders of a build."""
-    repl_cancel(rh)
-    for path in b.outpaths.val if b.outpaths is not None else ():
-        tree.remove(path)
-
-
-def _paused(rh: ReplHelper | None) -> tuple[ReplHelper, native.ReplHelper]:
+def paused(rh: ReplHelper | None) -> tuple[ReplHelper, native.ReplHelper]:
+    """Return a helper (default: the last one) with its realization, which has to be paused."""
     found = rh if rh is not None else PYLIGHTNIX_REPL_HELPER
     if found is None:
         refuse(ERR_INVALID_RH, "call repl_realize first", RealizeError)
