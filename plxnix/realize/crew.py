@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 
+#: Seconds after which somebody decides for long: what waits for that does not wait any more.
+_LONG = 0.05
+
+
 class _Job(Protocol):
     #: Whether a thread has taken it: then it is waited for, whenever the user interrupts.
     begun: bool
@@ -47,8 +51,13 @@ class Crew(Generic[J]):
         self._attempt = attempt
         self._decide = decide
         self._context = copy_context()
+        #: Held by who decides.
         self._lock = Lock()
+        #: How many of what was added the thread keeps that decides, to do it itself.
+        self._keeps = 0
         self._added: list[J] = []
+        #: The lock for `_added`, `over`, and what is begun.
+        self._gate = Lock()
         self._threads: ThreadPoolExecutor | None = None
         #: What wakes up who waits: an error to raise, or None.
         self._news: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -58,14 +67,26 @@ class Crew(Generic[J]):
     def add(self, job: J) -> None:
         """Have an attempt made soon; who calls this is deciding."""
         job.begun = False
-        self._added.append(job)
+        with self._gate:
+            self._added.append(job)
+
+    def hand_out(self) -> None:
+        """Begin what was added, before who decides calls what may be slow."""
+        self._hand_out(self._keeps)
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
         """Let the caller decide in the block; what was added is begun at its end."""
-        with turn(), self._lock:
-            yield
-            self._hand_out()
+        with turn():
+            while not self._lock.acquire(timeout=_LONG):
+                # Who decides is slow, and may keep something.
+                self._hand_out(0)
+            try:
+                self._keeps = 0
+                yield
+                self._hand_out(0)
+            finally:
+                self._lock.release()
 
     def wait(self, until: float) -> None:
         """Wait until there is something to look at, at the latest at a monotonic time.
@@ -79,7 +100,8 @@ class Crew(Generic[J]):
 
     def stop(self) -> None:
         """Let nobody decide any more, and wait for who does; what is not begun never is."""
-        self.over = True
+        with self._gate:
+            self.over = True
         with self._lock:
             self._added.clear()
 
@@ -88,18 +110,20 @@ class Crew(Generic[J]):
         if self._threads is not None:
             self._threads.shutdown(wait=wait)
 
-    def _hand_out(self) -> None:
-        for job in self._added:
+    def _hand_out(self, kept: int) -> None:
+        with self._gate:
+            jobs = self._added[kept:]
+            del self._added[kept:]
+        for job in jobs:
             if self._threads is None:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="plxnix")
             self._threads.submit(self._begin, job)
-        self._added.clear()
 
     def _begin(self, job: J) -> None:
         """Take a job, unless it is too late."""
-        with self._lock:
+        with self._gate:
             if self.over:
                 return
             job.begun = True
@@ -114,24 +138,33 @@ class Crew(Generic[J]):
                 self._context.copy().run(self._attempt, job)
                 if not job.takes_turns:
                     stack.enter_context(turn())
-                with self._lock:
+                if not self._lock.acquire(timeout=_LONG):
+                    # Who decides has to have threads for what it decides on.
+                    self._news.put(None)
+                    return
+                try:
                     job = self._context.copy().run(self._next)
+                finally:
+                    self._lock.release()
 
     def _next(self) -> J | None:
         """Decide what comes after an attempt of this thread, and return what it is to do."""
         if self.over:
             return None
         try:
+            self._keeps = 1
             wake = self._decide()
-            mine = self._added.pop(0) if self._added and not self.over else None
             if not self.over:
-                self._hand_out()
+                self._hand_out(1)
         except BaseException as error:  # noqa: BLE001 (who waits gets it)
             self.over = True
             self._news.put(error)
             return None
-        if mine is not None:
-            mine.begun = True
         if wake:
             self._news.put(None)
+        with self._gate:
+            if self.over or not self._added:
+                return None
+            mine = self._added.pop()
+            mine.begun = True
         return mine

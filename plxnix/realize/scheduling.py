@@ -149,11 +149,12 @@ class Scheduler:
         while not self._crew.over:
             while not self._done.empty():
                 self._finish(*self._done.get())
-            if self._fresh:
-                self._look(heappop(self._fresh))
             for place, demand in self._queues.taken():
                 self._start(place, demand)
-            if not self._fresh and self._done.empty():
+            if self._fresh:
+                self._crew.hand_out()
+                self._look(heappop(self._fresh))
+            elif self._done.empty():
                 return
 
     def _go_on(self) -> bool:

@@ -404,7 +404,6 @@ class TestFailures:
 
         def ends(_: Any, rrefs: list[RRef]) -> None:
             if rrefs:
-                time.sleep(0.3)
                 raise BuildFailed("all ends")
 
         def early(_: Build) -> str:
@@ -412,8 +411,9 @@ class TestFailures:
             return ""
 
         def late(build: Build) -> str:
-            begun.wait(60)
-            deciding.wait(60)
+            if lab.runs.count("again") == 1:
+                begun.wait(60)
+                deciding.wait(60)
             return fail(build)
 
         def later(_: Build) -> str:
@@ -430,7 +430,8 @@ class TestFailures:
         ]
         with pytest.raises(BuildFailed, match="all ends"):
             lab.realize(drefs, jobs=3, executor="threads", retries=1)
-        assert sorted(lab.runs) == ["again", "broken", "first"]
+        # It may begin in the moment before.
+        assert sorted(lab.runs)[-3:] == ["again", "broken", "first"]
         assert lab.leftovers() == []
 
     def test_context_variables(self, lab: Lab) -> None:
