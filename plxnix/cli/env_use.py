@@ -103,6 +103,13 @@ def check(
     type=click.Path(exists=True),
     help="A root file system: folder or tar.",
 )
+@click.option(
+    "--with",
+    "data",
+    type=click.Choice(["certificates", "zones"]),
+    multiple=True,
+    help="Certificates, time zones of this machine.",
+)
 @click.option("--entrypoint", metavar="COMMAND", default="python", help="What the image runs.")
 @click.option(
     "--label", "labels", metavar="LABEL=VALUE", multiple=True, callback=pairs, help="A label."
@@ -116,6 +123,7 @@ def docker(
     output: str,
     name: str | None,
     base: str | None,
+    data: tuple[str, ...],
     entrypoint: str,
     labels: dict[str, str],
     python: str | None,
@@ -136,7 +144,7 @@ def docker(
     if name is None:
         name = "".join(letter for letter in _title(where).lower() if letter.isalnum()) or "env"
     with of_place(session, where, python) as tree:
-        image = write_image(tree, output, name, base, words, labels)
+        image = write_image(tree, output, name, base, words, labels, data)
     for missing in image.missing:
         session.console.warn(f"{missing.needed_by} needs {missing.library}, which is nowhere")
     if as_json:

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -53,6 +53,16 @@ import json, sysconfig
 print(json.dumps([sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]))
 """
 
+#: Data of this machine that an image may have, and how an interpreter tells where it looks for it.
+DATA = {
+    "certificates": """
+import json, ssl
+paths = ssl.get_default_verify_paths()
+print(json.dumps([paths.openssl_cafile, paths.openssl_capath]))
+""",
+    "zones": "import json, zoneinfo; print(json.dumps(zoneinfo.TZPATH))",
+}
+
 
 @dataclass(frozen=True)
 class Image:
@@ -76,9 +86,11 @@ def write_image(
     base: str | os.PathLike[str] | None = None,
     entrypoint: Sequence[str] = ("python",),
     labels: Mapping[str, str] | None = None,
+    data: Collection[str] = (),
 ) -> Image:
     """Write an image that has an environment at `/env`, with its interpreter, and nothing else.
 
+    `data`: what of `DATA` it has besides, as this machine has it, where the interpreter looks.
     `base` is a root file system below it all: a folder, or a tar archive (gz, bz2, xz). If it has
     the environment's interpreter at the same path, that is used, with the libraries of the base.
     The first word of `entrypoint` may be a program of the environment. The same files give the same
@@ -115,6 +127,12 @@ def write_image(
                 _surroundings(own)
             _refuse_conflicts(own, below)
             writer.layer(own, f"the interpreter {os.path.realpath(python)}")
+        if data:
+            more = Layer()
+            for kind in sorted(data):
+                _data(more, python, kind)
+            _refuse_conflicts(more, below)
+            writer.layer(more, f"{' and '.join(sorted(data))} of this machine")
         writer.layer(environment, "the environment")
         labels = {"org.opencontainers.image.title": name.split(":")[0], **(labels or {})}
         digest = writer.finish(name, architecture, _config(command, folders, labels))
@@ -153,14 +171,7 @@ def _command(tree: str, words: Sequence[str]) -> list[str]:
 
 def _interpreter(layer: Layer, python: str, libraries: Sequence[str], system: System) -> list[str]:
     """Add the interpreter, its library and what they and the environment need; return libraries."""
-    asked = subprocess.run(
-        [python, "-I", "-S", "-B", "-c", _ASK], capture_output=True, check=False, timeout=60
-    )
-    try:
-        folders = json.loads(asked.stdout)
-    except ValueError:
-        said = asked.stderr.decode(errors="replace").strip()
-        raise InvalidValue(f"the interpreter {python!r} does not run: {said}", "") from None
+    folders = _asked(python, _ASK)
     layer.add(os.readlink(python) if os.path.islink(python) else python)
     programs = [os.path.realpath(python)]
     for folder in dict.fromkeys(folders):
@@ -179,6 +190,34 @@ def _interpreter(layer: Layer, python: str, libraries: Sequence[str], system: Sy
     for path in found:
         layer.add(path)
     return found
+
+
+def _asked(python: str, program: str) -> list[str]:
+    asked = subprocess.run(
+        [python, "-I", "-S", "-B", "-c", program], capture_output=True, check=False, timeout=60
+    )
+    try:
+        paths: list[str] = json.loads(asked.stdout)
+    except ValueError:
+        said = asked.stderr.decode(errors="replace").strip()
+        raise InvalidValue(f"the interpreter {python!r} does not run: {said}", "") from None
+    return paths
+
+
+def _data(layer: Layer, python: str, kind: str) -> None:
+    """Add data of this machine; raise `InvalidValue` if it has none."""
+    places = _asked(python, DATA[kind])
+    found = [place for place in places if os.path.exists(place)]
+    if not found:
+        raise InvalidValue(
+            f"this machine has no {kind} in {', '.join(places)}",
+            "install them (`ca-certificates`, `tzdata`), or leave them out",
+        )
+    for place in found:
+        if os.path.isdir(place):
+            layer.add_folder(place, frozenset[str]().__contains__)
+        else:
+            layer.add(place)
 
 
 def _surroundings(layer: Layer) -> None:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from plxnix.errors import InvalidValue
 from plxnix.pyenv.elf import MACHINES
-from plxnix.pyenv.image import Image, write_image
+from plxnix.pyenv.image import DATA, Image, write_image
 from tests.environment_trees import PYTHON, SITE, install, make_tree
 
 SCRIPT = """#!/bin/sh
@@ -187,6 +188,28 @@ def test_bases_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="is damaged"):
         write_image(tree, output, base=tmp_path / "cut.gz")
     assert not output.exists()
+
+
+def test_data_of_this_machine(bubblewrap: str, tmp_path: Path) -> None:
+    """An interpreter finds as many certificates and time zones as on this machine, if asked for."""
+    tree, path, root = environment(tmp_path / "env"), tmp_path / "image.tar", tmp_path / "root"
+    there = set()
+    for kind, program in DATA.items():
+        places = json.loads(subprocess.check_output([PYTHON, "-I", "-S", "-c", program]))
+        if any(map(os.path.exists, places)):
+            there.add(kind)
+        else:
+            with pytest.raises(InvalidValue, match=f"has no {kind} in"):
+                write_image(tree, path, data=[kind])
+    write_image(tree, path, data=there)
+    unpack(path, root)
+    program = "import ssl, zoneinfo; print(len(zoneinfo.available_timezones()), "
+    program += "ssl.create_default_context().cert_store_stats())"
+    found = run(bubblewrap, root, "/env/bin/python", "-I", "-S", "-c", program)
+    here = subprocess.run(
+        [PYTHON, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, env={}
+    )
+    assert found == here.stdout
 
 
 def test_bad_wishes(tmp_path: Path) -> None:
