@@ -477,6 +477,21 @@ def test_packages_are_not_built_by_those_of_the_lock(
     assert json.loads(nix_env.evaluate(f"{wheels.functions} ({asked}).drvPath")).endswith(".drv")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "p.mkNixpkgs { inherit lock; }",
+        "pkgs.extend (p.mkOverlay { inherit lock; })",
+    ],
+)
+def test_libraries_may_need_what_a_lock_has(nix_env: NixEnv, wheels: Wheels, asked: str) -> None:
+    """An overlay changes what libraries are built by; wheels of the lock that need these do not."""
+    wheels.lock.write_text(wheels.lock.read_text().replace('name = "second"', 'name = "packaging"'))
+    program = "import first, second"
+    built = wheels.build(nix_env, f"({asked}).python3.withPackages (ps: [ ps.packaging ])")
+    assert nix_env.run(built / "bin" / "python", "-c", program).stdout == ""
+
+
 def test_overrides_that_were_there_stay(nix_env: NixEnv, wheels: Wheels) -> None:
     """A Python with overrides of its own keeps them below those of the lock."""
     found = nix_env.evaluate(

@@ -33,6 +33,9 @@ let
     collisions = lists;
     extras = lists;
     groups = orNull lists;
+    libraries = orNull sets // {
+      inherit (kinds.pkgs) give;
+    };
     lock = {
       types = [
         "path"

@@ -186,14 +186,26 @@ let
     mkPythonOverrides =
       arguments: withPkgs "mkPythonOverrides" arguments (s: packages.overrides s);
 
-    # An overlay in which a Python, and its packages, are those of the lock.
+    # An overlay in which a Python, and its packages, are those of the lock. What it changes builds
+    # most libraries, so wheels are patched with those of `pkgs`, or of the set without overlays.
     mkOverlay =
       arguments: final: prev:
-      packages.overlay (pkgs: settings (arguments // { inherit pkgs; })) final prev;
+      packages.overlay (
+        pkgs:
+        settings (
+          {
+            libraries =
+              arguments.pkgs or (import pkgs.path { inherit (pkgs.stdenv.hostPlatform) system; });
+          }
+          // arguments
+          // {
+            inherit pkgs;
+          }
+        )
+      ) final prev;
 
     # The package set with that overlay.
-    mkNixpkgs =
-      arguments: withPkgs "mkNixpkgs" arguments (s: s.pkgs.extend (mkOverlay (removeAttrs arguments [ "pkgs" ])));
+    mkNixpkgs = arguments: withPkgs "mkNixpkgs" arguments (s: s.pkgs.extend (mkOverlay arguments));
 
     buildPythonPackage = package "buildPythonPackage" "buildPythonPackage";
     buildPythonApplication = package "buildPythonApplication" "buildPythonApplication";

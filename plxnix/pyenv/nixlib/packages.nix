@@ -40,8 +40,8 @@ let
 
   # What manylinux wheels may take for granted, for autoPatchelfHook to find.
   patching = s: {
-    nativeBuildInputs = [ s.pkgs.autoPatchelfHook ];
-    buildInputs = s.pkgs.pythonManylinuxPackages.manylinux2014 or [ ];
+    nativeBuildInputs = [ s.libraries.autoPatchelfHook ];
+    buildInputs = s.libraries.pythonManylinuxPackages.manylinux2014 or [ ];
     autoPatchelfIgnoreMissingDeps = [ "*" ];
   };
 

@@ -39,6 +39,8 @@ in
   providers ? content.tool.plxnix.inputs.providers or { },
   extras ? [ ],
   groups ? null,
+  # The package set of autoPatchelf and of the libraries: in an overlay not the one that is changed.
+  libraries ? pkgs,
   # More Python packages of `pkgs`, or folders of sources.
   packagesExtra ? [ ],
   # Changes of packages: { NAME.buildInputs.add = [ ... ]; }
@@ -121,6 +123,7 @@ in
     content
     interpreter
     isPath
+    libraries
     name
     overridesPost
     overridesPre

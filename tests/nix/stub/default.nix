@@ -65,6 +65,7 @@ let
     }) [ "bash" "bzip2" "coreutils" "diffutils" "findutils" "gawk" "gcc" "gnugrep" "gnumake" "gnused" "gnutar" "gzip" "unzip" "xz" "zstd" ]
   ) // {
     inherit lib;
+    path = ./.;
     stdenv.hostPlatform = { inherit system; };
     pythonPackagesExtensions = [ ];
     python3Packages = self.python3.pkgs;
@@ -80,7 +81,10 @@ let
         ${host.bash} > $out/bin/autoPatchelf
       chmod +x $out/bin/autoPatchelf
     '';
-    pythonManylinuxPackages.manylinux2014 = [ (empty "zlib") ];
+    # As many libraries there, it is built by what needs packages of Python.
+    pythonManylinuxPackages.manylinux2014 = [
+      (run "zlib" { tool = self.python3.pkgs.packaging; } "mkdir -p $out/bin")
+    ];
 
     # No image, but what would be in it.
     dockerTools.buildLayeredImage =
