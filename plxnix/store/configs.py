@@ -46,11 +46,7 @@ def write(layout: Layout, work: Session, config: Config) -> None:
     target = layout.derivation(config.dref)
     try:
         folder = work.folder("config")
-        path = f"{folder}/config.json"
-        # Read-only from the start: a power cut may keep the file and forget a change of its mode.
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, tree.FILE)) as file:
-            file.write(config.canonical)
-        os.chmod(path, tree.FILE)
+        tree.write_file(f"{folder}/config.json", config.canonical)
         if sharing.is_shared(layout.root):
             sharing.share(folder)
         try:

@@ -175,11 +175,9 @@ def _move(folder: str, target: str) -> bool:
 
 
 def _write(store: Store, data: bytes) -> str:
-    """Write a temporary file, read-only, and return its path."""
+    """Write a temporary file, and return its path."""
     temporary = store.session().file("beside")
-    with open(temporary, "xb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), tree.FILE)
+    tree.write_file(temporary, data)
     return temporary
 
 

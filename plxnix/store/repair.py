@@ -250,9 +250,7 @@ class _Repairer:
         if os.path.lexists(path):
             set_aside(self.store.layout, path, f"the record of {rref} is damaged")
         temporary = self.store.session().file("record")
-        with open(temporary, "xb") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), tree.FILE)
+        tree.write_file(temporary, text)
         os.rename(temporary, path)
 
     def _swap(self, rref: RRef, candidate: str, text: bytes) -> None:

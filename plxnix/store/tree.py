@@ -236,6 +236,16 @@ def open_file(path: str) -> FileIO:
     return open(descriptor, "rb", buffering=0)
 
 
+def write_file(path: str, data: bytes) -> None:
+    """Write a new file of the store, whatever the umask; raise `OSError`.
+
+    It is read-only from the start: a power cut may keep a file and forget a change of its mode.
+    """
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, FILE)) as file:
+        file.write(data)
+    os.chmod(path, FILE)
+
+
 def thaw(path: str) -> None:
     """Make the folders of a tree writable for their owner, so that entries can be removed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

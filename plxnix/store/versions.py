@@ -74,11 +74,8 @@ def check_version(layout: Layout) -> None:
 def write_version(layout: Layout, number: int) -> None:
     """Write the number, by one rename; raise `OSError`."""
     temporary = session(layout.tmp).file("version")
-    with open(temporary, "xb") as file:
-        file.write(f"{number}\n".encode())
-        file.flush()
-        os.fchmod(file.fileno(), tree.FILE)
-        os.fsync(file.fileno())
+    tree.write_file(temporary, f"{number}\n".encode())
+    tree.flush_file(temporary)
     os.rename(temporary, layout.version)
 
 
