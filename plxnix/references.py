@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
-from plxnix.errors import InvalidReference, NotInStore
+from plxnix.errors import InvalidReference, NotInStore, PlxnixError
 from plxnix.model import HASH_LENGTH, DRef, RRef, isdref, isrref
 from plxnix.store import Store
 from plxnix.store.layout import Layout, dref_of
@@ -51,7 +53,7 @@ def resolve_reference(store: Store, text: str) -> list[Reference]:
 
 def resolve_one(store: Store, text: str) -> Reference:
     """Return what `text` means; raise `InvalidReference` with the candidates if it is not clear."""
-    return choose(text, resolve_reference(store, text))
+    return choose(store, text, resolve_reference(store, text))
 
 
 def resolve_realization(store: Store, text: str, latest: bool = False) -> RRef:
@@ -68,7 +70,8 @@ def resolve_realization(store: Store, text: str, latest: bool = False) -> RRef:
         raise NotInStore(f"{found[0]} is not realized", "`plxnix realize` makes it", found[0])
     if latest:
         return latest_of(store, [rref for one in realized for rref in rrefs[one]])
-    return RRef(choose(text, rrefs[choose(text, realized, LATEST)], LATEST))
+    one = choose(store, text, realized, LATEST)
+    return RRef(choose(store, text, rrefs[one], LATEST))
 
 
 def resolve_realizations(store: Store, text: str) -> list[RRef]:
@@ -93,12 +96,36 @@ def latest_of(store: Store, rrefs: Sequence[RRef]) -> RRef:
     return max(rrefs, key=key)
 
 
-def choose(text: str, found: Sequence[Reference], advice: str = "") -> Reference:
+def labels_of(store: Store, drefs: Iterable[DRef]) -> dict[DRef, str]:
+    """Return names of derivations; namesakes with what they differ in, as `train (rate=0.1)`.
+
+    Cost: reads the configs of namesakes.
+    """
+    names = {dref: str(dref.name) for dref in drefs}
+    counts = Counter(names.values())
+    namesakes = [dref for dref, name in names.items() if counts[name] > 1]
+    if not namesakes:
+        return names
+    from plxnix.realize.labels import Labels
+
+    configs = []
+    for dref in namesakes:
+        with suppress(PlxnixError):  # a damaged one
+            configs.append(store.config(dref))
+    labels = Labels(configs)
+    return {dref: labels[dref] for dref in names}
+
+
+def choose(store: Store, text: str, found: Sequence[Reference], advice: str = "") -> Reference:
     """Return the only one that was found; raise `InvalidReference` with the candidates if not."""
     if len(found) == 1:
         return found[0]
     kind = "realizations" if isinstance(found[0], RRef) else "derivations"
-    shown = "".join(f"\n    {one}" for one in found[:10])
+    labels = labels_of(store, [one for one in found if isinstance(one, DRef)])
+    told: dict[Reference, str] = {
+        one: label.removeprefix(one.name) for one, label in labels.items()
+    }
+    shown = "".join(f"\n    {one}{told.get(one, '')}" for one in found[:10])
     more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
     raise InvalidReference(
         f"{text!r} may mean {len(found)} {kind}:{shown}{more}",
@@ -161,7 +188,7 @@ def _similar(text: str, drefs: Sequence[DRef]) -> str:
     from difflib import get_close_matches
 
     names = sorted({str(dref.name) for dref in drefs})
-    close = get_close_matches(text, names, 3)
+    close = get_close_matches(text.rpartition(":")[2], names, 3)  # perhaps it is a target
     if close:
         return f"is it {' or '.join(close)}? `plxnix ls` lists what there is"
     if 0 < len(text) < 4 and all(digit in "0123456789abcdef" for digit in text):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 
 from plxnix.cli.console import Cell
 from plxnix.cli.units import age_text, duration_text, size_text, time_text
-from plxnix.errors import PlxnixError
 from plxnix.model import DRef
+from plxnix.references import labels_of
 from plxnix.store import Store
 
 
@@ -20,18 +18,8 @@ def name_cells(store: Store, drefs: Iterable[DRef], drawing: bool) -> dict[DRef,
     their configs.
     """
     names = {dref: str(dref.name) for dref in drefs}
-    counts = Counter(names.values()) if drawing else {}
-    namesakes = [dref for dref, name in names.items() if counts.get(name, 1) > 1]
-    if not namesakes:
-        return {dref: Cell(name, name) for dref, name in names.items()}
-    from plxnix.realize.labels import Labels
-
-    configs = []
-    for dref in namesakes:
-        with suppress(PlxnixError):  # a damaged one
-            configs.append(store.config(dref))
-    labels = Labels(configs)
-    return {dref: Cell(labels[dref], name) for dref, name in names.items()}
+    shown = labels_of(store, names) if drawing else names
+    return {dref: Cell(shown[dref], name) for dref, name in names.items()}
 
 
 def size_cell(size: int) -> Cell:

@@ -33,7 +33,7 @@ _FORMATS = {".svg": "svg", ".mmd": "mermaid", ".md": "mermaid", ".dot": "dot", "
     "--format",
     "form",
     type=click.Choice(["svg", "mermaid", "dot"]),
-    help="What to write. Default: what the end of FILE says, else svg.",
+    help="What to write. Default: what the end of FILE says; svg without FILE.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Default: standard output.")
 @pass_session
@@ -50,6 +50,9 @@ def graph(
     realization would run has a dashed border. Where several results exist, it is said how many of
     them are selected. In a browser, a stage's tooltip has its reference.
     """
+    form = form or _FORMATS.get(Path(output or "x.svg").suffix)
+    if form is None:
+        raise click.UsageError(f"{output!r} does not end in {', '.join(_FORMATS)}: give --format")
     closure = load_closure(session, targets, arguments)
     boxes = {str(stage.dref): _box(closure, stage) for stage in make_plan(closure, frozenset())}
     arrows = [
@@ -59,7 +62,6 @@ def graph(
     ]
     given = [word for name, text in arguments.items() for word in ("-a", f"{name}={text}")]
     picture = Picture(boxes, arrows, shlex.join(["plxnix", "graph", *targets, *given]))
-    form = form or _FORMATS.get(Path(output or "").suffix, "svg")
     text: str = getattr(picture, form)()
     if output is None:
         session.console.text(text)

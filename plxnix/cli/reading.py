@@ -88,7 +88,7 @@ def log(session: Session, reference: str, latest: bool) -> None:
     if not runs:
         raise NotInStore(f"{reference!r} was never realized", "`plxnix realize` makes it")
     if not latest:
-        choose(reference, sorted({run.dref for run in runs}), LATEST)
+        choose(store, reference, sorted({run.dref for run in runs}), LATEST)
     run = max(runs, key=lambda run: run.when)
     if run.rref is None:
         session.console.say(f"the realizer failed {age_text(run.when)}:")

@@ -86,6 +86,7 @@ def test_namesakes_are_told_apart(plxnix: CommandLine) -> None:
         assert "runs (rate=0.1)" in shown
         assert "runs (rate=0.5)" in shown
         assert "(" not in plxnix.ok(*words).out.decode()
+    assert "-runs (rate=0.1)\n" in plxnix.fails("path", "runs")
     dref = plxnix.ok("instantiate", "stages.py:runs", "-a", "rate=0.2").lines[-1]
     config = plxnix.store / "store-v1" / dref.removeprefix("dref:") / "config.json"
     config.chmod(0o600)

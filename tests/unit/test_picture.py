@@ -101,6 +101,7 @@ def test_the_graph_command(plxnix: CommandLine, tmp_path: Path) -> None:
     assert "graph stages.py:report -a name=other\nflowchart LR\n" in mermaid
     assert mermaid.count(" --> ") == 2
     assert "stroke-dasharray" in mermaid
+    assert "--format" in plxnix.fails("graph", "stages.py:report", "-o", "graph.png", status=2)
     dot = plxnix.ok("graph", "stages.py:report", "--format", "dot").out.decode()
     assert dot.count(" -> ") == 2
     assert plxnix.ok("export", "stages.py:report", "--format", "svg").out.startswith(b"<svg ")

@@ -123,6 +123,7 @@ def test_the_realization_of_a_derivation(store: Store) -> None:
     ("text", "hint"),
     [
         ("dta", "is it data?"),
+        ("stages.py:data", "is it data?"),
         ("nothing-like-it", "`plxnix ls`"),
         ("abc", "at least 4 of its 32 digits"),
         ("dref:" + "0" * 32 + "-data", "instantiate"),
