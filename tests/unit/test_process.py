@@ -137,7 +137,11 @@ class TestOutput:
 
     def test_somebody_else_holds_the_output(self, tmp_path: Path) -> None:
         """While anybody can still print to the log, the builder may go on, as in Nix."""
-        script = "(sleep 0.9; echo late) & exec >&- 2>&-; sleep 0.7; touch done; wait"
+        script = (
+            "{ until [ -e done ]; do sleep 0.01; done; echo late; touch said; "
+            f"sleep {PATIENCE}; }} & exec >&- 2>&-\n"
+            "sleep 0.7; touch done; until [ -e said ]; do sleep 0.01; done"
+        )
         assert shell(script, tmp_path) == "late\n"
         assert (tmp_path / "done").exists()
 

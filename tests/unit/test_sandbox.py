@@ -296,5 +296,5 @@ def test_no_home(run: Callable[..., DRef], lab: Lab) -> None:
 def test_a_quiet_builder(run: Callable[..., DRef], lab: Lab, bubblewrap: str) -> None:
     """One that prints nothing for a while is awaited, as long as anything in it could."""
     assert bubblewrap
-    for script in ("sleep 0.8", "exec >&-; sleep 0.8", "(sleep 0.8) & exec >&- 2>&-; wait"):
+    for script in ("sleep 0.8", "exec >&-; sleep 0.8", "sleep 300 & exec >&- 2>&-; sleep 0.8"):
         assert lab.realize(run(f'{script}; echo > "$out"'), sandbox="on")

@@ -587,11 +587,12 @@ class TestPrograms:
         assert 4.5 <= time.monotonic() - started < PATIENCE
         assert lab.leftovers() == []
 
-    def test_a_failure_kills_the_others(self, lab: Lab) -> None:
+    def test_a_failure_kills_the_others(self, lab: Lab, tmp_path: Path) -> None:
         """A program that runs when another stage fails is killed, and said to be stopped."""
+        begun = tmp_path / "begun"
         drefs = [
-            self.command(lab, "slow", f"sleep {PATIENCE} > $out"),
-            self.command(lab, "broken", "sleep 0.2; exit 3"),
+            self.command(lab, "slow", f"touch {begun}; sleep {PATIENCE} > $out"),
+            self.command(lab, "broken", f"until [ -e {begun} ]; do sleep 0.01; done; exit 3"),
         ]
         notes = Notes()
         started = time.monotonic()
