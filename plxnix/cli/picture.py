@@ -18,7 +18,7 @@ from plxnix.realize.registry import Closure
 from plxnix.recipes.lowering import why_pinned
 
 #: Formats, by the ends of names of files.
-_FORMATS = {".svg": "svg", ".mmd": "mermaid", ".md": "mermaid", ".dot": "dot", ".gv": "dot"}
+_FORMATS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}
 
 
 @command(
