@@ -47,6 +47,8 @@ from plxnix.store import Store, current_store
 
 T = TypeVar("T")
 
+_HERE = os.path.join(os.path.dirname(__file__), "")
+
 #: The file of a realization that says it is left, and why.
 STATUS = "either_status.txt"
 
@@ -163,10 +165,12 @@ def either_realizer(
                 return list(given.items)
             return [given] if isinstance(given, (str, os.PathLike)) else list(given or ())
         except Exception as error:  # noqa: BLE001 (whatever it raises is the result)
-            place = error.__traceback__ and error.__traceback__.tb_next
-            return _left(
-                store, dref, "".join(traceback.format_exception(type(error), error, place))
-            )
+            # Without the frames of plxnix on the way to the user's code: a result is no place for
+            # where plxnix is on this machine.
+            place = error.__traceback__
+            while place is not None and place.tb_frame.f_code.co_filename.startswith(_HERE):
+                place = place.tb_next
+            return _left(store, dref, "".join(traceback.format_exception(None, error, place)))
 
     # A recipe asks what only the process that schedules knows.
     attempt.runs_here = runs_here(realizer)  # type: ignore[attr-defined]

@@ -41,6 +41,9 @@ class Build:
         self.outpaths: list[Path] = []
         self._attributes: SimpleNamespace | None = None
 
+    def __repr__(self) -> str:
+        return f"<build of {self.dref} in {', '.join(map(str, self.outpaths)) or 'no folder yet'}>"
+
 
 def build_wrapper(
     function: Callable[[Any], object],

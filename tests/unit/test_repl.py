@@ -68,6 +68,7 @@ def test_pause_and_continue_with_a_build(lab: Lab) -> None:
         None,
     )
     build = repl_build()
+    assert repr(build) == f"<build of {build.dref} in {build.outpaths[0]}>"
     assert build.dref == above
     assert build.context == helper.selected == {below: helper.selected[below]}
     (build.outpaths[0] / "out").write_text("by hand")
