@@ -131,7 +131,8 @@ def _random_kills(scale: Scale, stage: Stage) -> Row:
         begun = time.monotonic()
         Child(stage.run(place)).wait()
         seconds = time.monotonic() - begun
-    for number in range(scale.number(250, _few(stage))):
+    full = 100 if "processes" in stage.workflow.name else 250
+    for number in range(scale.number(full, _few(stage))):
         pause = scale.random(f"jobs {number}").uniform(0, 1.1 * seconds)
         with stage.place() as place:
             child = Child(stage.run(place))
