@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -14,6 +13,7 @@ from plxnix.codehash.objects import Objects
 from plxnix.codehash.units import Unit
 from plxnix.codehash.values import path_node
 from plxnix.errors import CodeHashError
+from plxnix.forking import process_lock
 
 __all__ = ["STAGE_DECORATORS", "codehash", "explain", "texthashes"]
 
@@ -22,7 +22,7 @@ STAGE_DECORATORS = frozenset({"autostage", "autostage_", "autodrv", "autodrv_"})
 
 T = TypeVar("T")
 
-_lock = threading.RLock()
+_lock = process_lock()
 _definitions: dict[frozenset[str], Definitions] = {}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import threading
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -19,6 +18,7 @@ from plxnix.codehash.names import Function, Use, called, parameters
 from plxnix.codehash.scopes import Reader
 from plxnix.codehash.units import Unit
 from plxnix.errors import CodeHashError, InvalidValue
+from plxnix.forking import process_lock
 from plxnix.purecode.captured import Captured
 from plxnix.purecode.notebook import Notebook
 from plxnix.purecode.pieces import Pieces
@@ -26,7 +26,7 @@ from plxnix.purecode.section import LAST, start_of
 from plxnix.purecode.spelling import spell
 
 _library = Library()
-_lock = threading.RLock()
+_lock = process_lock()
 
 
 def program(function: Callable[..., object]) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from plxnix.config import Config
 from plxnix.errors import BuildFailed, MissingExtra
+from plxnix.forking import process_lock
 from plxnix.model import DRef, RRef
 from plxnix.nix import nar
 from plxnix.realize.registry import RealizeArguments, Realizer
@@ -87,7 +87,7 @@ class Answer:
     said: tuple[str, ...] = ()
 
 
-_guard = threading.Lock()
+_guard = process_lock()
 _own: tuple[int, list[Any]] = (0, [])
 
 

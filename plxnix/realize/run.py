@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from plxnix.forking import process_lock
 from plxnix.model import DRef
 from plxnix.realize.observer import Observer as Observer
 
@@ -196,7 +196,7 @@ class _Tee(io.TextIOBase):
 
 #: The runs whose output is being recorded at the moment, in all threads.
 _recording: list[Run] = []
-_guard = threading.Lock()
+_guard = process_lock()
 
 #: What stands for the process's standard output and error, where that is a pipe of ours.
 descriptors: Descriptors | None = None

@@ -20,6 +20,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
+from plxnix.forking import process_lock
 from plxnix.realize.descriptors import Descriptors
 
 #: The kinds of message: a task, "no more of them"; its answer, what it printed, and, at first, the
@@ -27,7 +28,7 @@ from plxnix.realize.descriptors import Descriptors
 TASK, END, ANSWER, PRINTED, HELLO = b"t", b"e", b"a", b"p", b"h"
 
 _private: dict[str, str] = {}
-_guard = threading.Lock()
+_guard = process_lock()
 
 
 def perform(packed: bytes, show: bool = False) -> bytes:

@@ -18,9 +18,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
+from plxnix.forking import process_lock
 from plxnix.store import tree
 
 #: Fewer files and folders are waited for one by one.
@@ -39,7 +39,7 @@ _LINUX: Final = (5, 8)
 
 #: The descriptors that have told of an error, which concerns nobody knows what.
 _told: set[int] = set()
-_guard = Lock()
+_guard = process_lock()
 
 
 def flush(

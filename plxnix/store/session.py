@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from contextlib import suppress
 from itertools import count
 
 from plxnix.errors import StoreError
+from plxnix.forking import process_lock
 from plxnix.store import locks, tree
 
-_guard = threading.Lock()
+_guard = process_lock()
 _sessions: dict[tuple[int, str], Session] = {}
 
 
