@@ -140,7 +140,7 @@ def linkrref(
 
     In `format`, `%(T)s` is the time when the build was started, `%(N)s` the name.
     """
-    values = {"T": rrefbstart(rref, S) or "", "N": rref2dref(rref).name}
+    values = {"T": rrefbstart(rref, S), "N": rref2dref(rref).name}
     return _link(store_of(S).path(rref), destdir, format % values)
 
 
@@ -174,9 +174,8 @@ def _link(target: str, destdir: Path | None, name: str) -> Path:
 
 def _beside(r: RRef, S: Settings) -> dict[str, str]:
     """Return what Pylightnix would have among the artifacts: names and texts."""
-    found = {"context.json": json.dumps(rrefctx(r, S), indent=4)}
-    times = {START: rrefbstart(r, S), STOP: rrefbstop(r, S)}
-    return found | {name: time for name, time in times.items() if time is not None}
+    context = json.dumps(rrefctx(r, S), indent=4)
+    return {"context.json": context, START: rrefbstart(r, S), STOP: rrefbstop(r, S)}
 
 
 def _target(one: RRef | DRef | Stage, S: Settings) -> DRef:

@@ -146,19 +146,15 @@ def drefrrefsC(dref: DRef, context: Context, S: StorageSettings | None = None) -
 
 
 @door()
-def rrefbstart(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was begun, as `timestring` writes it, if that is known."""
-    return _timestring(store_of(S).record(rref).started)
+def rrefbstart(rref: RRef, S: StorageSettings | None = None) -> str:
+    """Return when a realization was begun, as `timestring` writes it."""
+    return timestring(store_of(S).record(rref).started)
 
 
 @door()
-def rrefbstop(rref: RRef, S: StorageSettings | None = None) -> str | None:
-    """Return when a realization was done, as `timestring` writes it, if that is known."""
-    return _timestring(store_of(S).record(rref).stopped)
-
-
-def _timestring(seconds: float) -> str | None:
-    return timestring(seconds) if seconds else None
+def rrefbstop(rref: RRef, S: StorageSettings | None = None) -> str:
+    """Return when a realization was done, as `timestring` writes it."""
+    return timestring(store_of(S).record(rref).stopped)
 
 
 @door()
