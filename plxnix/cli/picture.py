@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from plxnix.cli.session import Session, command, pass_session
-from plxnix.cli.targets import arguments_option, load_closure, targets_argument
+from plxnix.cli.targets import arguments_option, command_line, load_closure, targets_argument
 from plxnix.cli.units import counted, size_text
+from plxnix.export.expression import comment
 from plxnix.export.output import write_files
 from plxnix.export.picture import Box, Picture
 from plxnix.model import DRef
@@ -60,8 +60,7 @@ def graph(
         for dref, derivation in closure.derivations.items()
         for needed in derivation.config.dependencies
     ]
-    given = [word for name, text in arguments.items() for word in ("-a", f"{name}={text}")]
-    picture = Picture(boxes, arrows, shlex.join(["plxnix", "graph", *targets, *given]))
+    picture = Picture(boxes, arrows, comment(command_line(targets, arguments, "graph")))
     text: str = getattr(picture, form)()
     if output is None:
         session.console.text(text)

@@ -89,7 +89,9 @@ def joined(closures: Sequence[Closure]) -> Closure:
     return Closure({dref: dref for dref in targets}, targets, derivations, closures[0].store)
 
 
-def command_line(targets: Sequence[str], arguments: Mapping[str, str]) -> str:
-    """Return the command that realizes the targets."""
+def command_line(
+    targets: Sequence[str], arguments: Mapping[str, str], verb: str = "realize"
+) -> str:
+    """Return the command line that does something to the targets."""
     given = [word for name, text in arguments.items() for word in ("-a", f"{name}={text}")]
-    return shlex.join(["plxnix", "realize", *targets, *given])
+    return shlex.join(["plxnix", verb, *targets, *given])
