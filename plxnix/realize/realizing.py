@@ -98,8 +98,9 @@ def realize(
     """
     schedule = Schedule.make(jobs, executor, keep_going, timeout, retries, resources)
     if dry_run:
+        forced = named(closure, force_rebuild, "force_rebuild")
         with closure.store.keeping(closure.derivations):
-            return make_plan(closure, named(closure, force_rebuild, "force_rebuild"))
+            return make_plan(closure, forced)
     work = prepare(
         closure,
         force_rebuild,
