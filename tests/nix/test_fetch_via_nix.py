@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -209,23 +210,22 @@ def test_no_credentials_in_arguments(
     lab: Lab, body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While Nix asks with credentials, no program has them as an argument; nor has its store."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login me password hush-hush\n")
+    netrc, secret = tmp_path / "netrc", os.urandom(8).hex()
+    netrc.write_text(f"machine 127.0.0.1 login me password {secret}\n")
     monkeypatch.setenv("NETRC", os.fspath(netrc))
     archive, digest = tree_archive(body)
     server = Watching()
     with server:
         url = server.answer("/data", Answer(body))
         rref = lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
-        other = f"{server.answer('/a.tar?token=hush-too', Answer(archive))}"
+        other = f"{server.answer('/a.tar?token={secret}', Answer(archive))}"
         lab.realize(fetchtree(other, digest.sri, via="nix", registry=lab.registry))
-    assert [one.headers["authorization"] for one in server.requests] == [
-        "Basic bWU6aHVzaC1odXNo"
-    ] * 2
+    given = f"Basic {b64encode(f'me:{secret}'.encode()).decode()}"
+    assert [one.headers["authorization"] for one in server.requests] == [given] * 2
     assert b"nix-store" in server.seen
-    assert b"hush-" not in server.seen
+    assert secret.encode() not in server.seen
     derivation = lab.store.record(rref).nix["derivation"]
-    assert b"hush-hush" not in Path(derivation).read_bytes()
+    assert secret.encode() not in Path(derivation).read_bytes()
 
 
 def test_a_damaged_path(lab: Lab, server: Server, body: bytes) -> None:
