@@ -67,16 +67,16 @@ def build_tables(one: Distribution, folder: Path, inputs: Inputs) -> list[dict[s
         project = _project(sources, one.name)
         if not project.requires and project.backend in _MODEST:
             return []
-        indexes, options = inputs.indexes(folder), inputs.surroundings()
+        indexes, options, base = inputs.indexes(folder), inputs.surroundings(), inputs.base(folder)
 
         def resolved(requires: Sequence[str]) -> list[dict[str, Any]]:
             text = "".join((indexes, *(f"{one}\n" for one in requires)))
-            return package_tables(uv.printed(top, ["-"], *options, text=text), one.name, folder)
+            return package_tables(uv.printed(base, ["-"], *options, text=text), one.name, folder)
 
         found = resolved(project.requires)
         if project.backend not in _MODEST:
             pinned = indexes + "".join(f"{_pin(one)}\n" for one in found)
-            if more := _asked(top, sources, project, pinned, one.name):
+            if more := _asked(base, top, sources, project, pinned, one.name):
                 found = resolved((*project.requires, *more))
         return found
 
@@ -158,16 +158,17 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _asked(top: Path, sources: Path, project: _Project, requirements: str, name: str) -> list[str]:
+def _asked(
+    base: Path, top: Path, sources: Path, project: _Project, requirements: str, name: str
+) -> list[str]:
     """Return what the backend wants beyond what the project lists, which is installed for it."""
     venv, answer = top / "venv", top / "answer.json"
     python = os.fspath(venv / "bin" / "python")
     uv.run("venv", "--quiet", "--python", sys.executable, os.fspath(venv), folder=top)
-    pinned = top / "pinned.txt"
-    pinned.write_text(requirements)
     uv.run(
-        *("pip", "install", "--quiet", "--no-deps", "--python", python, "-r", pinned.name),
-        folder=top,
+        *("pip", "install", "--quiet", "--no-deps", "--python", python, "-r", "-"),
+        folder=base,
+        text=requirements,
     )
     command = ["-I", "-B", "-c", _HOOK, os.fspath(sources), project.backend]
     command += [json.dumps(project.places), os.fspath(answer)]

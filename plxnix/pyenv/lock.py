@@ -220,8 +220,8 @@ class EnvironmentLock:
             raise NoDistribution(
                 f"{self.where}: {package.name} {package.version} has no wheel for {target}"
                 f"{_wheels(package, target)}",
-                f"its sdist is built if you say so: providers = {{{package.name!r}: 'sdist'}}; "
-                "or lock another version, or another platform",
+                f"its sdist is built if you say so (--provider {package.name}=sdist); or lock "
+                "another version, or another platform",
                 package.name,
             )
         return one

@@ -148,7 +148,8 @@ def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
     # It makes environments, and is in none: a limit of time, uv's own too, is not meant for it.
     unlimited = ("--exclude-newer-package", "installer=2999-12-31")
     text = f"{inputs.indexes(folder)}installer\n"
-    printed = uv.printed(folder, ["-"], *inputs.surroundings(), *unlimited, text=text)
+    base = inputs.base(folder)
+    printed = uv.printed(base, ["-"], *inputs.surroundings(), *unlimited, text=text)
     (package,) = package_tables(printed, "installer", folder)
     wheel = package["wheels"][0]
     place = {key: wheel[key] for key in ("url", "path") if key in wheel}

@@ -297,6 +297,23 @@ def test_settings_of_pip_serve_where_uv_has_none(
     assert resolve(_inputs("alpha"), folder).select(Target())[0].url.startswith("http://127.0.0.1:")
 
 
+def test_settings_of_the_project_serve_what_builds(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index in uv.toml beside the requirements is that of build requirements, too."""
+    monkeypatch.delenv("UV_DEFAULT_INDEX")
+    index.wheel("helper")
+    index.add(make_sdist(index.folder, "gamma", more_requires=["helper"]))
+    project = folder.parent / "elsewhere"
+    project.mkdir()
+    (project / "requirements.txt").write_text("gamma\n")
+    (project / "uv.toml").write_text(f'[[index]]\nurl = "{index.url}"\ndefault = true\n')
+    lock = resolve(_inputs(files=("../elsewhere/requirements.txt",)), folder)
+    (gamma,) = lock.select(Target())
+    assert [one.name for one in gamma.build] == ["helper", BACKEND]
+    assert lock.text.count(index.server.url("/files/")) == 4
+
+
 def test_time_pins_a_resolution(index: Index, folder: Path) -> None:
     """`exclude_newer` gives what there was on that day, and the lock keeps it."""
     index.add(make_wheel(index.folder, "alpha", "1.0"), uploaded="2020-01-01T00:00:00Z")
