@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from plxnix import DRef, current_registry, execute
 from plxnix.store import Fsync, Store, current
@@ -26,8 +26,13 @@ from tests.stage_samples import Lab
 from tests.waiting import PATIENCE
 from tests.wheels import Index
 
-settings.register_profile("dev", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
+#: No failure for being slow: not of an example, nor of drawing it.
+_UNHURRIED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+settings.register_profile("dev", max_examples=50, **_UNHURRIED)
+settings.register_profile("ci", derandomize=False, print_blob=True, **_UNHURRIED)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "dev")
 )
