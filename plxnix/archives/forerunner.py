@@ -96,25 +96,24 @@ class _Import:
     def run(self) -> list[RRef]:
         """Import everything; return what nothing else was made from."""
         used: set[RRef] = set()
-        order = list(dependencies_first(sorted(self._values), self._below, self._circle))
-        for number, old in enumerate(order):
+        rhashes = {old: _rhashes(folder) for old, folder in self._folders.items()}
+        total = sum(map(len, rhashes.values()))
+        for old in dependencies_first(sorted(self._values), self._below, self._circle):
             config = self._config(old)
             self._keeping.add([config.dref])
             dref = self._drefs[old] = self._store.restore(config)
-            for rhash in sorted(os.listdir(self._folders[old])):
+            for rhash in rhashes[old]:
                 folder = f"{self._folders[old]}/{rhash}"
-                is_folder = os.path.isdir(folder) and not os.path.islink(folder)
-                if is_folder and _RHASH.fullmatch(rhash):
-                    record = self._record(config, folder)
-                    used.update(one for some in record.context.values() for one in some)
-                    rref = publish(self._store, dref, _bared(folder), record)
-                    self._rrefs[f"rref:{rhash}-{old[5:]}"] = rref
-                    if self._progress is not None:
-                        self._progress(number, len(order), rref)
+                record = self._record(config, folder)
+                used.update(one for some in record.context.values() for one in some)
+                rref = publish(self._store, dref, _bared(folder), record)
+                if self._progress is not None:
+                    self._progress(len(self._rrefs), total, rref)
+                self._rrefs[f"rref:{rhash}-{old[5:]}"] = rref
         if not self._rrefs:
             raise self._wrong("it has no realizations")
         if self._progress is not None:
-            self._progress(len(order), len(order), "")
+            self._progress(total, total, "")
         return sorted(set(self._rrefs.values()) - used)
 
     def _below(self, old: str) -> list[str]:
@@ -173,6 +172,16 @@ class _Import:
         return ArchiveError(
             f"archive '{self._archive}' of Pylightnix is damaged: {reason}",
             "pack it again where it comes from, with all that it depends on",
+        )
+
+
+def _rhashes(folder: str) -> list[str]:
+    """Return the names of the realizations in the folder of a derivation."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            one.name
+            for one in entries
+            if _RHASH.fullmatch(one.name) and one.is_dir(follow_symlinks=False)
         )
 
 

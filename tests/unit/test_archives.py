@@ -375,7 +375,12 @@ def forerunner(file: Path, **changes: object) -> None:
 def test_archives_of_pylightnix(target: Store, tmp_path: Path) -> None:
     """Its realizations get new hashes, keep contexts and times, and lose what is no artifact."""
     forerunner(tmp_path / "p.zip")
-    (above, alone) = sorted(sunpack(tmp_path / "p.zip", target), key=lambda rref: rref.name)
+    steps: list[tuple[int, int]] = []
+    found = sunpack(
+        tmp_path / "p.zip", target, progress=lambda done, total, _: steps.append((done, total))
+    )
+    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    (above, alone) = sorted(found, key=lambda rref: rref.name)
     assert (above.name, alone.name) == ("above", "below")
     record = target.record(above)
     ((below, (selected,)),) = record.context.items()
