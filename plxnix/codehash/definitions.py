@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from plxnix.codehash.library import Library
 from plxnix.codehash.names import Import, Use
 from plxnix.codehash.nodes import Node, external
+from plxnix.codehash.pieces import collected
 from plxnix.codehash.units import Unit
 
 __all__ = ["Definitions", "absolute", "is_dunder"]
@@ -85,6 +86,8 @@ class Definitions:
         first, rest = names[0], names[1:]
         if not unit.filename.startswith("<namespace "):
             found = self.named(unit, first, rest, seen)
+            if collected(first) in unit.pieces.named:
+                found = [*found, *self.named(unit, collected(first), (), seen)]
             if found or is_dunder(first):
                 return found
             if unit.search is None or self.library.module(f"{module}.{first}") is None:
@@ -127,7 +130,7 @@ class Definitions:
             def find() -> Iterator[tuple[str, Node]]:
                 for use in uses:
                     yield from ((use.text, to) for to in self.resolve(unit, use))
-                for name in sorted(unit.pieces.named):
+                for name in sorted(filter(str.isidentifier, unit.pieces.named)):
                     yield from ((name, to) for to in self.named(unit, name))
                 for star in unit.pieces.stars:
                     yield from (("*", to) for to in self.attribute(absolute(unit, star), ()))

@@ -17,7 +17,7 @@ from plxnix.codehash.names import (
     parameters,
     stored,
 )
-from plxnix.codehash.pieces import Pieces
+from plxnix.codehash.pieces import Pieces, collected
 from plxnix.codehash.tokens import UNREADABLE
 
 
@@ -63,10 +63,12 @@ class Reader:
         self.uses: set[Use] = set()
         self.skipped: list[ast.expr] = []
         self._stack: list[tuple[ast.AST, Scope | None]] = []
+        self._node: ast.AST | None = None
 
     def read(self, node: ast.AST) -> None:
         """Read a part of the tree, without recursion: generated code may be nested deeply."""
         self._stack.append((node, None))
+        self._node = node
         while self._stack:
             self._visit(*self._stack.pop())
 
@@ -123,6 +125,14 @@ class Reader:
                 # A class may read the global before it binds the name: `scale = scale`.
             scope = scope.parent
         self.uses.add(Use(name, attributes))
+        if collected(name) in self.pieces.named and not self._makes(name):
+            self.uses.add(Use(collected(name), ()))
+
+    def _makes(self, name: str) -> bool:
+        """Tell whether what is read binds or changes a name, or collects: that needs no more."""
+        if self._node in self.pieces.collectors:
+            return True
+        return any(piece.node is self._node for piece in self.pieces.named.get(name, ()))
 
     def _function(
         self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: Scope | None

@@ -17,6 +17,7 @@ from plxnix.codehash import STAGE_DECORATORS
 from plxnix.codehash.definitions import absolute, is_dunder
 from plxnix.codehash.library import Library
 from plxnix.codehash.names import Import, Use, imports
+from plxnix.codehash.pieces import collected
 from plxnix.codehash.units import Unit
 from plxnix.errors import InvalidValue
 from plxnix.purecode.notebook import Notebook
@@ -202,6 +203,8 @@ class Pieces:
             return
         first, rest = names[0], names[1:]
         if not unit.filename.startswith("<namespace "):
+            if collected(first) in unit.pieces.named:
+                self.named(unit, collected(first), ())
             if self.named(unit, first, rest) or is_dunder(first):
                 return
             if unit.search is None or self.library.module(f"{module}.{first}") is None:

@@ -427,6 +427,53 @@ def test_registrations_belong_to_what_they_change(load: Load) -> None:
     assert one(load, text.format(1)) != one(load, text.format(2))
 
 
+COLLECTING = """
+TABLE = {{}}
+TABLE["more"] = len
+def {0}
+def one(): return {1}
+{2}
+{3}def other(): return 1
+def stage(): return TABLE["one"]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("collect", "call"),
+    [
+        ("collect(f): TABLE[f.__name__] = f; return f\n@collect", ""),
+        ("collect(f):\n    if f: TABLE.update({'one': f})\n    return f\n@collect", ""),
+        ("collect(f): TABLE[f.__name__] = f", "collect(one)"),
+        (
+            "collect(name):\n    def take(f):\n        TABLE[name] = f\n        return f\n"
+            "    return take\n@collect('one')",
+            "",
+        ),
+    ],
+)
+def test_what_a_function_collects_belongs_to_its_table(load: Load, collect: str, call: str) -> None:
+    """Who reads a table depends on what decorators and calls have put into it; others do not."""
+    above = """
+        import tables
+        from tables import TABLE, one as beside, other as apart, collect
+        def stage(): return TABLE
+        def again(): return tables.TABLE
+    """
+
+    def hashes(number: int) -> dict[str, str]:
+        tables = COLLECTING.format(
+            collect, number, call, collect.rpartition("\n")[2] + "\n" if not call else ""
+        )
+        module = load(project={"mymod.py": above, "tables.py": tables})
+        found = {name: codehash([getattr(module.tables, name)]) for name in ("stage", "other")}
+        found |= {f"{name} above": codehash([getattr(module, name)]) for name in ("stage", "again")}
+        return {**found, "one": codehash([module.beside]), "collect": codehash([module.collect])}
+
+    old, new = hashes(1), hashes(2)
+    changed = {name for name in old if old[name] != new[name]}
+    assert changed == {"stage", "stage above", "again above", "one"}
+
+
 def test_a_change_anywhere_in_a_cycle_counts(load: Load) -> None:
     """Of functions that call one another in a ring, each depends on all."""
     text = "def f{0}(): return f{1}(){2}\n"

@@ -255,6 +255,47 @@ class TestPieces:
         expected = repr(["a\n  2", rate, held.Counter("a"), "Pass"])
         assert result(stage, tmp_path) == expected
 
+    @pytest.mark.parametrize("where", ["TABLE", "tables.TABLE"])
+    def test_what_a_function_collects(self, write: Write, tmp_path: Path, where: str) -> None:
+        """What decorators and calls put into a table goes along with the table, in its order."""
+        stage = write(
+            tables="""
+                TABLE = {}
+                def collect(function):
+                    TABLE[function.__name__] = function
+                    return function
+                @collect
+                def one(): return 1
+                def two(): return one() + 1
+                collect(two)
+                def unused(): return 3
+            """,
+            stages=f"""
+                import tables
+                from tables import TABLE
+                def stage(out): out.write_text(str({{k: f() for k, f in {where}.items()}}))
+            """,
+        )
+        assert result(stage, tmp_path) == "{'one': 1, 'two': 2}"
+        assert "unused" not in program(stage)
+
+    def test_who_is_collected_goes_alone(self, write: Write) -> None:
+        """A function that is in a table which its stage does not read needs no others in it."""
+        stage = write(
+            stages="""
+                TABLE = []
+                def collect(function): TABLE.append(function); return function
+                @collect
+                def one(): return 1
+                @collect
+                def two(): return 2
+                def stage(out): out.write_text(str(one()))
+            """
+        )
+        text = program(stage)
+        assert "one" in text
+        assert "two" not in text
+
     @pytest.mark.parametrize(
         ("held", "said"),
         [("wrapped", 101), ("plain", 1), ("cached", 1), ("TABLE.get", None), ("abs", 1)],
