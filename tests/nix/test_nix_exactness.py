@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from plxnix.nix import aterm, nar, paths, text
@@ -98,7 +98,7 @@ def test_holes_are_holes_and_text_is_text(nix_env: NixEnv, random: Random) -> No
         max_leaves=200,
     )
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_values_are_read_as_they_were(nix_env: NixEnv, value: Any) -> None:
     """JSON values come back from Nix, and stay whole as elements of a list."""
     expression = f"[ {text.value(value, 2)} {text.value(value)} ]"
@@ -162,7 +162,7 @@ def test_nix_writes_the_text_that_we_print(nix_env: NixEnv, tmp_path: Path) -> N
         assert aterm.parse(written, node.name) == derivation
 
 
-@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5)
 @given(st.lists(trees, min_size=5, max_size=10))
 def test_archives_are_those_of_nix(nix_env: NixEnv, several: list[Tree]) -> None:
     """`nix-store --dump` writes the same archive; `nix-store --add` gives the same path."""

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plxnix.builders.archive import Limits, unpack
@@ -91,7 +91,7 @@ def make(root: Path, plan: Plan) -> Tree:
     return snapshot(root)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     plan=plans(ANY_NAMES),
     form=st.sampled_from(["gnu", "posix", "oldgnu"]),
@@ -142,7 +142,7 @@ def zipped(root: Path, method: int) -> bytes:
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(plan=plans(UTF8_NAMES), method=st.sampled_from(METHODS), program=st.booleans())
 def test_what_is_zipped_comes_out_the_same(plan: Plan, method: int, program: bool) -> None:
     """A tree in a zip, by any method or by zip(1), is unpacked as it was, and as unzip(1) does.
