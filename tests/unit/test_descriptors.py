@@ -75,3 +75,26 @@ with descriptors, descriptors._lock:
     descriptors.drain()
 print(sum(shown))
 """) == ["300000"]
+
+
+def test_code_that_keeps_the_interpreter() -> None:
+    """What it prints is all delivered, in order, however much that is, and nobody's child stays."""
+    assert run("""
+import ctypes, os
+from plxnix.realize.descriptors import Descriptors
+shown = []
+with Descriptors(shown.append) as descriptors:
+    descriptors.take("")
+    os.write(1, b"begin ")
+    data = b"".join(b"%07d " % number for number in range(500_000))
+    written = 0
+    while written < len(data):
+        # Called in this way, it holds on to the interpreter while it waits.
+        written += ctypes.PyDLL(None).write(1, data[written:], len(data) - written)
+    os.write(1, b"end")
+    try:
+        os.wait()
+    except ChildProcessError:
+        pass
+print("".join(shown) == "begin " + data.decode() + "end", written)
+""") == ["True 4000000"]
