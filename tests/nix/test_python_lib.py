@@ -448,16 +448,17 @@ def test_packages_are_overridden(nix_env: NixEnv, wheels: Wheels) -> None:
 
 
 def test_packages_of_nixpkgs_stand_in(nix_env: NixEnv, wheels: Wheels) -> None:
-    """A package whose provider is nixpkgs is that of the package set."""
+    """A package whose provider is nixpkgs is that of the package set; others bring it along."""
     wheels.lock.write_text(wheels.lock.read_text().replace('name = "first"', 'name = "numpy"'))
     asked = 'p.mkPythonOverrides { inherit lock; providers.numpy = "nixpkgs"; }'
     found = json.loads(
         nix_env.evaluate(
             f"{wheels.functions} let ps = pkgs.python3.pkgs; made = ({asked}) ps ps; in "
-            "[ (builtins.attrNames made) (made.numpy.outPath == ps.numpy.outPath) ]"
+            "[ (builtins.attrNames made) "
+            "(map (one: one.outPath) made.second.requiredPythonModules == [ ps.numpy.outPath ]) ]"
         )
     )
-    assert found == [["buildPythonApplication", "buildPythonPackage", "numpy", "second"], True]
+    assert found == [["buildPythonApplication", "buildPythonPackage", "second"], True]
 
 
 @pytest.mark.parametrize(
@@ -514,6 +515,24 @@ def test_package_sets_follow_a_lock(nix_env: NixEnv, wheels: Wheels) -> None:
         assert shown == ""
 
 
+def test_a_package_of_a_lock_is_all_of_it_for_others(nix_env: NixEnv, wheels: Wheels) -> None:
+    """What depends on one has the others too: one path, with all that they bring."""
+    found = json.loads(
+        nix_env.evaluate(
+            f"{wheels.functions} let ps = (p.mkNixpkgs {{ inherit lock; }}).python3.pkgs; in "
+            "[ (ps.first.outPath == ps.second.outPath) ps.second.pname ps.second.src.name ]"
+        )
+    )
+    assert found[:2] == [True, "second"]
+    assert found[2].startswith("second-1.0")
+    tools = 'inherit lock; _.second.postInstall = "mkdir $out/nix-support; echo ${pkgs.git} >> '
+    tools += '$out/nix-support/propagated-build-inputs";'
+    built = wheels.build(nix_env, f"(p.mkNixpkgs {{ {tools} }}).python3.pkgs.first")
+    assert {"first.py", "second.py"} <= {one.name for one in (built / wheels.packages).iterdir()}
+    inputs = (built / "nix-support" / "propagated-build-inputs").read_text()
+    assert inputs.split()[0].endswith("-git")
+
+
 def test_shells_and_images_hold_the_environment(nix_env: NixEnv, wheels: Wheels) -> None:
     """`mkPythonShell` by pkgs.mkShell, `mkDockerImage` by dockerTools, and what they are given."""
     environment = wheels.build(nix_env, "p.mkPython { inherit lock; }")
@@ -557,7 +576,7 @@ def test_sources_become_packages(nix_env: NixEnv, wheels: Wheels, tmp_path: Path
                 "[ made.name (map (one: one.pname) made.dependencies) ]"
             )
         )
-        assert found == ["python3-mine-3", ["first", "second"]]
+        assert found == ["python3-mine-3", ["first"]]  # which has the other
 
 
 def test_what_needs_a_package_set_says_so(nix_env: NixEnv, wheels: Wheels) -> None:

@@ -5,7 +5,6 @@
 let
   inherit (builtins)
     attrNames
-    filter
     foldl'
     head
     isAttrs
@@ -114,19 +113,45 @@ let
       package.overridePythonAttrs (old: mapAttrs (change old) attributes)
     ) s.changes;
 
-  # In nixpkgs a package brings its dependencies along; a lock has no graph, so each brings all.
+  # Of nixpkgs (right), and of the lock (wrong).
+  parts = s: builtins.partition (one: one.kind == "nixpkgs") s.distributions;
+  named = packages: map (one: packages.${one.name});
+
+  # In nixpkgs a package brings its dependencies along. A lock does not say who needs whom, and there
+  # may be circles: so what others see of each of its packages is one folder of links to all.
   joined =
-    s: names: final: prev:
-    each names (
+    s: final: prev:
+    let
+      inherit (parts s) right wrong;
+      paths = named prev wrong;
+      all = s.pkgs.buildEnv {
+        name = "${s.name}-packages";
+        inherit paths;
+        postBuild = ''
+          mkdir -p "$out/nix-support"
+          for one in ${toString paths}; do
+            inputs=$one/nix-support/propagated-build-inputs
+            if [ -e "$inputs" ]; then tr ' ' '\n' < "$inputs"; echo; fi
+          done | sort -u > "$out/nix-support/propagated-build-inputs"
+        '';
+      };
+    in
+    each (map (one: one.name) wrong) (
       name:
       prev.${name}
       // {
-        requiredPythonModules =
-          prev.${name}.requiredPythonModules or [ ] ++ map (other: final.${other}) names;
+        inherit (all) drvPath out outPath;
+        requiredPythonModules = named final right;
       }
     );
 
-  names = s: map (one: one.name) s.distributions;
+  # All packages: one of those of the lock stands for the others.
+  packagesOf =
+    s: ps:
+    let
+      inherit (parts s) right wrong;
+    in
+    named ps (right ++ (if wrong == [ ] then [ ] else [ (head wrong) ]));
 
   # The interpreter with more overrides than it has, by which `self` knows itself.
   overridden =
@@ -166,14 +191,13 @@ rec {
   overrides =
     s: final: prev:
     let
-      own = filter (one: one.kind != "nixpkgs") s.distributions;
       ours =
         final: _:
         listToAttrs (
           map (one: {
             inherit (one) name;
             value = define s final one;
-          }) own
+          }) (parts s).wrong
         );
       all = compose (
         [ (_: _: builders s) ]
@@ -183,7 +207,7 @@ rec {
           (changed s)
         ]
         ++ s.overridesPost
-        ++ [ (joined s (names s)) ]
+        ++ [ (joined s) ]
       ) final prev;
     in
     mapAttrs (name: value: if final.unchanged or false then prev.${name} or null else value) all;
@@ -209,7 +233,7 @@ rec {
           [ one ];
     in
     (python s).withPackages (
-      ps: map (name: ps.${name}) (names s) ++ builtins.concatMap (extra ps) s.packagesExtra
+      ps: packagesOf s ps ++ builtins.concatMap (extra ps) s.packagesExtra
     );
 
   # The one attribute that is changed: `python3` and `python311Packages` of nixpkgs follow it.
@@ -245,7 +269,7 @@ rec {
         version = said "version";
         pyproject = true;
         build-system = map required (project.build-system.requires or [ "setuptools" ]);
-        dependencies = map (name: ps.${name}) (names s);
+        dependencies = packagesOf s ps;
         doCheck = s.tests;
       }
       // own

@@ -111,6 +111,19 @@ let
       run name attributes (
         "for input in \${nativeBuildInputs:-}; do PATH=\"$input/bin:$PATH\"; done\n" + script
       );
+    # Copies, where the real one links; what is in nix-support it leaves out.
+    buildEnv =
+      {
+        name,
+        paths,
+        postBuild,
+      }:
+      run name { inherit paths; } ''
+        mkdir "$out"
+        for one in $paths; do cp -RT --no-preserve=mode "$one" "$out"; done
+        rm -rf "$out/nix-support"
+        ${postBuild}
+      '';
     fetchgit =
       {
         name,
