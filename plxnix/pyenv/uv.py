@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from plxnix.errors import MissingExtra, ResolutionFailed, ToolFailed
+from plxnix.errors import InvalidValue, MissingExtra, ResolutionFailed, ToolFailed
 from plxnix.nix import tools
+from plxnix.pyenv.toml import loads
 
 __all__ = ["clean", "compiled", "find", "printed", "run"]
 
@@ -147,7 +148,7 @@ def _index(folder: Path) -> dict[str, str]:
     own = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
     if any(os.environ.get(name) for name in own):
         return {}
-    if any(re.search(r"(?m)^\s*\[?\[?(no-)?index", _read(one)) for one in _settings(folder)):
+    if any(map(_sets_index, _settings(folder))):
         return {}
     found = {
         "UV_DEFAULT_INDEX": chosen_index(),
@@ -159,14 +160,20 @@ def _index(folder: Path) -> dict[str, str]:
 def _settings(folder: Path) -> list[Path]:
     """Return where uv may find settings: the project's, the user's, the machine's."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [one / "uv.toml" for one in (folder, *folder.parents, home / "uv", Path("/etc/uv"))]
+    folders = (folder, *folder.parents)
+    found = [one / "uv.toml" for one in (*folders, home / "uv", Path("/etc/uv"))]
+    return [*found, *(one / "pyproject.toml" for one in folders)]
 
 
-def _read(path: Path) -> str:
+def _sets_index(path: Path) -> bool:
     try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+        content = loads(path.read_text(errors="replace"), os.fspath(path))
+    except (OSError, InvalidValue):
+        return False
+    if path.name == "pyproject.toml":
+        content = content.get("tool", {}).get("uv", {})
+    keys = {*content, *content.get("pip", ())}
+    return not keys.isdisjoint(("index", "index-url", "extra-index-url", "no-index"))
 
 
 def _without_credentials(text: str) -> str:

@@ -297,17 +297,21 @@ def test_settings_of_pip_serve_where_uv_has_none(
     assert resolve(_inputs("alpha"), folder).select(Target())[0].url.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.parametrize(
+    ("name", "table"), [("uv.toml", "index"), ("pyproject.toml", "tool.uv.index")]
+)
 def test_settings_of_the_project_serve_what_builds(
-    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, table: str
 ) -> None:
-    """An index in uv.toml beside the requirements is that of build requirements, too."""
+    """An index set beside the requirements is that of build requirements, too, and not pip's."""
     monkeypatch.delenv("UV_DEFAULT_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", index.server.url("/nowhere"))
     index.wheel("helper")
     index.add(make_sdist(index.folder, "gamma", more_requires=["helper"]))
     project = folder.parent / "elsewhere"
     project.mkdir()
     (project / "requirements.txt").write_text("gamma\n")
-    (project / "uv.toml").write_text(f'[[index]]\nurl = "{index.url}"\ndefault = true\n')
+    (project / name).write_text(f'[[{table}]]\nurl = "{index.url}"\ndefault = true\n')
     lock = resolve(_inputs(files=("../elsewhere/requirements.txt",)), folder)
     (gamma,) = lock.select(Target())
     assert [one.name for one in gamma.build] == ["helper", BACKEND]
