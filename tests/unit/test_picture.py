@@ -64,6 +64,21 @@ def test_a_chain_is_straight() -> None:
     assert places["b"].y + places["c"].y == pytest.approx(2 * places["a"].y, abs=1)
 
 
+def test_arrows_are_untangled() -> None:
+    """Arrows that need not cross do not."""
+    places, _ = lay_out(dict.fromkeys("abcd", (50.0, 20.0)), [("a", "d"), ("b", "c")])
+    assert (places["a"].y < places["b"].y) == (places["d"].y < places["c"].y)
+
+
+def test_what_needs_nothing_stands_before_its_user() -> None:
+    """A source that is used late stands late, and its arrow is short."""
+    places, ways = lay_out(
+        dict.fromkeys("abcs", (50.0, 20.0)), [("a", "b"), ("b", "c"), ("s", "c")]
+    )
+    assert places["s"].x == places["b"].x
+    assert [len(way) for way in ways] == [2, 2, 2]
+
+
 def test_an_arrow_past_a_box_goes_around_it() -> None:
     """An arrow across a column keeps clear of the boxes there."""
     places, ways = lay_out(dict.fromkeys("abc", (50.0, 20.0)), [("a", "b"), ("b", "c"), ("a", "c")])
