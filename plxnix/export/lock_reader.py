@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from plxnix.errors import InvalidValue, NixFormatError
 from plxnix.export.graph import OURS
 from plxnix.export.lock_checks import check_keys, items, mapping, missing, string, strings, wrong
+from plxnix.export.locked import Lock, Locked
 from plxnix.locking import document
 from plxnix.locking.source import LockedSource
 from plxnix.model import DRef, RRef
@@ -36,40 +36,6 @@ from plxnix.nix.text import check, identifier
 from plxnix.ordering import dependencies_first
 
 KINDS: Final = ("derivation", "fixed-output", "pin")
-
-
-@dataclass(frozen=True)
-class Locked:
-    """One derivation of a lock.
-
-    `dref` is None for a derivation that is only a part of a stage. `drv_path` is empty, and `paths`
-    lacks outputs, where a package set has a say in them.
-    """
-
-    variable: str
-    node: Node
-    kind: str
-    dref: DRef | None
-    rref: RRef | None
-    drv_path: str
-    paths: dict[str, str]
-    urls: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Lock:
-    """What a lock says: derivations by variable, dependencies first, and the targets' variables.
-
-    `command` is what made it, and `toolchain` and `system` are what for. `sources` are the named
-    fetches, which people maintain by `plxnix lock`.
-    """
-
-    command: str
-    toolchain: str
-    system: str
-    derivations: dict[str, Locked]
-    targets: dict[DRef, tuple[str, ...]]
-    sources: dict[str, LockedSource]
 
 
 #: The sections that a lock of sources alone lacks.

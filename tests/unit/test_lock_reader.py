@@ -18,7 +18,8 @@ from plxnix import DRef, execute, fetchurl, match_latest, mkfile, unpack
 from plxnix.errors import ExportError, InvalidValue, NixFormatError, PlxnixError
 from plxnix.export.graph import DerivationGraph, ExportGraph
 from plxnix.export.lock import DEEP, lock
-from plxnix.export.lock_reader import Lock, parse_lock, read_lock
+from plxnix.export.lock_reader import parse_lock, read_lock
+from plxnix.export.locked import Lock
 from plxnix.nix.graph import FixedOutput, Instantiation, Node, Package, Reference, Source, text
 from plxnix.nix.hashes import Hash
 from plxnix.recipes.toolchain import HOST, NIXPKGS, Toolchain
