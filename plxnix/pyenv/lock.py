@@ -11,13 +11,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from plxnix.errors import InvalidLock, InvalidValue, NoDistribution
 from plxnix.model import path_text
 from plxnix.pyenv.distribution import AGAIN, Distribution, Reader, wrong
 from plxnix.pyenv.inputs import Inputs
-from plxnix.pyenv.table import VERSION, checked_table
+from plxnix.pyenv.providers import Providers, provider_orders
+from plxnix.pyenv.table import checked_table
 from plxnix.pyenv.target import Target, extra
 from plxnix.pyenv.toml import loads
 from plxnix.pyenv.wheel_tags import told_wheels
@@ -25,20 +26,7 @@ from plxnix.pyenv.wheel_tags import told_wheels
 if TYPE_CHECKING:
     from packaging.pylock import Package, Pylock
 
-__all__ = [
-    "PROVIDERS",
-    "VERSION",
-    "Distribution",
-    "EnvironmentLock",
-    "Providers",
-    "provider_orders",
-]
-
-#: What a package may come from; `nixpkgs` is for Nix only and is skipped here.
-PROVIDERS: Final = ("wheel", "sdist", "nixpkgs")
-
-#: For a package, or for `_default`: what to take it from, in order; or the same with commas.
-Providers = Mapping[str, "str | Sequence[str]"]
+__all__ = ["Distribution", "EnvironmentLock"]
 
 
 @dataclass(frozen=True)
@@ -276,24 +264,6 @@ class EnvironmentLock:
             f"{hint}lock another version, or another platform",
             package.name,
         )
-
-
-def provider_orders(providers: Providers, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return for each name of `providers` its order, without what only Nix has."""
-    canonical = extra("packaging.utils").canonicalize_name
-    found = {}
-    for name, order in providers.items():
-        words = order.split(",") if isinstance(order, str) else list(order)
-        words = [word.strip() for word in words]
-        if not words or any(word not in PROVIDERS for word in words):
-            raise InvalidValue(
-                f"the providers of {name!r} are {order!r:.80}", f"there are {', '.join(PROVIDERS)}"
-            )
-        key = name if name == "_default" else canonical(name)
-        if key != "_default" and key not in names:
-            raise InvalidValue(f"providers name {name!r}, which the lock does not have")
-        found[key] = tuple(word for word in words if word != "nixpkgs")
-    return found
 
 
 def _wheels(package: Package, target: Target) -> str:

@@ -16,7 +16,8 @@ from plxnix.pyenv import uv
 from plxnix.pyenv.building import build_tables, package_tables
 from plxnix.pyenv.distribution import Distribution
 from plxnix.pyenv.inputs import Inputs
-from plxnix.pyenv.lock import EnvironmentLock, provider_orders
+from plxnix.pyenv.lock import EnvironmentLock
+from plxnix.pyenv.providers import provider_orders
 from plxnix.pyenv.snapshot import sources_hash
 from plxnix.pyenv.table import VERSION
 from plxnix.pyenv.toml import rows, table

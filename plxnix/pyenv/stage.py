@@ -20,8 +20,9 @@ from plxnix.errors import InvalidLock, InvalidValue
 from plxnix.model import DRef, isdref
 from plxnix.pyenv.copies import copy_locked, located
 from plxnix.pyenv.linking import LinkedEnvironment, builder_text
-from plxnix.pyenv.lock import Distribution, EnvironmentLock, Providers
+from plxnix.pyenv.lock import Distribution, EnvironmentLock
 from plxnix.pyenv.locked_file import file_stage
+from plxnix.pyenv.providers import Providers
 from plxnix.pyenv.target import Target
 from plxnix.realize.build import Build, build_wrapper
 from plxnix.realize.matchers import match_only
