@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from plxnix import DRef, current_registry, execute
+from plxnix.cli import progress
 from plxnix.store import Fsync, Store, current
 from plxnix.store.session import end_sessions
 from tests.command_line import STAGES, CommandLine
@@ -218,7 +219,8 @@ def body(tmp_path: Path) -> bytes:
 def plxnix(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> CommandLine:
-    """The command line in an empty folder."""
+    """The command line in an empty folder; nothing takes long enough to be announced."""
+    monkeypatch.setattr(progress, "PATIENCE", PATIENCE)
     monkeypatch.chdir(tmp_path)
     return CommandLine(tmp_path, capfdbinary)
 
