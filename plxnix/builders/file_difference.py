@@ -27,7 +27,7 @@ SHOWN_TEXTS: Final = 12
 DEEPEST: Final = 5
 
 #: How much of two files is searched for texts, and for an order that differs.
-SEARCHED: Final = 16 << 20
+SEARCHED: Final = 8 << 20
 
 _HUNK: Final = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 _PRINTED: Final = re.compile(rb"[\t -~]{6,}")
