@@ -8,18 +8,23 @@ import click
 
 from plxnix.cli.cells import name_cells
 from plxnix.cli.console import Cell
+from plxnix.cli.places import inside
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text
 from plxnix.cli.values import duration, fields
 from plxnix.comparison import MISSING, compare_references
+from plxnix.errors import NotInStore
+from plxnix.model import RRef
 from plxnix.references import resolve_one, resolve_realization
 from plxnix.shell_functions import find as find_realizations
+from plxnix.store import Store
 
 
 @command(
     "find",
     "plxnix find 'train*' --newer 2d",
     "plxnix find --field rate=0.1 --field model.layers=3",
+    "plxnix find 'train*' --show accuracy.txt | sort -k2 -g",
     "plxnix find 'plot*' | xargs plxnix pack -o plots.tar.xz",
 )
 @click.argument("pattern", metavar="[PATTERN]", required=False)
@@ -34,6 +39,14 @@ from plxnix.shell_functions import find as find_realizations
     callback=fields,
     help="The config has this value, JSON or else text, as is 2.10. May be repeated.",
 )
+@click.option(
+    "-s",
+    "--show",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="Show the first line of this file of each, such as its score. May be repeated.",
+)
 @json_option
 @pass_session
 def find(
@@ -42,11 +55,13 @@ def find(
     newer: float | None,
     older: float | None,
     where: dict[str, Any],
+    files: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """List the realizations that all criteria fit, in the order in which they were started.
 
-    PATTERN is that of a name, with *, ? and [...]. Into a pipe go whole references.
+    PATTERN is that of a name, with *, ? and [...]. Into a pipe go whole references, and behind tabs
+    what --show asks for.
     """
     store = session.store()
     found = find_realizations(
@@ -61,27 +76,43 @@ def find(
                     "path": store.layout.realization(rref),
                     "size": record.nar_size if record else None,
                     "started": record.started if record else None,
+                    **(
+                        {"files": {file: _head(store, rref, file) for file in files}}
+                        if files
+                        else {}
+                    ),
                 }
                 for rref, record in pairs
             ]
         )
         return
+    heads = {rref: [_head(store, rref, file) or "" for file in files] for rref in found}
     if not session.console.drawing:
-        session.console.lines(found)
+        session.console.table([], [(rref, *heads[rref]) for rref in found])
         return
     names = name_cells(store, (rref.dref for rref in found), drawing=True)
     session.console.table(
-        ["NAME", "REALIZATION", "SIZE>", "REALIZED"],
+        ["NAME", "REALIZATION", *files, "SIZE>", "REALIZED"],
         [
             (
                 names[rref.dref],
                 Cell(rref.short, rref),
+                *heads[rref],
                 size_text(record.nar_size) if record else "",
                 age_text(record.started) if record else "damaged: see plxnix verify",
             )
             for rref, record in pairs
         ],
     )
+
+
+def _head(store: Store, rref: RRef, file: str) -> str | None:
+    """Return the first line of a file of a realization; None if there is no such file."""
+    try:
+        with open(inside(store, rref, file), encoding="utf-8", errors="replace") as opened:
+            return opened.readline(1000).rstrip("\n")
+    except (NotInStore, OSError):
+        return None
 
 
 @command(

@@ -26,6 +26,18 @@ def test_find(plxnix: CommandLine) -> None:
     assert told[0]["path"].endswith(told[0]["rref"][5:37])
 
 
+def test_find_shows_files(plxnix: CommandLine) -> None:
+    """`--show` adds the first line of a file of each; of those without it, nothing."""
+    rows = plxnix.ok("find", "r*", "--show", "score.txt", "-s", "report.txt").fields
+    assert all(row[0].startswith("rref:") for row in rows)
+    assert sorted(row[1:] for row in rows) == [["", "best: 2"], ["0", ""], ["1", ""], ["2", ""]]
+    shown = plxnix.ok("--color", "always", "find", "report", "-s", "report.txt").out.decode()
+    assert "best: 2" in shown
+    (told,) = plxnix.ok("find", "report", "-s", "report.txt", "-s", "no.txt", "--json").json
+    assert told["files"] == {"report.txt": "best: 2", "no.txt": None}
+    assert "'..'" in plxnix.fails("find", "report", "--show", "../config.json")
+
+
 def test_find_errors(plxnix: CommandLine) -> None:
     """An age that is none, and a field without a value, are wrong usage."""
     assert "soon" in plxnix.fails("find", "--newer", "soon", status=2)
