@@ -193,7 +193,11 @@ def _log(store: Store, rref: RRef, expected: str) -> Iterator[Damage]:
 
 
 def _file_mode(path: str, dref: DRef, rref: RRef | None) -> Iterator[Damage]:
-    found = stat.S_IMODE(os.lstat(path).st_mode)
+    try:
+        found = stat.S_IMODE(os.lstat(path).st_mode)
+    except OSError as error:  # It was there just now; who verifies looks again.
+        yield Damage("mode", path, f"{path}: {error.strerror}", dref, rref)
+        return
     if found != tree.FILE:
         yield Damage("mode", path, f"{path} has the permissions {found:04o}", dref, rref)
 
