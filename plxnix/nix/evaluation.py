@@ -42,7 +42,9 @@ let
   names = all: if builtins.length all > 20 then "" else "; there are: ${toString all}";
   found = builtins.foldl' (
     set: name:
-    if builtins.isAttrs set && !(set ? ${name}) then
+    if !builtins.isAttrs set then
+      throw "there is no attribute '${name}' of a ${builtins.typeOf set}"
+    else if !(set ? ${name}) then
       throw "there is no attribute '${name}'${names (builtins.attrNames set)}"
     else
       set.${name}
@@ -191,7 +193,9 @@ def _evaluate(question: Question) -> Answer:
     try:
         told = json.loads(tools.run("nix-instantiate", *options, asked))
     except ToolFailed as error:
-        said = tools.last_lines(error.stderr) or f" {error.message}"
+        # Since 2.20 Nix traces first, which shows `_ASK`, and then says what is wrong.
+        cause = re.split(r"^(?=\s*error:)", error.stderr, flags=re.MULTILINE)[-1]
+        said = tools.last_lines(cause) or f" {error.message}"
         raise ToolFailed(
             f"Nix cannot evaluate {shown:.200}:{said}",
             "the lines above are its own",

@@ -39,7 +39,7 @@ PROXIES = "http_proxy https_proxy ftp_proxy all_proxy no_proxy"
 #: The first Nix whose `builtin:fetchurl` looks at certificates (CVE-2024-47174).
 VERIFIES: Final = (2, 24, 8)
 
-_NO_ARCHIVE: Final = re.compile("failed to (?:open|extract) archive|number of top-level files")
+_NO_ARCHIVE: Final = re.compile("[Ff]ailed to (?:open|extract) archive|number of top-level files")
 
 _WAYS: Final = ("native", "nix")
 
