@@ -25,16 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from plxnix.cli.commands import cli
     from plxnix.cli.session import Session
+    from plxnix.cli.signals import seen_promptly
 
     session = Session()
     console = session.console
     try:
-        status = cli.main(
-            None if arguments is None else list(arguments),
-            prog_name="plxnix",
-            standalone_mode=False,
-            obj=session,
-        )
+        with seen_promptly():
+            status = cli.main(
+                None if arguments is None else list(arguments),
+                prog_name="plxnix",
+                standalone_mode=False,
+                obj=session,
+            )
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
             console.talk(error.format_message())
