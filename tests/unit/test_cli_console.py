@@ -279,7 +279,7 @@ def test_commands_import_what_they_need(plxnix: CommandLine) -> None:
         return done.stderr.splitlines()[-1].split()
 
     own = ["plxnix.cli", "plxnix.cli.commands", "plxnix.cli.console", "plxnix.cli.session"]
-    own += ["plxnix.errors", "plxnix.realize", "plxnix.version"]
+    own += ["plxnix.cli.signals", "plxnix.errors", "plxnix.realize", "plxnix.version"]
     for words in (["--help"], ["lock", "--help"], ["env", "--help"], ["nix"], ["store", "--help"]):
         assert imported_by(*words) == own
     plxnix.ok("init")
