@@ -83,6 +83,24 @@ def test_what_is_deleted_meanwhile_is_no_damage(store: Store) -> None:
     assert {*store.derivations()} == {first.dref, broken.dref}
 
 
+@pytest.mark.parametrize("part", ["config", "record", "log"])
+def test_what_is_gone_between_two_looks(
+    store: Store, data: RRef, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A derivation that is deleted while one of its files is looked at is no damage either."""
+    layout, lstat = store.layout, os.lstat
+    path = layout.config(data.dref) if part == "config" else getattr(layout, part)(data)
+
+    def late(place: str, **given: int) -> os.stat_result:
+        if place == path and os.path.lexists(layout.derivation(data.dref)):
+            os.rename(layout.derivation(data.dref), store.session().file("deleted"))
+        return lstat(place, **given)
+
+    monkeypatch.setattr(os, "lstat", late)
+    assert list(verify(Store(store.root))) == []
+    assert [*store.derivations()] == []
+
+
 def test_some_can_be_chosen(store: Store, data: RRef, model: RRef) -> None:
     """Only the realizations that are named are looked at; one that is not there is said so."""
     Path(store.path(data), "file").chmod(0o644)
