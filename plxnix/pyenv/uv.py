@@ -32,6 +32,7 @@ _HINTS: Final = (
     ("yanked", "ask for another version, or for this one with ==, which takes it all the same"),
     ("sending request", "is the index up? UV_DEFAULT_INDEX and PIP_INDEX_URL say which it is"),
     ("Failed to fetch", "is the index up? UV_DEFAULT_INDEX and PIP_INDEX_URL say which it is"),
+    ("relative URL without a base", "is there a folder of that name, as seen from that file?"),
     ("unsatisfiable", "relax one of the requirements that it names"),
     ("Failed to build", "its sdist had to be built to know what it needs; ask for another version"),
 )
