@@ -82,7 +82,7 @@ def assert_valid_config(c: Config | None) -> Config:
     """Return a config; raise `InvalidConfig` or `InvalidName` for one that is not valid."""
     if c is None:
         refuse("there is no config, but None", "make one with mkconfig", InvalidConfig)
-    assert_valid_name(cfgname(c))
+    cfgname(c)
     assert_valid_dict(c.val, "the config")
     return c
 
@@ -175,7 +175,9 @@ def mkconfig(d: dict[Any, Any]) -> Config:
     if not isinstance(d, dict):
         refuse(f"a config is a dict, not {d!r:.80}", "pass one", InvalidConfig)
     fields = {key: value for key, value in d.items() if not isinstance(value, Registry)}
-    return assert_valid_config(Config(assert_valid_dict(fields, "the config")))
+    config = Config(assert_valid_dict(fields, "the config"))
+    cfgname(config)  # raises InvalidName
+    return config
 
 
 def cfgdict(cp: Config) -> dict[Any, Any]:
