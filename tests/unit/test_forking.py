@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 SCRIPT = """
 import os, signal, sys, threading
 from contextlib import ExitStack
@@ -38,7 +40,7 @@ thread.start()
 held.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(60)
+    signal.alarm(250)
     rref = realize(instantiate(stage, store=store))
     for lock in locks:
         with lock:
@@ -61,6 +63,6 @@ def test_locks_of_other_threads(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.stdout.split() == ["in", "the", "child"] * 2 + ["0"], done.stderr
