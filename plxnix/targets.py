@@ -135,6 +135,16 @@ def _other_file(place: str) -> str:
     return close.strip() or "a target is FILE.py:stage or package.module:stage"
 
 
+def _deeper(name: str, stage: Any, key: str) -> str:
+    """Say for a hint how a dependency gets an argument that only it takes."""
+    for field, other in stage.config.items() if isinstance(stage, AutoStage) else ():
+        if isinstance(other, AutoStage) and key in other.config:
+            inner = other.config["name"]
+            call = f"{name}({field}={inner}({key}={key}))"
+            return f"; {inner} takes {key}: write a function that returns {call}"
+    return ""
+
+
 def functions_in(file: Path) -> list[str]:
     """Return the public functions that a file seems to define: it is read, and not imported."""
     return re.findall(r"^def ([^\W_]\w*)", file.read_text(errors="replace"), re.MULTILINE)
@@ -189,7 +199,8 @@ def _check_arguments(name: str, stage: Any, arguments: Mapping[str, Any]) -> Non
         if key not in known and not open_ended:
             raise InvalidValue(
                 f"the stage {name} takes no argument {key!r}",
-                close_to(key, known) + f"it takes {', '.join(known)}" if known else "it takes none",
+                f"{close_to(key, known)}it takes {', '.join(known) or 'none'}"
+                f"{_deeper(name, stage, key)}",
             )
     if not isinstance(stage, AutoStage):  # which checks that itself
         missing = [k for k in known if given[k].default is Parameter.empty]

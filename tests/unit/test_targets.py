@@ -152,6 +152,17 @@ def test_wrong_arguments(
         load(f"{write(text)}:{stage}", registry, arguments)
 
 
+def test_arguments_of_dependencies(registry: Registry) -> None:
+    """For an argument of what a stage depends on, the hint has the call that passes it there."""
+    place = write(CHAIN + "@autostage(second=second)\ndef last(second): ...\n")
+    with pytest.raises(InvalidValue) as caught:
+        load(f"{place}:last", registry, {"one": "x"})
+    assert "last(second=second(one=one))" in caught.value.hint
+    with pytest.raises(InvalidValue) as caught:
+        load(f"{place}:last", registry, {"other": "x"})
+    assert "last(" not in caught.value.hint
+
+
 def test_unknown_stage_suggests(registry: Registry) -> None:
     """A typing error in a stage's name gets the name that is like it, and all of them."""
     with pytest.raises(UnknownStage) as caught:
