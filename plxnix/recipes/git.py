@@ -178,7 +178,8 @@ def _by_nix(job: Job, node: Node, tree: Path, digest: Hash) -> None:
         nix_fetch.realise(job, node, tree.with_name("result"), nix_fetch.host_paths())
     except ToolFailed as error:
         found = nix_fetch.failure(job.config.name, error, job.config["url"])
-        if isinstance(found, ToolFailed) and "builder for" in error.stderr:
+        # "builder for '...' failed", of newer Nix "Reason: builder failed with ...".
+        if isinstance(found, ToolFailed) and re.search("builder (for|failed)", error.stderr):
             found = _failed(job.config, error.stderr)
         raise found from None
     nix_fetch.take(take_tree(job.config.name, digest, tree, job.said), tree.with_name("result"))
