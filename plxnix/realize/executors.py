@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plxnix.errors import BuildFailed, InvalidValue, MissingExtra
 from plxnix.model import DRef, RRef
@@ -35,13 +35,11 @@ from plxnix.realize.parcels import (
     unpack,
 )
 from plxnix.realize.run import Observer, RemoteTraceback, Run
+from plxnix.realize.work import Work
 from plxnix.stopping import Stop
 from plxnix.store import Store, locks
 from plxnix.store.layout import Layout
 from plxnix.store.session import sweep
-
-if TYPE_CHECKING:
-    from plxnix.realize.work import Work
 
 #: How many stages an executor of somebody else gets at once, unless `jobs` says.
 HANDED_OVER = 64

@@ -109,9 +109,12 @@ def realize(
         keep_failed,
         observer,
         sandbox,
-        schedule,
     )
-    return replace_references(closure.result, work.select())
+    if schedule.plain:
+        return replace_references(closure.result, work.select())
+    from plxnix.realize.scheduling import Scheduler
+
+    return replace_references(closure.result, Scheduler(work, schedule).select())
 
 
 def realizeMany(closure: Closure, *args: Any, **kwargs: Any) -> list[RRef]:  # noqa: N802

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from plxnix.forking import process_lock
 from plxnix.model import DRef
@@ -17,8 +17,6 @@ from plxnix.realize.observer import Observer as Observer
 
 if TYPE_CHECKING:
     from traceback import FrameSummary
-
-    from plxnix.realize.descriptors import Descriptors
 
 #: How much of what a realizer prints is kept, in bytes; the middle of a longer log is left out.
 LOG_LIMIT = 16 << 20
@@ -39,6 +37,16 @@ class Artifact:
     failed: bool = False
     linked: bool = False
     times: tuple[float, float] | None = None
+
+
+class Output(Protocol):
+    """What stands for the process's standard output and error; see `descriptors`."""
+
+    def take(self, text: str) -> bool:
+        """Come before Python code prints; tell whether that is all that is to be done."""
+
+    def drain(self) -> None:
+        """Deliver what has been written up to now."""
 
 
 class RemoteTraceback(Exception):
@@ -199,7 +207,7 @@ _recording: list[Run] = []
 _guard = process_lock()
 
 #: What stands for the process's standard output and error, where that is a pipe of ours.
-descriptors: Descriptors | None = None
+descriptors: Output | None = None
 
 _current: ContextVar[Run | None] = ContextVar("plxnix_run", default=None)
 

@@ -29,11 +29,11 @@ from plxnix.realize.queues import Queues
 from plxnix.realize.registry import Derivation, runs_here
 from plxnix.realize.resources import Demand, Supply
 from plxnix.realize.schedule import Schedule
+from plxnix.realize.work import Work
 from plxnix.stopping import Stop
 
 if TYPE_CHECKING:
     from plxnix.realize.executors import Executor
-    from plxnix.realize.work import Work
 
 
 #: Seconds after which it is said what is waited for.

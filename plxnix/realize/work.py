@@ -23,7 +23,6 @@ from plxnix.realize.attempt import Attempt, clean, keep_output
 from plxnix.realize.plan import Reasons
 from plxnix.realize.registry import Closure, Derivation, RealizeArguments
 from plxnix.realize.run import Artifact, Observer, Run
-from plxnix.realize.schedule import Schedule
 from plxnix.store import Store, tree
 
 Context = Mapping[DRef, list[RRef]]
@@ -37,7 +36,6 @@ def prepare(
     keep_failed: bool = False,
     observer: Observer | None = None,
     sandbox: str | None = None,
-    schedule: Schedule | None = None,
 ) -> Work:
     """Check the arguments of `realize` and return the work that they ask for, not begun."""
     work = Work(
@@ -48,7 +46,6 @@ def prepare(
         keep_failed,
         observer or Observer(),
         Sandboxing.parse(sandbox),
-        schedule or Schedule(),
     )
     named(closure, work.arguments, "realize_args")
     return work
@@ -84,9 +81,7 @@ class Work:
         keep_failed: bool,
         observer: Observer,
         sandboxing: Sandboxing,
-        schedule: Schedule,
     ) -> None:
-        self.schedule = schedule
         self.sandboxing = sandboxing
         self.closure = closure
         self.store: Store = closure.store
@@ -104,11 +99,10 @@ class Work:
         self._left: tuple[Path, ...] = ()
 
     def select(self) -> dict[DRef, list[RRef]]:
-        """Realize all derivations of the closure and return what was selected for each."""
-        if not self.schedule.plain:
-            from plxnix.realize.scheduling import Scheduler
+        """Realize all derivations of the closure, one after the other, in this thread.
 
-            return Scheduler(self, self.schedule).select()
+        Returns what was selected for each. A `Scheduler` does it for several at once.
+        """
         steps = self.steps()
         try:
             while True:

@@ -32,6 +32,7 @@ from plxnix.model import selfref
 from plxnix.realize.realizing import realize
 from plxnix.realize.run import Observer
 from plxnix.realize.schedule import Schedule
+from plxnix.realize.scheduling import Scheduler
 from plxnix.realize.work import prepare
 from plxnix.stopping import Stop, interrupted_by
 from tests.stage_samples import Lab
@@ -222,8 +223,8 @@ class TestSameResults:
         """Not that in which stages were done."""
         first = lab.stage("first", content=slow(0.1))
         closure = lab.closure([first, lab.stage("second"), lab.stage("third")])
-        work = prepare(closure, schedule=Schedule.make(3, "threads"))
-        assert list(work.select()) == list(closure.derivations)
+        scheduler = Scheduler(prepare(closure), Schedule.make(3, "threads"))
+        assert list(scheduler.select()) == list(closure.derivations)
 
     def test_the_second_time_all_is_cached(self, lab: Lab) -> None:
         """Nothing runs again, and what was forced runs alone."""
