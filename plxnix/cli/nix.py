@@ -120,8 +120,9 @@ def status(
 ) -> None:
     """Show for each stage of TARGET what exists in the native store and in the Nix store.
 
-    The paths are those of an export with the toolchain host. IDENTICAL says whether the result has
-    the bytes of Nix, as far as plxnix claims it, and NEXT what brings it into the Nix store.
+    The paths are those of an export with the toolchain host. REALIZED says how many results are
+    selected, of how many where those are more; IDENTICAL says whether the result has the bytes of
+    Nix, as far as plxnix claims it, and NEXT what brings it into the Nix store.
     """
     overview = find_status(
         load_closure(session, targets, arguments), command_line(targets, arguments)
@@ -147,11 +148,11 @@ def status(
 def _status_row(one: Status) -> list[str | Cell]:
     count = str(one.realized)
     if one.realized and len(one.selected) != one.realized:
-        count += f" ({len(one.selected)} selected)"
+        count = f"{len(one.selected)} of {count}"
     paths = [place.path for place in one.places]
     # The folder is always the same, and so is the end of the name: that of the stage.
     more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
-    short = paths[0].rpartition("/")[2][:12] + "..." + more if paths else ""
+    short = paths[0].rpartition("/")[2][:12] + more if paths else ""
     return [
         Cell(one.dref.name, one.dref),
         one.kind,
