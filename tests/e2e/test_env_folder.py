@@ -353,7 +353,7 @@ def test_a_folder_within_its_project_is_refused(cli: CommandLine, index: Index) 
     assert index.url
     write_project(cli.folder)
     failed = cli.fails("env", "./env", "-p", ".")
-    assert "mine is the project at '../', which holds the lock's own folder" in failed
+    assert "mine is the project at '..', which holds the lock's own folder" in failed
     assert "put the folder of the environment elsewhere" in failed
     lock = cli.folder / "env/pylock.toml"
     assert not lock.exists()
