@@ -58,7 +58,12 @@ def run(tmp_path: Path, store: str, limit: int) -> subprocess.CompletedProcess[s
     script.write_text(SCRIPT)
     return subprocess.run(
         [sys.executable, str(script), str(tmp_path / store), str(limit)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # What is compiled and kept in one run would not be in the next.
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
