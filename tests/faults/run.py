@@ -56,6 +56,9 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     for variable in [name for name in os.environ if name.startswith("PLXNIX_")]:
         del os.environ[variable]
+    # What is compiled and kept in one trial would not be in the next, whose calls are counted.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     print(f"seed {seed}", flush=True)
     good, running = True, 0
     for part in arguments.only or PARTS:
