@@ -223,7 +223,7 @@ class Inputs:
         """Return lines that say where packages are, as the requirements files do."""
         read = [one for one in self.files if not (self.ready or _is_project_file(one))]
         found = (line for one in read if not is_url(one) for line in indexes(folder / one))
-        return "".join(f"{line}\n" for line in found)
+        return "".join(f"{line}\n" for line in dict.fromkeys(found))
 
     def requested(self, folder: Path) -> set[str]:
         """Return the normalized names that are asked for; what has no name is left out."""

@@ -17,11 +17,9 @@ __all__ = ["indexes", "of_file", "of_project", "shown"]
 #: How deep files of requirements may include each other.
 _DEPTH = 16
 
-#: Options that say where packages are, and where these are folders.
-_INDEX = re.compile(
-    r"(?P<links>-f|--find-links)[\s=]*(?P<place>.+)|--no-index"
-    r"|(-i|--index-url|--extra-index-url)[\s=]*.+"
-)
+#: Options that say where packages are.
+_INDEX = re.compile(r"(-f|-i|--(?:find-links|index-url|extra-index-url))[\s=]*(.+)")
+_LONG = {"-f": "--find-links", "-i": "--index-url"}
 
 
 def of_file(path: Path) -> Iterator[str]:
@@ -35,13 +33,16 @@ def of_file(path: Path) -> Iterator[str]:
 def indexes(path: Path) -> Iterator[str]:
     """Return the options of a file, and of those that it includes, that say where packages are.
 
-    Raises what `of_file` raises.
+    They have their long names, and absolute paths. Raises what `of_file` raises.
     """
     for folder, line in _lines(path):
-        if found := _INDEX.fullmatch(line):
-            local = found["links"] and "://" not in found["place"]
-            place = os.path.abspath(folder / found["place"]) if local else ""
-            yield f"--find-links {place}" if local else line
+        if line == "--no-index":
+            yield line
+        elif found := _INDEX.fullmatch(line):
+            option, place = _LONG.get(found[1], found[1]), found[2]
+            if option == "--find-links" and "://" not in place:
+                place = os.path.abspath(folder / place)
+            yield f"{option} {place}"
 
 
 def _lines(path: Path, depth: int = _DEPTH) -> Iterator[tuple[Path, str]]:

@@ -165,6 +165,27 @@ def test_files_of_other_tools(name: str) -> None:
     assert "give" in caught.value.hint
 
 
+def test_where_files_say_that_packages_are(tmp_path: Path) -> None:
+    """Each option is there once, with its long name; folders are seen from the file that has it."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "a.txt").write_text(
+        "-r more/b.txt\n-i https://x/simple\n-f https://x/links\n--pre\none\n--no-index  # why\n"
+    )
+    (tmp_path / "more" / "b.txt").write_text(
+        "--index-url=https://x/simple\n--find-links ./wheels\n-f wheels\n"
+        "--extra-index-url https://y\n"
+    )
+    assert Inputs(files=("a.txt",)).indexes(tmp_path).splitlines() == [
+        "--index-url https://x/simple",
+        f"--find-links {tmp_path}/more/wheels",
+        "--extra-index-url https://y",
+        "--find-links https://x/links",
+        "--no-index",
+    ]
+    (tmp_path / "pyproject.toml").write_text("")
+    assert Inputs(files=("pyproject.toml", "https://h/r.txt")).indexes(tmp_path) == ""
+
+
 def test_files_that_include_themselves(tmp_path: Path) -> None:
     """A circle of requirements files ends in an error."""
     (tmp_path / "a.txt").write_text("-r a.txt\n")
