@@ -109,7 +109,7 @@ def find(
 def _head(store: Store, rref: RRef, file: str) -> str | None:
     """Return the first line of a file of a realization; None if there is no such file."""
     try:
-        with open(inside(store, rref, file), encoding="utf-8", errors="replace") as opened:
+        with open(inside(store, rref, file), encoding="utf-8", errors="surrogateescape") as opened:
             return opened.readline(1000).rstrip("\n")
     except (NotInStore, OSError):
         return None

@@ -15,7 +15,7 @@ from plxnix.config import Config
 from plxnix.errors import StoreError
 from plxnix.model import DRef, RRef
 from plxnix.ordering import dependents_first
-from plxnix.store import sharing
+from plxnix.store import sharing, temproots
 from plxnix.store.inspection import Damage, inspect, inspect_config, is_folder
 from plxnix.store.layout import FORMAT, dref_of
 from plxnix.store.store import Store
@@ -53,8 +53,10 @@ def verify(
     for dref in drefs:
         configs[dref], damage = _derivation(store, dref, rrefs is None)
         if damage:
-            with _kept(store, dref):
+            with _kept(store, dref) as used:
                 configs[dref], damage = _derivation(store, dref, rrefs is None)
+            if used:  # Who publishes writes the record first.
+                damage = [one for one in damage if one.kind != "leftover"]
         yield from damage
     contexts: dict[RRef, list[RRef]] = {}
     ordered = [rref for dref in drefs for rref in chosen.get(dref, ())]
@@ -89,12 +91,17 @@ def verify(
 
 
 @contextmanager
-def _kept(store: Store, dref: DRef) -> Iterator[None]:
-    """Keep a derivation while it is read again, if the store is whole enough for that."""
+def _kept(store: Store, dref: DRef) -> Iterator[bool]:
+    """Keep a derivation while it is read again, if the store is whole enough for that.
+
+    Yields whether another block or process works with it.
+    """
+    used = False
     with ExitStack() as stack:
         with suppress(StoreError):
+            used = dref in temproots.kept(store.layout)
             stack.enter_context(store.keeping([dref]))
-        yield
+        yield used
 
 
 def _circular(contexts: Mapping[RRef, list[RRef]]) -> list[RRef]:

@@ -27,7 +27,7 @@ def test_find(plxnix: CommandLine) -> None:
 
 
 def test_find_shows_files(plxnix: CommandLine) -> None:
-    """`--show` adds the first line of a file of each; of those without it, nothing."""
+    """`--show` adds the first line of a file of each, as bytes; of those without it, nothing."""
     rows = plxnix.ok("find", "r*", "--show", "score.txt", "-s", "report.txt").fields
     assert all(row[0].startswith("rref:") for row in rows)
     assert sorted(row[1:] for row in rows) == [["", "best: 2"], ["0", ""], ["1", ""], ["2", ""]]
@@ -36,6 +36,10 @@ def test_find_shows_files(plxnix: CommandLine) -> None:
     (told,) = plxnix.ok("find", "report", "-s", "report.txt", "-s", "no.txt", "--json").json
     assert told["files"] == {"report.txt": "best: 2", "no.txt": None}
     assert "'..'" in plxnix.fails("find", "report", "--show", "../config.json")
+    file = Path(told["path"], "report.txt")
+    file.chmod(0o644)
+    file.write_bytes(b"caf\xe9\n")
+    assert plxnix.ok("find", "report", "-s", "report.txt").out.endswith(b"\tcaf\xe9\n")
 
 
 def test_find_errors(plxnix: CommandLine) -> None:
