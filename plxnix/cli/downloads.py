@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from plxnix.cli import progress
 from plxnix.cli.console import Console, visible, visible_name
-from plxnix.cli.progress import PATIENCE
 
 
 class Download:
@@ -20,7 +20,7 @@ class Download:
         self._total: int | None = None
         self._display: Any = None
         self._closed = False
-        self._timer = threading.Timer(PATIENCE, self._open)
+        self._timer = threading.Timer(progress.PATIENCE, self._open)
         self._timer.daemon = True
         if not console.quiet:
             self._timer.start()

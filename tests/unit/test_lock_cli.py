@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from plxnix import Store, fetchlock, fsinit, instantiate, realize1
+from plxnix.cli import progress
 from plxnix.errors import HashMismatch
 from plxnix.nix import tools
 from plxnix.nix.hashes import Hash
@@ -134,9 +135,10 @@ def test_no_credentials(plxnix: CommandLine, server: Server) -> None:
 
 @pytest.mark.parametrize("verb", [("lock", "add", "data"), ("prefetch",)])
 def test_a_long_download_is_told_of(
-    plxnix: CommandLine, server: Server, verb: tuple[str, ...]
+    plxnix: CommandLine, server: Server, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
 ) -> None:
-    """What takes longer than a second has a line, and with -q it has none."""
+    """What takes longer than a moment has a line, and with -q it has none."""
+    monkeypatch.setattr(progress, "PATIENCE", 0.2)
     url = server.answer("/data.csv", Answer(DATA * 8, delay=0.2, piece=len(DATA)))
     done = plxnix.ok(*verb, url)
     assert done.err.startswith("downloading data")
