@@ -146,8 +146,12 @@ def _deeper(name: str, stage: Any, key: str) -> str:
 
 
 def functions_in(file: Path) -> list[str]:
-    """Return the public functions that a file seems to define: it is read, and not imported."""
-    return re.findall(r"^def ([^\W_]\w*)", file.read_text(errors="replace"), re.MULTILINE)
+    """Return the public functions that a file seems to define: it is read, if it can be."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return []
+    return re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
 
 
 def _registry_of(stage: Any, module: ModuleType, registry: Registry) -> Registry:

@@ -29,10 +29,7 @@ def _begun_targets(context: click.Context, parameter: click.Parameter, begun: st
         file, typed, before = (last, begun, "") if colon == ":" else (colon, "", "")
     elif not joined:
         return [CompletionItem(begun, type="file")]
-    try:
-        names = functions_in(Path(file))
-    except OSError:
-        return []
+    names = functions_in(Path(file))
     return [CompletionItem(before + name) for name in names if name.startswith(typed)]
 
 
