@@ -68,7 +68,8 @@ def _hint(error: click.UsageError) -> str:
         return "plxnix --help"
     known = {parameter.name for parameter in error.ctx.command.params}
     name = error.option_name.lstrip("-") if isinstance(error, NoSuchOption) else ""
-    passed = f"a stage gets a value by -a {name}=VALUE; " if name and "arguments" in known else ""
+    takes = name.isidentifier() and "arguments" in known
+    passed = f"a stage gets a value by -a {name}=VALUE; " if takes else ""
     return f"{passed}{error.ctx.command_path} --help"
 
 

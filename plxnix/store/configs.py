@@ -17,7 +17,7 @@ def read(layout: Layout, dref: DRef) -> Config:
     path = layout.config(dref)
     try:
         config = Config.parse(tree.read_file(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotInStore(
             f"the store {layout.root} has no derivation {dref}",
             "instantiate its stage first; `plxnix ls` lists what there is",

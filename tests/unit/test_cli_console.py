@@ -225,6 +225,7 @@ def test_wrong_usage(plxnix: CommandLine) -> None:
     said = plxnix.fails("realize", "stages.py:train", "--rate", "3", status=2)
     assert "hint: a stage gets a value by -a rate=VALUE; plxnix realize --help" in said
     assert "hint: plxnix ls --help" in plxnix.fails("ls", "--rate", "3", status=2)
+    assert "hint: plxnix realize --help" in plxnix.fails("realize", "--dry-rum", status=2)
 
 
 def test_what_is_meant_elsewhere_exists() -> None:

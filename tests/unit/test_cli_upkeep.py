@@ -160,11 +160,12 @@ def test_rm_spares_roots(plxnix: CommandLine) -> None:
 
 
 def test_rm_of_what_is_damaged(plxnix: CommandLine) -> None:
-    """Damaged entries can be named and removed."""
+    """Damaged entries can be named and removed, and a file for a derivation is in nobody's way."""
+    (plxnix.store / "store-v1" / f"{'0' * 32}-stray").touch()
     (record,) = (plxnix.store / "store-v1").glob("*-report/*[0-9a-f].json")
     record.chmod(0o600)
     record.write_text("{")
-    plxnix.ok("rm", "report", "--yes")
+    plxnix.ok("rm", "report", "stray", "--yes")
     assert left(plxnix) == {"numbers": 1, "runs": 3}
 
 
