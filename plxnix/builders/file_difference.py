@@ -63,7 +63,8 @@ def told(old: BinaryIO, new: BinaryIO, depth: int = 0) -> Told:
         if texts:
             lines += ("texts in it:", *map(_cut, texts))
             near += [text.encode() for text in texts]
-    hint = _head_cause(before if not start else b"", offset) or _cause(near)
+    old.seek(0)
+    hint = _head_cause(old.read(8), offset) or _cause(near)
     if hint == GENERAL and _is_reordered(wholes[0], wholes[1]):
         hint = ORDER
     return Told(offset, lines, hint)
@@ -128,11 +129,11 @@ def _inside(old: bytes, new: bytes, depth: int) -> Told | None:
         lines += [f"in the head of {one.kind}:" if "" in one.members else f"listed by {one.kind}:"]
         lines += _diff(one.listing, two.listing, 0)
         hints.append(one.hint)
-    for name in layers.differing(one, two):
+    name = layers.differing(one, two)
+    if name is not None:
         inner = told(io.BytesIO(one.members[name]), io.BytesIO(two.members[name]), depth + 1)
         lines += [f"within {one.kind}{f', {name}' if name else ''}:", *inner.lines]
         hints += [inner.hint] if inner.hint != GENERAL or not hints else []
-        break
     if not lines:
         lines = [f"within {one.kind} all is the same"]
         hints = ["it was packed in another way, as by another release or number of threads"]
@@ -247,7 +248,7 @@ def _head_cause(head: bytes, offset: int) -> str:
     """Guess why two files differ that could not be looked into, from how they begin."""
     if head[:2] == b"\x1f\x8b" and 4 <= offset < 8:
         return layers.GZIP
-    if head[:8] == b"!<arch>\n":
+    if head == b"!<arch>\n":
         return layers.AR
     return layers.ZIP if head[:2] == b"PK" else ""
 
@@ -275,4 +276,5 @@ def _is_reordered(old: bytes, new: bytes) -> bool:
     """Tell whether two texts have the same words, in another order."""
     if len(old) != len(new) or len(old) > SEARCHED or b"\0" in old:
         return False
-    return sorted(re.split(rb"[^\w.]+", old)) == sorted(re.split(rb"[^\w.]+", new))
+    mine, others = (re.split(rb"[^\w.]+", data) for data in (old, new))
+    return mine != others and sorted(mine) == sorted(others)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,14 +76,15 @@ def _xz(data: bytes) -> Layer:
 def _tar(data: bytes) -> Layer:
     import tarfile
 
-    listing, members = [], {}
+    listing, members, held = [], {}, 0
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for one in archive:
             owner = f"{one.uid}/{one.gid} {one.uname}/{one.gname}"
             link = f" -> {one.linkname}" if one.linkname else ""
             listing.append(f"{one.mode:04o} {owner} {one.size} {_time(one.mtime)} {one.name}{link}")
             if one.isreg() and (file := archive.extractfile(one)):
-                members[one.name] = file.read()
+                members[one.name] = _all(file.read, held)
+                held += len(members[one.name])
     return Layer("tar", listing, members, TAR)
 
 
@@ -93,6 +94,8 @@ def _zip(data: bytes) -> Layer:
     listing, members, held = [], {}, 0
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for one in archive.infolist():
+            if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("zipfile expands other kinds at once, however much that is")
             when = "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*one.date_time)
             mode = f"{one.external_attr >> 16 & 0o7777:04o}"
             listing.append(f"{mode} {one.file_size} {when} {one.filename}")
@@ -110,6 +113,8 @@ def _ar(data: bytes) -> Layer:
             for begin, end in ((0, 16), (16, 28), (28, 34), (34, 40), (40, 48), (48, 58))
         )
         listing.append(f"{mode} {user}/{group} {size} {_time(int(when or 0))} {name}")
+        if not size.isdigit():  # one below 0 would lead back to where we are
+            raise ValueError("damaged")
         place += 60
         members[name] = data[place : place + int(size)]
         place += int(size) + int(size) % 2
@@ -138,8 +143,7 @@ def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
-def differing(one: Layer, two: Layer) -> Iterator[str]:
-    """Yield the names of members that both have and that differ, in the order of the first."""
-    for name, data in one.members.items():
-        if two.members.get(name, data) != data:
-            yield name
+def differing(one: Layer, two: Layer) -> str | None:
+    """Return the name of the first member that both have and that differs."""
+    pairs = ((name, data, two.members.get(name, data)) for name, data in one.members.items())
+    return next((name for name, mine, other in pairs if mine != other), None)

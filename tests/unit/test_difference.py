@@ -281,6 +281,26 @@ class TestLayers:
         found = differ({"f": packed("xz", 1, b"a" * 101)}, {"f": packed("xz", 1, b"b" * 101)})
         assert found.lines[0].startswith("at byte")
 
+    @pytest.mark.parametrize("kind", ["sparse tar", "zip of bzip2", "ar with a size below 0"])
+    def test_bombs(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        """What would grow without bounds as it is opened is not looked into."""
+        monkeypatch.setattr(layers, "LONGEST", 1 << 20)
+        file = io.BytesIO()
+        if kind == "sparse tar":
+            entry = tarfile.TarInfo("x")
+            entry.type = tarfile.GNUTYPE_SPARSE
+            head = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+            head[483:494] = b"00004000001"
+            head[148:156] = b" " * 8
+            head[148:155] = b"%06o\0" % sum(head)
+            file.write(head + bytes(1024))
+        elif kind == "zip of bzip2":
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+                archive.writestr("x", b"x")
+        else:
+            file.write(packed("ar", 1, b"x").replace(b"1         `", b"-60       `"))
+        assert layers.opened(file.getvalue()) is None
+
 
 class TestOtherBytes:
     """What is found in files that are neither text nor hold others, and in long lines."""
@@ -320,6 +340,15 @@ class TestOtherBytes:
         """The same in another order is called so."""
         assert "another order" in differ({"f": old}, {"f": new}).hint
 
+    @pytest.mark.parametrize(("old", "new"), [(b"a + b", b"a - b"), (b"a", b"b")])
+    def test_no_other_order(
+        self, differ: Differ, monkeypatch: pytest.MonkeyPatch, old: bytes, new: bytes
+    ) -> None:
+        """Other signs between the same words are not, nor is what is too long to be searched."""
+        monkeypatch.setattr(layers, "LONGEST", 4 if len(old) == 1 else 32)
+        found = differ({"f": old * 4 + b"x"}, {"f": new * 4 + b"x"})
+        assert "another order" not in found.hint
+
 
 class TestHints:
     """What is guessed of the cause."""
@@ -331,6 +360,7 @@ class TestHints:
             ("x.gz", b"\x1f\x8b\x08\0\x01\0\0\0", b"\x1f\x8b\x08\0\x02\0\0\0", "gzip -n"),
             ("x.a", b"!<arch>\nx/  1\0", b"!<arch>\nx/  2\0", "ranlib -D"),
             ("x.zip", b"PK\3\4\1", b"PK\3\4\2", "times of its files"),
+            ("x.zip", b"PK" + bytes(BEFORE) + b"1", b"PK" + bytes(BEFORE) + b"2", "times of its"),
             ("x", b"at 2026-01-02 10:11:12\n", b"at 2026-01-02 10:11:13\n", "SOURCE_DATE_EPOCH"),
             ("x", b"in /build/1-x/out\n", b"in /build/2-x/out\n", "--sandbox on"),
             ("x", b"1\n", b"2\n", "usual causes"),
