@@ -19,6 +19,10 @@ COLUMN, ROW, ARROW = 56.0, 14.0, 4.0
 #: How often the order in the columns is improved; more than this changes little.
 _TURNS = 12
 
+#: How many places all arrows may have in columns that they cross. One that would take more than its
+#: share goes straight.
+_CROSSINGS = 30_000
+
 
 class Place(NamedTuple):
     """Where a box or an arrow stands: its left edge and its middle, its width and its height."""
@@ -35,8 +39,7 @@ def lay_out(
     """Return the places of all boxes, and for each edge what it goes through, ends included.
 
     `sizes` are widths and heights, in an order in which each edge leads from a box to a later one.
-    The same graph has the same layout. Cost: linear in the columns that all edges go through, but
-    for sorting.
+    The same graph has the same layout. Cost: linear in boxes and edges, but for sorting.
     """
     pairs = list(edges)
     ranks = _ranks(sizes, pairs)
@@ -47,7 +50,9 @@ def lay_out(
     before: dict[Spot, list[Spot]] = {}
     after: dict[Spot, list[Spot]] = {}
     for one, other in pairs:
-        between = [(one, other, rank) for rank in range(ranks[one] + 1, ranks[other])]
+        crossed = range(ranks[one] + 1, ranks[other])
+        is_long = len(crossed) > _CROSSINGS // len(pairs)
+        between = [] if is_long else [(one, other, rank) for rank in crossed]
         for spot in between:
             columns[spot[2]].append(spot)
         way = [one, *between, other]
@@ -92,8 +97,11 @@ def _order(
         sides, neighbours = (columns, before) if turn % 2 == 0 else (columns[::-1], after)
         for fixed, column in pairwise(sides):
             rows = {spot: row for row, spot in enumerate(fixed)}
-            own = {spot: row for row, spot in enumerate(column)}
-            column.sort(key=lambda s: _mean([rows[o] for o in neighbours.get(s, ())], own[s]))
+            own = {spot: float(row) for row, spot in enumerate(column)}
+            for spot, row in own.items():
+                others = [rows[one] for one in neighbours.get(spot, ()) if one in rows]
+                own[spot] = _mean(others, row)
+            column.sort(key=own.__getitem__)
 
 
 def _middles(

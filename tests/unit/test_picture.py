@@ -86,6 +86,16 @@ def test_an_arrow_past_a_box_goes_around_it() -> None:
     assert apart(places[past], places["b"])
 
 
+def test_arrows_past_many_boxes() -> None:
+    """Of a thousand stages that follow each other, all may need the first."""
+    sizes = dict.fromkeys(range(1000), (50.0, 20.0))
+    edges = [*pairwise(range(1000)), *((0, n) for n in range(2, 1000))]
+    places, ways = lay_out(sizes, edges)
+    assert len(places) < 40_000
+    assert len(ways[1000]) == 4
+    assert ways[-1] == [0, 999]
+
+
 @pytest.mark.parametrize("name", ["<b>&\"'", "a\x00\x1b[1m\ufffe", "]]>--", "\ud800", "Ünï → 数"])
 def test_any_name_can_be_drawn(name: str) -> None:
     """The SVG is well-formed, and Mermaid and DOT stay what they are, whatever names hold."""
