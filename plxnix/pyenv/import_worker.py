@@ -3,8 +3,8 @@
 A task comes as JSON on standard input: `modules` by distribution, `bases`: for a distribution the
 one whose process its own is forked from, after that one has imported its modules; how many `jobs`
 at a time, and the `timeout` in seconds. What fails so is tried again in a process that has imported
-nothing yet. The answers leave as JSON, the last line on standard output. Python 3.8 is enough; what
-the modules print, and how they end, does no harm to the answers.
+nothing yet. The answers leave as JSON, the last line on standard output; files stay in TMPDIR.
+Python 3.8 is enough; what the modules print, and how they end, does no harm to the answers.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def _text(failure: BaseException) -> str:
 class Forest:
     """Processes for distributions, each forked from that of its base, or from this one."""
 
-    def __init__(self, task: dict[str, Any], bases: dict[str, str], folder: str) -> None:
+    def __init__(self, task: dict[str, Any], bases: dict[str, str]) -> None:
         self.modules, self.jobs, self.timeout = task["modules"], task["jobs"], task["timeout"]
-        self.folder = folder
+        # One of its own: where a base was killed, those forked from it may be writing still.
+        self.folder = tempfile.mkdtemp()
         self.numbers = {name: number for number, name in enumerate(sorted(self.modules))}
         self.above: dict[str, list[str]] = {}
         for name, base in sorted(bases.items()):
@@ -72,8 +73,9 @@ class Forest:
         return {name: os.waitpid(child, 0)[1] for name, child in begun.items()}
 
     def _be(self, name: str) -> None:
-        for number in (signal.SIGALRM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)  # A base may have changed them.
+        # A base may have changed them; and of Ctrl-C a module would take the exception for itself.
+        for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         turn = self._turn(self.numbers[name])
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -126,13 +128,12 @@ def main() -> None:
     task = json.load(sys.stdin)
     bases = {name: task["bases"].get(name, "") for name in task["modules"]}
     done: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        while bases:
-            forest = Forest(task, bases, folder)
-            ended = forest.grow()
-            done.update((name, forest.read(name, ended.get(name, 0))) for name in bases)
-            again = [name for name, base in bases.items() if base]
-            bases = {name: "" for name in again if any(one["error"] for one in done[name])}
+    while bases:
+        forest = Forest(task, bases)
+        ended = forest.grow()
+        done.update((name, forest.read(name, ended.get(name, 0))) for name in bases)
+        again = [name for name, base in bases.items() if base]
+        bases = {name: "" for name in again if any(one["error"] for one in done[name])}
     sys.stdout.write("\n" + json.dumps(done))
 
 

@@ -59,7 +59,8 @@ def import_modules(
         "jobs": jobs or os.cpu_count() or 1,
         "timeout": TIMEOUT,
     }
-    with tempfile.TemporaryDirectory(prefix="plxnix-check-") as home:
+    # What a module has left running may write there while it is removed.
+    with tempfile.TemporaryDirectory(prefix="plxnix-check-", ignore_cleanup_errors=True) as home:
         done = subprocess.run(
             # Each process needs what others have compiled, and the store is not to be written to.
             [python, "-I", "-X", f"pycache_prefix={home}/bytecode", import_worker.__file__],

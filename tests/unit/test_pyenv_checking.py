@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from plxnix.errors import InvalidValue
 from plxnix.pyenv.checking import Checkup, check_environment
 from plxnix.pyenv.installed import top_modules
 from tests.environment_trees import SITE, install, library, make_tree
+from tests.waiting import PATIENCE, is_gone, wait_for
 
 
 @pytest.fixture
@@ -100,6 +104,37 @@ def test_what_modules_leave_running(tree: Path, tmp_path: Path) -> None:
     install(tree, "uses", {"uses.py": "import threaded\n"}, headers=["Requires-Dist: threaded"])
     assert check_environment(tree).sound
     assert log.read_text() == "once " * 2
+
+
+def test_what_a_base_leaves_behind_when_it_ends(tree: Path, tmp_path: Path) -> None:
+    """Its processes may go on beside those that try again: what these find does not mix."""
+    ends = "import os, signal\nsignal.signal(signal.SIGCHLD, lambda *_: os._exit(0))\n"
+    install(tree, "ends", {"ends.py": ends})
+    head = f"import os, sys, time\nos.chdir({str(tmp_path)!r})\nfirst = 'ends' in sys.modules\n"
+    head += "tell = lambda name: open(name, 'w').close()\n"
+    head += "def wait(name):\n    while not os.path.exists(name): time.sleep(0.01)\n"
+    slow = "tell('1' if first else '2')\nif first:\n    wait('2')\n    raise RuntimeError('late')\n"
+    files = {"slow_a.py": head + slow, "slow_b.py": f"{head}if first: tell('3')\nwait('3')\n"}
+    needs = ["Requires-Dist: ends"]
+    install(tree, "fast", {"fast.py": f"{head}if first: wait('1')\n"}, headers=needs)
+    install(tree, "slow", files, headers=needs)
+    assert check_environment(tree, jobs=2).sound
+
+
+def test_interrupts_end_what_is_imported(tree: Path, tmp_path: Path) -> None:
+    """A module does not take Ctrl-C for a failure of its own, after which others follow."""
+    log, there = tmp_path / "log", tmp_path / "there"
+    os.mkfifo(log)
+    body = f"import os, time\nwith open({str(log)!r}, 'w') as file: file.write(str(os.getpid()))\n"
+    body += "time.sleep(900)\n"
+    install(tree, "gamma", {"gamma_a.py": body, "gamma_b.py": f"open({str(there)!r}, 'w')\n"})
+    code = f"from plxnix.pyenv.checking import check_environment as check; check({str(tree)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        number = int(log.read_text())
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) != 0
+    wait_for(lambda: is_gone(number))
+    assert not there.exists()
 
 
 def test_optional_modules_are_skipped(tree: Path) -> None:
