@@ -53,9 +53,9 @@ def mdrun(
     the first change is run, and the sections above are run again for their state if anything is.
 
     A comment <!-- mdrun: norun --> in the line above a section leaves it alone,
-    <!-- mdrun: raises --> says that it has to fail, <!-- mdrun: reads data.csv --> that it
-    depends on that file. What a section prints, the value of its last
-    line and its figures stand below it; pictures go to the folder OUT_files.
+    <!-- mdrun: raises --> says that it has to fail, <!-- mdrun: reads data.csv --> that it depends
+    on that file. What a section prints, the value of its last line and its figures stand below it;
+    pictures go to the folder OUT_files.
 
     Exits with 1 if a section fails; what went wrong then stands below it.
     """

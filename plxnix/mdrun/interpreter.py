@@ -173,11 +173,11 @@ def _run_python(module: ModuleType, filename: str, code: str, folder: Path) -> N
     if isinstance(last, ast.Expr):
         expression = compile(ast.Expression(last.value), filename, "eval", dont_inherit=True)
         value = eval(expression, module.__dict__)  # noqa: S307  # code is what there is to run
-        shown = value is None or pictures.show(value)
-        text = "" if shown else repr(value)
-        # What plotting returns says nothing, and another thing each time.
-        if not (shown or (pictures.figures() and " at 0x" in text)):
-            print(text)
+        if value is not None and not pictures.show(value):
+            text = repr(value)
+            # What plotting returns says nothing, and another thing each time.
+            if not (pictures.figures() and " at 0x" in text):
+                print(text)
     pictures.figures()
 
 
