@@ -121,10 +121,8 @@ def choose(store: Store, text: str, found: Sequence[Reference], advice: str = ""
     if len(found) == 1:
         return found[0]
     kind = "realizations" if isinstance(found[0], RRef) else "derivations"
-    labels = labels_of(store, [one for one in found if isinstance(one, DRef)])
-    told: dict[Reference, str] = {
-        one: label.removeprefix(one.name) for one, label in labels.items()
-    }
+    labels = labels_of(store, [one for one in found[:10] if isinstance(one, DRef)])
+    told = {str(one): label.removeprefix(one.name) for one, label in labels.items()}
     shown = "".join(f"\n    {one}{told.get(one, '')}" for one in found[:10])
     more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
     raise InvalidReference(

@@ -75,13 +75,13 @@ def _box(closure: Closure, stage: PlannedStage) -> Box:
     kind = "derivation"
     if why_pinned(derivation):
         kind = "pin"
-    elif "hash" in derivation.config:
+    elif {"hash", "outputHash"} & {*derivation.config}:
         kind = "fixed-output"
     if stage.would_run:
         return Box(closure.labels[dref], kind, "would run", f"{dref}\n{stage.reason}", faint=True)
     count = len(store.realizations(dref))
     more = f"{len(stage.rrefs)} of {counted(count, 'result')}"
-    if count == 1:
+    if count == len(stage.rrefs) == 1:
         record = store.readable_record(stage.rrefs[0])
         more = size_text(record.nar_size) if record is not None else "damaged"
     return Box(closure.labels[dref], kind, more, "\n".join((dref, *stage.rrefs)))

@@ -218,7 +218,7 @@ def test_no_credentials_in_arguments(
     with server:
         url = server.answer("/data", Answer(body))
         rref = lab.realize(fetchurl(url, sha(body), via="nix", registry=lab.registry))
-        other = f"{server.answer('/a.tar?token={secret}', Answer(archive))}"
+        other = server.answer(f"/a.tar?token={secret}", Answer(archive))
         lab.realize(fetchtree(other, digest.sri, via="nix", registry=lab.registry))
     given = f"Basic {b64encode(f'me:{secret}'.encode()).decode()}"
     assert [one.headers["authorization"] for one in server.requests] == [given] * 2

@@ -17,6 +17,17 @@ from tests.command_line import STAGES, CommandLine
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+ODD = """\
+from plxnix import execute
+
+def none():
+    return execute("echo > $out", name="none", matcher=lambda _, rrefs: [] if rrefs else None)
+
+def hashed():
+    return execute("echo > $out", name="hashed", hash="md5:" + "0" * 32)
+"""
+
+
 def parsed(text: bytes) -> ElementTree.Element:
     """Parse XML that is our own."""
     return ElementTree.fromstring(text)  # noqa: S314
@@ -104,6 +115,15 @@ def test_any_name_can_be_drawn(name: str) -> None:
     assert len(drawn.findall(f"{SVG}g")) == 2
     assert all(mark not in picture.mermaid().splitlines()[2][4:] for mark in ("<b>", '""', "&"))
     assert picture.dot().splitlines()[4].endswith('shape=note, fillcolor="#fbe9c9"];')
+
+
+def test_what_selects_nothing_is_drawn(plxnix: CommandLine) -> None:
+    """A matcher may select none of the results; commands with a hash look like fetches."""
+    plxnix.file(ODD)
+    plxnix.ok("realize", "stages.py:none")
+    assert b"0 of 1 result" in plxnix.ok("graph", "stages.py:none").out
+    drawn = plxnix.ok("graph", "stages.py:hashed", "--format", "dot").out
+    assert b"cylinder" in drawn
 
 
 def test_the_graph_command(plxnix: CommandLine, tmp_path: Path) -> None:
