@@ -121,9 +121,8 @@ class Captured:
                 self.lines.append(f"from {module} import {qualname} as {name}")
                 return True
         scope = self._function.__globals__
-        names = [qualname, *scope] if qualname in scope else scope
-        found = next((one for one in names if scope[one] is value), name)
-        if scope.get(found) is not value:
+        found = next((one for one in (qualname, *scope) if scope.get(one) is value), None)
+        if found is None:
             return False
         self.program.later(self.program.home, [Use(found, ())])
         if name != found:
