@@ -212,6 +212,8 @@ def test_records(store: Store) -> None:
         {"nar_size": 1.5},
         {"nar_size": True},
         {"started": float("nan")},
+        {"started": 1e20},
+        {"stopped": -(10**400)},
         {"stopped": float("inf")},
         {"started": "now"},
         {"index": None},
