@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -483,10 +484,16 @@ def test_packages_are_not_built_by_those_of_the_lock(
     [
         "p.mkNixpkgs { inherit lock; }",
         "pkgs.extend (p.mkOverlay { inherit lock; })",
+        "pkgs",
     ],
 )
 def test_libraries_may_need_what_a_lock_has(nix_env: NixEnv, wheels: Wheels, asked: str) -> None:
-    """An overlay changes what libraries are built by; wheels of the lock that need these do not."""
+    """An overlay, also the user's, changes what libraries are built by, but not for its wheels."""
+    if asked == "pkgs":
+        overlays = Path(os.environ["HOME"]) / ".config/nixpkgs/overlays.nix"
+        overlays.parent.mkdir(parents=True)
+        given = f"{{ lock = {wheels.lock}; }}"
+        overlays.write_text(f"[ ((import {LIBRARY}).python.mkOverlay {given}) ]")
     wheels.lock.write_text(wheels.lock.read_text().replace('name = "second"', 'name = "packaging"'))
     program = "import first, second"
     built = wheels.build(nix_env, f"({asked}).python3.withPackages (ps: [ ps.packaging ])")

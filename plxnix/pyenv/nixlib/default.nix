@@ -189,20 +189,23 @@ let
     # An overlay in which a Python, and its packages, are those of the lock. What it changes builds
     # most libraries, so wheels are patched with those of `pkgs`, or of the set without overlays.
     mkOverlay =
-      arguments: final: prev:
+      arguments:
       packages.overlay (
         pkgs:
         settings (
           {
             libraries =
-              arguments.pkgs or (import pkgs.path { inherit (pkgs.stdenv.hostPlatform) system; });
+              arguments.pkgs or (import pkgs.path {
+                inherit (pkgs.stdenv.hostPlatform) system;
+                overlays = [ ]; # else those of the user, of which this may be one
+              });
           }
           // arguments
           // {
             inherit pkgs;
           }
         )
-      ) final prev;
+      );
 
     # The package set with that overlay.
     mkNixpkgs = arguments: withPkgs "mkNixpkgs" arguments (s: s.pkgs.extend (mkOverlay arguments));

@@ -3,7 +3,12 @@
 # arguments that the real functions would refuse. tests/README.md says what it cannot show.
 {
   system ? builtins.currentSystem,
-  overlays ? [ ],
+  overlays ? (
+    let
+      ofUser = builtins.getEnv "HOME" + "/.config/nixpkgs/overlays.nix";
+    in
+    if builtins.pathExists ofUser then import ofUser else [ ]
+  ),
   config ? { },
 }:
 
