@@ -139,8 +139,9 @@ def write_folder(
     known = json.dumps(hashes, indent=1, sort_keys=True) + "\n"
     write_files({**ready, place / _WRITTEN: known})
     for name, digest in written.items():
-        if name.startswith(f"{COPIES}/") and name not in local and has(place / name, digest):
-            copy = place / name
+        copy = place / name
+        ours = copy.parent.resolve() == place.resolve() / COPIES
+        if ours and name not in local and has(copy, digest):
             shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
     return Written((*changed, *stale), tuple(kept))
 

@@ -13,6 +13,7 @@ from plxnix import DRef, Registry, fsinit, instantiate, python_env, realize1
 from plxnix.export.expression import expression
 from plxnix.export.graph import ExportGraph
 from plxnix.export.handover import add_graph
+from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import nar_hash
 from plxnix.pyenv.stage import Interpreter
 from plxnix.pyenv.target import Target
@@ -325,7 +326,9 @@ def test_a_local_project_with_a_package_set(
 
 
 def test_copies_follow_the_lock(cli: CommandLine, index: Index, nix_env: NixEnv) -> None:
-    """They are renewed and removed with it; one that was edited is in the way, and not for Nix."""
+    """They are renewed and removed with it, and nothing else is; one that was edited is in the way,
+    and not for Nix.
+    """
     del index
     project = write_project(cli.folder / "project")
     cli.ok("env", "env", "-p", "./project")
@@ -344,8 +347,13 @@ def test_copies_follow_the_lock(cli: CommandLine, index: Index, nix_env: NixEnv)
     assert (copy / "mine.py").read_text() == "VALUE = 3\n"
     cli.ok("env", "env", "-p", "./project", "--force")
     assert (copy / "mine.py").read_text() == "VALUE = 4\n"
+    written = cli.folder / "env/plxnix/written.json"
+    ours = json.loads(written.read_text())
+    name = "plxnix/sources/../../../project/mine.py"
+    written.write_text(json.dumps({**ours, name: Hash.of_file(project / "mine.py").sri}))
     cli.ok("env", "env", "-p", "top")
     assert not copy.exists()
+    assert (project / "mine.py").exists()
 
 
 def test_a_folder_within_its_project_is_refused(cli: CommandLine, index: Index) -> None:
