@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from plxnix.errors import ExportError, HashMismatch, InvalidValue, NixFormatError
+from plxnix.errors import ExportError, HashMismatch, InvalidLock, InvalidValue, NixFormatError
 from plxnix.nix.hashes import Hash
 from plxnix.nix.nar import hash_of
 from plxnix.pyenv.distribution import around
@@ -25,13 +25,21 @@ def local_sources(lock: EnvironmentLock) -> Mapping[str, tuple[Path, Hash]]:
     """Return for what is to be copied where it is, and the hash that it is locked by.
 
     These are projects (the hash is that of the NAR), and files that are not in the lock's folder.
-    Raises `InvalidLock` for a project that holds that folder: a copy would be part of itself.
+    Raises `InvalidLock` for a project that holds that folder, as a copy would be part of itself,
+    and for two files of one name.
     """
-    found = {}
+    found: dict[str, tuple[Path, Hash]] = {}
     home = lock.folder.resolve()
     for one in lock.files():
         if os.path.normpath(one.path).startswith(".."):
-            found[one.filename] = lock.folder / one.path, one.sha256
+            other, digest = found.setdefault(one.filename, (lock.folder / one.path, one.sha256))
+            if digest != one.sha256:
+                raise InvalidLock(
+                    f"{lock.where}: {one.name} has another file at {one.path!r} than at "
+                    f"{os.path.relpath(other, lock.folder)!r}, and copies are of one name",
+                    "leave one of them out, or give it another version",
+                    one.name,
+                )
     for package in lock.pylock.packages:
         name = str(package.name)
         if package.directory is None or name not in lock.plxnix.get("sources", {}):

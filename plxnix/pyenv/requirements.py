@@ -19,6 +19,7 @@ _DEPTH = 16
 
 #: Options that say where packages are.
 _INDEX = re.compile(r"(-f|-i|--(?:find-links|index-url|extra-index-url))[\s=]*(.+)")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _LONG = {"-f": "--find-links", "-i": "--index-url"}
 
 
@@ -33,15 +34,17 @@ def of_file(path: Path) -> Iterator[str]:
 def indexes(path: Path) -> Iterator[str]:
     """Return the options of a file, and of those that it includes, that say where packages are.
 
-    They have their long names, and absolute paths. Raises what `of_file` raises.
+    They have their long names, and absolute paths; what a path has of variables is filled in.
+    Raises what `of_file` raises.
     """
     for folder, line in _lines(path):
         if line == "--no-index":
             yield line
         elif found := _INDEX.fullmatch(line):
             option, place = _LONG.get(found[1], found[1]), found[2]
-            if option == "--find-links" and "://" not in place:
-                place = os.path.abspath(folder / place)
+            if option == "--find-links":
+                place = _VARIABLE.sub(lambda one: os.environ.get(one[1], one[0]), place)
+                place = place if "://" in place else os.path.abspath(folder / place)
             yield f"{option} {place}"
 
 

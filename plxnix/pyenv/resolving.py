@@ -147,10 +147,10 @@ def _exported(path: Path, inputs: Inputs) -> str:
 def _installer(inputs: Inputs, folder: Path) -> dict[str, str]:
     """Return the wheel that environments are built with."""
     # It makes environments, and is in none: a limit of time, uv's own too, is not meant for it.
-    unlimited = ("--exclude-newer-package", "installer=2999-12-31")
+    options = ("--exclude-newer-package", "installer=2999-12-31", "--only-binary", "installer")
     text = f"{inputs.indexes(folder)}installer\n"
     base = inputs.base(folder)
-    printed = uv.printed(base, ["-"], *inputs.surroundings(), *unlimited, text=text)
+    printed = uv.printed(base, ["-"], *inputs.surroundings(), *options, text=text)
     (package,) = package_tables(printed, "installer", folder)
     wheel = package["wheels"][0]
     place = {key: wheel[key] for key in ("url", "path") if key in wheel}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from plxnix.errors import InvalidValue, MissingExtra, ResolutionFailed, ToolFailed
@@ -172,9 +172,14 @@ def _sets_index(path: Path) -> bool:
     except (OSError, InvalidValue):
         return False
     if path.name == "pyproject.toml":
-        content = content.get("tool", {}).get("uv", {})
-    keys = {*content, *content.get("pip", ())}
+        content = _table(_table(content, "tool"), "uv")
+    keys = {*content, *_table(content, "pip")}
     return not keys.isdisjoint(("index", "index-url", "extra-index-url", "no-index"))
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _without_credentials(text: str) -> str:

@@ -165,14 +165,15 @@ def test_files_of_other_tools(name: str) -> None:
     assert "give" in caught.value.hint
 
 
-def test_where_files_say_that_packages_are(tmp_path: Path) -> None:
+def test_where_files_say_that_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each option is there once, with its long name; folders are seen from the file that has it."""
+    monkeypatch.setenv("WHEELS_THERE", "wheels")
     (tmp_path / "more").mkdir()
     (tmp_path / "a.txt").write_text(
         "-r more/b.txt\n-i https://x/simple\n-f https://x/links\n--pre\none\n--no-index  # why\n"
     )
     (tmp_path / "more" / "b.txt").write_text(
-        "--index-url=https://x/simple\n--find-links ./wheels\n-f wheels\n"
+        "--index-url=https://x/simple\n--find-links ./wheels\n-f ${WHEELS_THERE}\n"
         "--extra-index-url https://y\n"
     )
     assert Inputs(files=("a.txt",)).indexes(tmp_path).splitlines() == [

@@ -294,6 +294,7 @@ def test_settings_of_pip_serve_where_uv_has_none(
     index.wheel("alpha")
     monkeypatch.delenv("UV_DEFAULT_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    (folder / "pyproject.toml").write_text("tool = 'none'\n")
     assert resolve(_inputs("alpha"), folder).select(Target())[0].url.startswith("http://127.0.0.1:")
 
 
@@ -345,6 +346,15 @@ def test_installer_has_no_limit_of_time(
     assert "installer" not in str(raised.value)
 
 
+def test_installer_is_a_wheel(folder: Path) -> None:
+    """Where there is but an sdist of it, the words of uv say that a wheel is missing."""
+    make_sdist(folder, "installer")
+    make_wheel(folder, "alpha")
+    (folder / "requirements.txt").write_text("--no-index\n--find-links .\nalpha\n")
+    with pytest.raises(ResolutionFailed, match=r"installer.* has no usable wheels"):
+        resolve(_inputs(files=("requirements.txt",)), folder)
+
+
 def test_files_of_folders_are_locked_by_their_paths(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +386,10 @@ def test_files_of_folders_are_locked_by_their_paths(
     ]
     names = set(local_sources(EnvironmentLock.parse(two.text, folder)))
     assert names == {one.name for one in links.iterdir()}
+    fixed = make_wheel(folder.parent, "helper", files={"fixed.py": ""})
+    three = resolve(_inputs(f"../{fixed.name}", files=("../requirements.txt",)), folder)
+    with pytest.raises(InvalidLock, match=f"helper has another file at '../{links.name}/helper-"):
+        local_sources(three)
     file.write_text("--find-links ./gone\nalpha\n")
     with pytest.raises(ResolutionFailed, match="gone") as raised:
         resolve(_inputs(files=("../requirements.txt",)), folder)
