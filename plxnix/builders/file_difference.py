@@ -35,7 +35,7 @@ _PRINTED: Final = re.compile(rb"[\t -~]{6,}")
 
 @dataclass(frozen=True)
 class Told:
-    """How files differ: from which byte on (-1: not at all), lines that show it, likely causes."""
+    """How files differ: from which byte on, lines that show it, likely causes."""
 
     offset: int
     lines: tuple[str, ...]
@@ -43,17 +43,15 @@ class Told:
 
 
 def told(old: BinaryIO, new: BinaryIO, depth: int = 0) -> Told:
-    """Tell how two files differ, which can be read from any place.
+    """Tell how two files differ; they do, and can be read from any place.
 
     Cost: reads both as far as they are equal; files below `layers.LONGEST` as a whole.
     """
     offset, line = first_byte(old, new)
-    if offset < 0:
-        return Told(-1, (), "")
-    wholes = [_whole(one, layers.LONGEST) for one in (old, new)]
+    wholes = [_whole(one) for one in (old, new)]
     inner = _inside(wholes[0], wholes[1], depth) if all(wholes) and depth < DEEPEST else None
     if inner is not None:
-        return Told(offset, inner.lines, inner.hint)
+        return Told(offset, *inner)
     before, after, start = _windows(old, new, offset)
     lines = _as_text(before, after, offset - start, line)
     near = [_around(window, offset - start) for window in (before, after)]
@@ -98,11 +96,11 @@ def _common(first: bytes, second: bytes) -> int:
     return low
 
 
-def _whole(file: BinaryIO, most: int) -> bytes:
-    """Return all of a file, nothing if it is longer than `most`."""
+def _whole(file: BinaryIO) -> bytes:
+    """Return all of a file, nothing if it is too long."""
     file.seek(0)
-    data = file.read(most + 1)
-    return data if len(data) <= most else b""
+    data = file.read(layers.LONGEST + 1)
+    return data if len(data) <= layers.LONGEST else b""
 
 
 def _windows(old: BinaryIO, new: BinaryIO, offset: int) -> tuple[bytes, bytes, int]:
@@ -118,8 +116,8 @@ def _windows(old: BinaryIO, new: BinaryIO, offset: int) -> tuple[bytes, bytes, i
 # -- looking into it -------------------------------------------------------------------------------
 
 
-def _inside(old: bytes, new: bytes, depth: int) -> Told | None:
-    """Tell how two files differ in what they hold; None if they hold no others of one kind."""
+def _inside(old: bytes, new: bytes, depth: int) -> tuple[tuple[str, ...], str] | None:
+    """Return lines and causes for what two files hold; None if they hold no others of one kind."""
     one, two = layers.opened(old), layers.opened(new)
     if one is None or two is None or one.kind != two.kind:
         return None
@@ -137,7 +135,7 @@ def _inside(old: bytes, new: bytes, depth: int) -> Told | None:
     if not lines:
         lines = [f"within {one.kind} all is the same"]
         hints = ["it was packed in another way, as by another release or number of threads"]
-    return Told(0, tuple(map(_cut, lines)), "; ".join(dict.fromkeys(filter(None, hints))))
+    return tuple(map(_cut, lines)), "; ".join(dict.fromkeys(filter(None, hints)))
 
 
 # -- showing ---------------------------------------------------------------------------------------

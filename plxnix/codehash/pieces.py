@@ -24,6 +24,8 @@ Conditions = tuple[tuple[str, "ast.expr | None"], ...]
 #: Methods by which lists, sets and dicts, and tables that people write, take something in.
 _TAKING = frozenset({"add", "append", "appendleft", "insert", "register", "setdefault", "update"})
 
+_BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
+
 
 class Piece(NamedTuple):
     """One of the statements that bind a global name, with the conditions that it is under."""
@@ -178,7 +180,7 @@ def _changed(functions: Sequence[Any]) -> set[str]:
                 if getattr(call.func, "attr", "") in _TAKING and _names(*given) & local:
                     found |= roots([call.func])
             elif not isinstance(node, Definition):
-                stack += [one for one in ast.iter_child_nodes(node) if _is_block(one)]
+                stack += [one for one in ast.iter_child_nodes(node) if isinstance(one, _BLOCKS)]
     return found - local
 
 
@@ -193,7 +195,3 @@ def _names(*nodes: ast.AST | None) -> set[str]:
         elif not isinstance(node, ast.Attribute):
             stack += children(node)
     return found
-
-
-def _is_block(node: ast.AST) -> bool:
-    return isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case))

@@ -57,7 +57,10 @@ class Execute(Recipe):
         outputs = tuple(config.get("outputs", ()))
 
         def variable(key: str, value: Any) -> Text:
-            return _variable(key, lowering.value(value, outputs), value)
+            found = lowering.value(value, outputs)
+            if found is None:
+                raise unusable(key, value)
+            return found
 
         given = {key: value for key, value in config.items() if key not in OWN}
         given.update(config.get("environment", {}))
@@ -96,12 +99,6 @@ class Execute(Recipe):
         own = {STAGES, "PATH"} & {*config, *config.get("environment", ())}
         with present(() if own else config.get("tools", ()), job.dref):
             return job.build(self.lower(config, job.lowering))
-
-
-def _variable(key: str, found: Text | None, value: Any) -> Text:
-    if found is None:
-        raise unusable(key, value)
-    return found
 
 
 def unusable(key: str, value: Any) -> InvalidValue:
