@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +24,12 @@ from plxnix.realize import run, spilling
 #: How much is read at once, and how much the pipe is to hold, in bytes.
 _PIECE, _ROOM = 1 << 16, 1 << 20
 
+#: What ends the thread that answers.
+_OVER = b"."
+
+#: For `fallocate`: make a hole, and keep the size.
+_PUNCH = 3
+
 
 class Descriptors:
     """The two descriptors as a pipe, for a block of the main program of a process.
@@ -30,8 +37,8 @@ class Descriptors:
     What is written goes to the log of the stage that runs, if there is one and no other, and to
     `show`, from a thread of its own. Outputs of Python code and of programs keep their order.
 
-    Compiled code of this process may print while it keeps that thread from running. A program then
-    makes room in the pipe (`spilling`), as it would wait for ever when that is full.
+    Compiled code of this process may print while it keeps other threads from running. A program
+    then makes room in the pipe (`spilling`), as it would wait for ever when that is full.
     """
 
     def __init__(self, show: Callable[[str], object]) -> None:
@@ -40,23 +47,30 @@ class Descriptors:
         self._process = os.getpid()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._kept: list[int] = []
-        #: Whether the program is there that empties the pipe, or is not needed any more.
-        self._guarded = False
         self._draining = False
+        #: Whether the program was started that empties the pipe, or is not needed any more; the
+        #: file that it does so into, and how much of that was delivered.
+        self._guarded = False
+        self._place = -1
+        self._delivered = 0
+        self._next: Callable[[int], tuple[int, bytes]] = self._next_alone
 
     def __enter__(self) -> Descriptors:
         """Raise `OSError` if one of them is closed."""
         self._kept = [os.dup(1), os.dup(2)]
         self._pipe, self._writing = os.pipe()  # which stays open, whatever a stage closes
         self._end, self._ending = os.pipe()
-        self._place = os.memfd_create("plxnix-output")  # what the pipe is emptied into
-        fcntl.fcntl(self._place, fcntl.F_SETFL, os.O_APPEND)
+        self._asked, self._asking = os.pipe()
+        os.set_blocking(self._pipe, False)
         with suppress(OSError):
             fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, _ROOM)
         for descriptor in (1, 2):
             os.dup2(self._writing, descriptor)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._read, self._answer)
+        ]
+        for thread in self._threads:
+            thread.start()
         self._outer, run.descriptors = run.descriptors, self
         return self
 
@@ -73,11 +87,15 @@ class Descriptors:
             os.dup2(kept, descriptor)
             os.close(kept)
         os.close(self._ending)
+        os.write(self._asking, _OVER)
         self._guarded = True
-        self._reader.join()
+        for thread in self._threads:
+            thread.join()
         self.drain()
-        for descriptor in (self._end, self._pipe, self._writing, self._place):
-            os.close(descriptor)
+        ours = self._end, self._pipe, self._writing, self._asked, self._asking, self._place
+        for descriptor in ours:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def take(self, text: str) -> bool:
         """Come before Python code prints: tell whether the text was written to the pipe itself.
@@ -100,40 +118,51 @@ class Descriptors:
             if not self._guarded:
                 self._begin_spilling()
             self._draining = True
-            fcntl.lockf(self._place, fcntl.LOCK_EX)
             try:
                 self._deliver()
             finally:
-                fcntl.lockf(self._place, fcntl.LOCK_UN)
                 self._draining = False
 
     def _deliver(self) -> None:
-        """Deliver what the pipe was emptied into, and then what is in it."""
-        spilled, waiting = os.fstat(self._place).st_size, bytes_waiting(self._pipe)
-        done = 0
         # Not what comes meanwhile: a program that a stage has left behind may write for ever.
-        while done < spilled + waiting:
-            if done < spilled:
-                data = os.pread(self._place, _PIECE, done)
-            else:
-                data = os.read(self._pipe, min(spilled + waiting - done, _PIECE))
-            done += len(data)
-            run.record(data)
-            with suppress(OSError, ValueError):  # Nobody looks any more.
-                self._show(self._decoder.decode(data))
-        if spilled:
-            os.ftruncate(self._place, 0)
+        left = bytes_waiting(self._pipe)
+        while True:
+            spilled, data = self._next(self._delivered)
+            while self._delivered < spilled:
+                size = min(_PIECE, spilled - self._delivered)
+                self._pass_on(os.pread(self._place, size, self._delivered))
+                self._delivered += size
+            if data:
+                self._pass_on(data)
+            left -= len(data)
+            if left <= 0 or not data:
+                return
+
+    def _pass_on(self, data: bytes) -> None:
+        run.record(data)
+        with suppress(OSError, ValueError):  # Nobody looks any more.
+            self._show(self._decoder.decode(data))
+
+    def _next_alone(self, delivered: int) -> tuple[int, bytes]:
+        """Read as what `_reader` returns does, where there is no program."""
+        try:
+            return delivered, os.read(self._pipe, _PIECE)
+        except BlockingIOError:
+            return delivered, b""
 
     def _begin_spilling(self) -> None:
         """Start the program, as nobody's child, so that stages may wait for theirs."""
         self._guarded = True
-        passed = self._pipe, self._end, self._place
-        files: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)
-        ]
-        files += [(os.POSIX_SPAWN_DUP2, number, number) for number in passed]
-        command = [sys.executable, "-I", "-S", spilling.__file__, *map(str, passed)]
-        with suppress(OSError):  # Without it all is well that prints less than there is room for.
+        # Without it all is well that prints less than there is room for.
+        with suppress(ImportError, AttributeError, OSError):
+            self._place = os.memfd_create("plxnix-output")
+            self._next = _reader(self._pipe, self._place)
+            passed = self._pipe, self._end, self._place, self._asking
+            files: list[tuple[Any, ...]] = [
+                (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)
+            ]
+            files += [(os.POSIX_SPAWN_DUP2, number, number) for number in passed]
+            command = [sys.executable, "-I", "-S", spilling.__file__, *map(str, passed)]
             shell = ["sh", "-c", '"$@" &', "sh", *command]
             os.waitpid(os.posix_spawn("/bin/sh", shell, os.environ, file_actions=files), 0)
 
@@ -143,3 +172,38 @@ class Descriptors:
         poll.register(self._end, select.POLLIN)
         while all(descriptor != self._end for descriptor, _ in poll.poll()):
             self.drain()
+
+    def _answer(self) -> None:
+        """Show the program that threads run: who cannot reads but one byte."""
+        while os.read(self._asked, 1) != _OVER:
+            pass
+
+
+def _reader(pipe: int, place: int) -> Callable[[int], tuple[int, bytes]]:
+    """Return a function that reads a piece of a pipe, which may be empty.
+
+    It returns how much had been moved to the file before, too, and frees the beginning of the file
+    up to where it is told that is delivered. The file is locked for that, and no other thread runs:
+    if compiled code kept this one from going on, nobody would ever unlock it.
+    """
+    import ctypes
+
+    library = ctypes.PyDLL(None)
+    library.lseek.restype = library.read.restype = ctypes.c_ssize_t
+    data, start, done = ctypes.create_string_buffer(_PIECE), ctypes.c_long(0), ctypes.c_long(0)
+    calls = [
+        partial(library.lockf, place, os.F_LOCK, start),
+        partial(library.lseek, place, start, os.SEEK_END),
+        partial(library.read, pipe, data, ctypes.c_size_t(_PIECE)),
+        partial(library.lseek, place, start, os.SEEK_SET),
+        partial(library.lockf, place, os.F_ULOCK, start),
+        partial(library.fallocate, place, _PUNCH, start, done),
+    ]
+
+    def read(delivered: int) -> tuple[int, bytes]:
+        done.value = delivered
+        # No code of Python between them.
+        _, spilled, size, *_ = list(map(partial.__call__, calls))
+        return spilled, ctypes.string_at(data, max(size, 0))
+
+    return read

@@ -13,10 +13,12 @@ import termios
 _LOOK = 0.05
 
 
-def spill(pipe: int, end: int, place: int) -> None:
-    """Move what is in a pipe to the end of a file whenever half of the pipe is full.
+def spill(pipe: int, end: int, place: int, asking: int) -> None:
+    """Move what is in a pipe to the end of a file when it fills, and its reader is stuck.
 
-    Meanwhile the file is locked (`lockf`). It ends when the other end of `end` is closed.
+    A reader is not stuck that soon reads what is written into `asking`, though it be slow.
+    Meanwhile the file is locked (`lockf`); its position, which others share, stays as it is. It
+    ends when the other end of `end` is closed.
     """
     room = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     both, only = select.poll(), select.poll()
@@ -28,15 +30,18 @@ def spill(pipe: int, end: int, place: int) -> None:
             return
         if only.poll(1000 * _LOOK):
             return
-        if _waiting(pipe) >= room // 2:
-            fcntl.lockf(place, fcntl.LOCK_EX)
-            left = _waiting(pipe)
-            while left > 0:
-                data = os.read(pipe, left)
-                left -= len(data)
-                while data:
-                    data = data[os.write(place, data) :]
-            fcntl.lockf(place, fcntl.LOCK_UN)
+        # Pages of a pipe may be half full, so that it is.
+        if _waiting(pipe) < room // 4:
+            continue
+        if not _waiting(asking):
+            os.write(asking, b"?")
+            continue
+        fcntl.lockf(place, fcntl.LOCK_EX)
+        if left := _waiting(pipe):
+            data = os.read(pipe, left)
+            while data:
+                data = data[os.pwrite(place, data, os.fstat(place).st_size) :]
+        fcntl.lockf(place, fcntl.LOCK_UN)
 
 
 def _waiting(pipe: int) -> int:
