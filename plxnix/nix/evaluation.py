@@ -193,8 +193,8 @@ def _evaluate(question: Question) -> Answer:
     try:
         told = json.loads(tools.run("nix-instantiate", *options, asked))
     except ToolFailed as error:
-        # Since 2.20 Nix traces first, which shows `_ASK`, and then says what is wrong.
-        cause = re.split(r"^(?=\s*error:)", error.stderr, flags=re.MULTILINE)[-1]
+        # Since 2.20 Nix traces first, which shows `_ASK`, and then says what is wrong, indented.
+        cause = re.split(r"^(?= +error:)", error.stderr, flags=re.MULTILINE)[-1]
         said = tools.last_lines(cause) or f" {error.message}"
         raise ToolFailed(
             f"Nix cannot evaluate {shown:.200}:{said}",

@@ -212,6 +212,14 @@ class TestIdentity:
         assert "install Nix" in caught.value.hint
 
 
+_FAILING = """derivation {
+  name = "failing";
+  system = builtins.currentSystem;
+  builder = "/bin/sh";
+  args = [ "-c" "echo my log is $((6 * 7)); exit 1" ];
+}"""
+
+
 class TestErrors:
     """What is wrong is said in Nix's own words."""
 
@@ -222,6 +230,7 @@ class TestErrors:
             ({"expression": "1 +"}, "syntax error"),
             ({"expression": "{ a }: a"}, "without required argument 'a'"),
             ({"expression": "throw ''my words''"}, "my words"),
+            ({"expression": f"import ({_FAILING})"}, "my log is 42"),
             ({"expression": "{ a.b = 1; }", "attribute": "a.c"}, "no attribute 'c'; there are: b"),
             ({"expression": "{ a = builtins; }", "attribute": "a.c"}, "no attribute 'c'\n"),
             ({"expression": "{ a = 1; }", "attribute": "a.c"}, "no attribute 'c' of a int"),
