@@ -215,7 +215,7 @@ def _data(layer: Layer, python: str, kind: str) -> None:
         )
     for place in found:
         if os.path.isdir(place):
-            layer.add_folder(place, frozenset[str]().__contains__)
+            layer.add_folder(place)
         else:
             layer.add(place)
 
@@ -232,9 +232,9 @@ def _refuse_conflicts(layer: Layer, below: Mapping[str, Entry]) -> None:
         other = below.get(path)
         if other is not None and {entry.kind, other.kind} == {"link", "folder"}:
             raise InvalidValue(
-                f"the base has a {other.kind} at {path}, this machine a {entry.kind}, so the "
-                "interpreter of this machine does not fit on it",
-                "use a base of the same distribution, or one that has the interpreter",
+                f"the base has a {other.kind} at {path}, this machine a {entry.kind}, so what is "
+                "of this machine does not fit on it",
+                "use a base of the same distribution, or one that has it all",
             )
 
 

@@ -77,7 +77,7 @@ class Layer:
                 done = here
         return done
 
-    def add_folder(self, path: str, leave: Callable[[str], bool]) -> None:
+    def add_folder(self, path: str, leave: Callable[[str], bool] = lambda _: False) -> None:
         """Put a folder of this machine where it is, with all in it and what links in it lead to.
 
         What `leave` says of a name is left out; so is what links lead to if it is not there.
@@ -138,12 +138,7 @@ def _contents(entry: Entry) -> BinaryIO:
     return open(entry.source, "rb") if entry.source else io.BytesIO(entry.data)
 
 
-def _nothing(name: str) -> bool:
-    del name
-    return False
-
-
-def _walk(top: str, leave: Callable[[str], bool] = _nothing) -> Iterator[str]:
+def _walk(top: str, leave: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
     for folder, folders, names in os.walk(top, onerror=_raise):
         folders[:] = [name for name in folders if not leave(name)]
         for name in (*folders, *(name for name in names if not leave(name))):
