@@ -18,6 +18,7 @@ from typing import Final
 
 from plxnix.archives import sunpack
 from plxnix.archives.packing import spack
+from plxnix.builders import layers
 from plxnix.builders.archive import Limits, unpack
 from plxnix.builders.package_index import parse_page
 from plxnix.config import Config
@@ -87,6 +88,8 @@ name = "a-1.0-py3-none-any.whl"
 url = "https://example.org/a-1.0-py3-none-any.whl"
 hashes = {sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
 """
+
+_AR: Final = b"!<arch>\nx/              1           0     0     644     2         `\nx\n"
 
 _PAGES: Final = (
     b'{"files":[{"filename":"a-1.0-py3-none-any.whl","url":"../a-1.0-py3-none-any.whl",'
@@ -234,6 +237,7 @@ READERS: Final = {
         _given(file_archive(b"contents")),
     ),
     "archive": Reader(_in_a_folder(_unpack), _archives),
+    "layers": Reader(_with_checksums(layers.opened), lambda: (*_archives(), _AR)),
     "tar": Reader(_with_checksums(_in_a_folder(_unpack)), _tars),
     "closure": Reader(_with_checksums(_in_a_folder(_closure)), _closures),
     "index-page": Reader(_page, _given(*_PAGES)),
