@@ -8,7 +8,7 @@ import click
 
 from plxnix.cli.cells import name_cells
 from plxnix.cli.console import Cell
-from plxnix.cli.places import inside
+from plxnix.cli.places import inside, open_inside
 from plxnix.cli.session import Session, command, json_option, pass_session, reference_argument
 from plxnix.cli.units import age_text, size_text
 from plxnix.cli.values import duration, fields
@@ -109,10 +109,11 @@ def find(
 def _head(store: Store, rref: RRef, file: str) -> str | None:
     """Return the first line of a file of a realization; None if there is no such file."""
     try:
-        with open(inside(store, rref, file), encoding="utf-8", errors="surrogateescape") as opened:
-            return opened.readline(1000).rstrip("\n")
+        with open_inside(store, inside(store, rref, file)) as opened:
+            lines = opened.read(1000).splitlines()
     except (NotInStore, OSError):
         return None
+    return lines[0].decode(errors="surrogateescape") if lines else ""
 
 
 @command(

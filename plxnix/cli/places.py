@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from typing import Any
 
 from plxnix.errors import NotInStore
 from plxnix.model import DRef, RefPath, RRef
 from plxnix.references import resolve_one, resolve_realization
 from plxnix.store import Store
+from plxnix.store.tree import open_file
 
 
 def split(store: Store, text: str) -> tuple[DRef | RRef | None, str, str]:
@@ -50,6 +52,17 @@ def inside(store: Store, rref: RRef, rest: str) -> str:
             f"{rref} has no file {rest!r}", f"`plxnix ls {rref}` lists what it has", rref
         )
     return place
+
+
+def open_inside(store: Store, place: str) -> FileIO:
+    """Open a file for reading; raise `NotInStore` for a link that leads elsewhere, `OSError`."""
+    real = os.path.realpath(place)
+    if not real.startswith(os.path.realpath(store.root) + os.sep):
+        raise NotInStore(
+            f"{place!r} is a link that leads out of the store, to {real!r}",
+            "read it there if that is what you want",
+        )
+    return open_file(real)
 
 
 def entries(place: str) -> list[dict[str, Any]]:

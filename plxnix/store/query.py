@@ -56,20 +56,6 @@ def rrefctx(rref: str, store: Store | None = None) -> dict[DRef, list[RRef]]:
     return {dref: list(rrefs) for dref, rrefs in record.context.items()}
 
 
-def rrefctx_full(rref: str, store: Store | None = None) -> dict[DRef, list[RRef]]:
-    """Return the context of a realization and of all that it was made from, in one map.
-
-    Cost: one read for each realization below it.
-    """
-    opened = current_store(store)
-    full: dict[DRef, list[RRef]] = {}
-    for reached in _closure([RRef.parse(rref)], lambda one: _direct(opened, one)):
-        for dref, rrefs in opened.record(reached).context.items():
-            known = full.setdefault(dref, [])
-            known.extend(one for one in rrefs if one not in known)
-    return dict(sorted(full.items()))
-
-
 def drefdeps1(drefs: Iterable[str], store: Store | None = None) -> set[DRef]:
     """Return the direct dependencies of derivations, without themselves."""
     opened = current_store(store)

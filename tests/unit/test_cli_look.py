@@ -204,6 +204,7 @@ def test_cat_does_not_follow_links_out_of_the_store(plxnix: CommandLine) -> None
     plxnix.ok("realize", "links.py")
     assert "leads out of the store, to '/etc/passwd'" in plxnix.fails("cat", "links/out")
     assert plxnix.ok("cat", "links/near").out == b"x"
+    assert plxnix.ok("find", "links", "-s", "out", "-s", "near").fields[0][1:] == ["", "x"]
     rref = plxnix.ok("ls", "links").fields[0][0]
     assert plxnix.ok("ls", rref).fields[1] == ["-", "out -> /etc/passwd"]
 
