@@ -46,7 +46,8 @@ def file_stage(one: Distribution, folder: Path) -> DRef:
     if one.url:
         url, recipe = one.url, _LockedFile()
     else:
-        place = located(folder, one.path, one.filename)
+        # Resolved, as `..` behind a link does not lead to where the link is.
+        place = located(folder.resolve(), one.path, one.filename)
         url = "file://" + quote(os.path.abspath(place))
         recipe = _LockedFile("native")
     return mkdrv(fetch_config(one.filename, [url], one.sha256, ""), match_only(), recipe)

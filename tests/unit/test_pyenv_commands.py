@@ -154,6 +154,16 @@ def test_extras_of_projects_in_folders(index: Index, plxnix: CommandLine) -> Non
     assert [row[0] for row in plxnix.ok("env", "show", "../..").fields] == ["lib"]
 
 
+def test_files_of_a_lock_behind_a_link(index: Index, plxnix: CommandLine) -> None:
+    """What is beside the folder of a lock is found, also where a link leads to that folder."""
+    assert index.url
+    make_wheel(plxnix.folder / "links", "mine")
+    (plxnix.folder / "deep/env").mkdir(parents=True)
+    (plxnix.folder / "env").symlink_to("deep/env")
+    plxnix.ok("env", "lock", "-o", "env/pylock.toml", "-p", "./links/mine-1.0-py3-none-any.whl")
+    plxnix.ok("env", "check", "env")
+
+
 def test_wheels_that_do_not_fit_are_told(index: Index, plxnix: CommandLine) -> None:
     """Commands that lock warn of an sdist that stands in for wheels; a provider ends that."""
     index.wheel("delta", tag="cp311-cp311-win_amd64")
