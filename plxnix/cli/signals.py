@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 #: A signal that means nothing here, and that nobody sends otherwise.
 _NUDGE = signal.SIGURG
@@ -38,15 +38,18 @@ def seen_promptly() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(outer)
         over.set()
-        os.close(told)
+        # To close it is not enough, as a forked process may have it; if it is full, that will do.
+        with suppress(BlockingIOError):
+            os.write(told, b"\0")
         thread.join()
         signal.signal(_NUDGE, handler)
+        os.close(told)
         os.close(end)
 
 
 def _nudge(end: int, waiting: int, over: threading.Event) -> None:
-    while numbers := os.read(end, 1 << 10):
-        times = _TIMES if set(numbers) != {_NUDGE} else 0
+    while not over.is_set():
+        times = _TIMES if {*os.read(end, 1 << 10)} != {_NUDGE} else 0
         while times and not over.wait(_PATIENCE):
             signal.pthread_kill(waiting, _NUDGE)
             times -= 1

@@ -24,7 +24,7 @@ from plxnix.realize import run, spilling
 #: How much is read at once, and how much the pipe is to hold, in bytes.
 _PIECE, _ROOM = 1 << 16, 1 << 20
 
-#: What ends the thread that answers.
+#: What ends the threads.
 _OVER = b"."
 
 #: For `fallocate`: make a hole, and keep the size.
@@ -86,14 +86,14 @@ class Descriptors:
         for descriptor, kept in enumerate(self._kept, start=1):
             os.dup2(kept, descriptor)
             os.close(kept)
-        os.close(self._ending)
+        os.write(self._ending, _OVER)  # To close it is not enough: a forked process may have it.
         os.write(self._asking, _OVER)
         self._guarded = True
         for thread in self._threads:
             thread.join()
         self.drain()
-        ours = self._end, self._pipe, self._writing, self._asked, self._asking, self._place
-        for descriptor in ours:
+        pipes = self._pipe, self._writing, self._end, self._ending, self._asked, self._asking
+        for descriptor in (*pipes, self._place):
             if descriptor >= 0:
                 os.close(descriptor)
 

@@ -18,7 +18,7 @@ def spill(pipe: int, end: int, place: int, asking: int) -> None:
 
     A reader is not stuck that soon reads what is written into `asking`, though it be slow.
     Meanwhile the file is locked (`lockf`); its position, which others share, stays as it is. It
-    ends when the other end of `end` is closed.
+    ends when something is written into the other end of `end`, or that is closed.
     """
     room = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     both, only = select.poll(), select.poll()

@@ -50,6 +50,21 @@ def test_a_signal_before_waiting(tmp_path: Path, number: int) -> None:
     assert done.stdout == "seen\n"
 
 
+def test_a_forked_process() -> None:
+    """The block ends, though a process that was forked in it goes on."""
+    script = """
+import os, signal
+from plxnix.cli.signals import seen_promptly
+with seen_promptly():
+    child = os.fork()
+    while not child:
+        signal.pause()
+os.kill(child, signal.SIGKILL)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    subprocess.run(command, timeout=PATIENCE, check=True)
+
+
 def test_nothing_is_left() -> None:
     """After the block all is as it was; in another thread nothing changes."""
     threads, handler = set(threading.enumerate()), signal.getsignal(signal.SIGURG)

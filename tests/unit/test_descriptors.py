@@ -11,7 +11,11 @@ from tests.waiting import PATIENCE
 def run(script: str) -> list[str]:
     """Run a script, which takes over descriptors of its own, and return the lines it wrote."""
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=True
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     return done.stdout.splitlines()
 
@@ -59,6 +63,22 @@ with Descriptors(shown.append) as descriptors:
         status = os.waitpid(child, 0)[1]
 print(status, *shown)
 """) == ["0 waiting"]
+
+
+def test_a_forked_process_that_stays() -> None:
+    """The block ends before it does."""
+    assert run("""
+import os, signal
+from plxnix.realize.descriptors import Descriptors
+shown = []
+with Descriptors(shown.append):
+    child = os.fork()
+    while not child:
+        signal.pause()
+    os.write(1, b"done")
+os.kill(child, signal.SIGKILL)
+print(*shown)
+""") == ["done"]
 
 
 def test_showing_may_print() -> None:
