@@ -28,6 +28,21 @@ class Layer:
     hint: str
 
 
+class _Members(dict[str, bytes]):
+    """Members by name, with a number where one before has it, as in libraries of objects."""
+
+    _held = 0
+
+    def take(self, name: str, read: Callable[[int], bytes]) -> _Members:
+        """Read one more, and return all; raise `ValueError` if that is more than may be held."""
+        data = read(LONGEST - self._held + 1)
+        self._held += len(data)
+        if self._held > LONGEST:
+            raise ValueError("too much is in it")
+        self[f"{name} ({len(self)})" if name in self else name] = data
+        return self
+
+
 GZIP: Final = "gzip writes the time into its head: `gzip -n`, or `tar ... | gzip -n`"
 AR: Final = "an archive of ar holds times and owners: `ar D`, `ranlib -D`"
 ZIP: Final = "a zip file holds the times of its files: set them with `touch -d @1` before"
@@ -58,40 +73,39 @@ def _gzip(data: bytes) -> Layer:
     ]
     if data[3] & 8 and not data[3] & 4:
         head.append(f"name {data[10 : data.index(0, 10)].decode('latin-1')!r}")
-    return Layer("gzip", head, {"": _all(gzip.GzipFile(fileobj=io.BytesIO(data)).read)}, GZIP)
+    return Layer("gzip", head, _Members().take("", gzip.open(io.BytesIO(data)).read), GZIP)
 
 
 def _bzip2(data: bytes) -> Layer:
     import bz2
 
-    return Layer("bzip2", [], {"": _all(bz2.BZ2File(io.BytesIO(data)).read)}, "")
+    return Layer("bzip2", [], _Members().take("", bz2.open(io.BytesIO(data)).read), "")
 
 
 def _xz(data: bytes) -> Layer:
     import lzma
 
-    return Layer("xz", [], {"": _all(lzma.LZMAFile(io.BytesIO(data)).read)}, "")
+    return Layer("xz", [], _Members().take("", lzma.open(io.BytesIO(data)).read), "")
 
 
 def _tar(data: bytes) -> Layer:
     import tarfile
 
-    listing, members, held = [], {}, 0
+    listing, members = [], _Members()
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for one in archive:
             owner = f"{one.uid}/{one.gid} {one.uname}/{one.gname}"
             link = f" -> {one.linkname}" if one.linkname else ""
             listing.append(f"{one.mode:04o} {owner} {one.size} {_time(one.mtime)} {one.name}{link}")
             if one.isreg() and (file := archive.extractfile(one)):
-                members[one.name] = _all(file.read, held)
-                held += len(members[one.name])
+                members.take(one.name, file.read)
     return Layer("tar", listing, members, TAR)
 
 
 def _zip(data: bytes) -> Layer:
     import zipfile
 
-    listing, members, held = [], {}, 0
+    listing, members = [], _Members()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for one in archive.infolist():
             if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -100,13 +114,12 @@ def _zip(data: bytes) -> Layer:
             mode = f"{one.external_attr >> 16 & 0o7777:04o}"
             listing.append(f"{mode} {one.file_size} {when} {one.filename}")
             with archive.open(one) as file:
-                members[one.filename] = _all(file.read, held)
-            held += len(members[one.filename])
+                members.take(one.filename, file.read)
     return Layer("zip", listing, members, ZIP)
 
 
 def _ar(data: bytes) -> Layer:
-    listing, members, place = [], {}, 8
+    listing, members, place = [], _Members(), 8
     while place < len(data):
         name, when, user, group, mode, size = (
             data[place + begin : place + end].decode("ascii").strip()
@@ -116,7 +129,7 @@ def _ar(data: bytes) -> Layer:
         if not size.isdigit():  # one below 0 would lead back to where we are
             raise ValueError("damaged")
         place += 60
-        members[name] = data[place : place + int(size)]
+        members.take(name, io.BytesIO(data[place : place + int(size)]).read)
         place += int(size) + int(size) % 2
     return Layer("ar", listing, members, AR)
 
@@ -129,14 +142,6 @@ _KINDS: Final[tuple[tuple[bytes, int, Callable[[bytes], Layer]], ...]] = (
     (b"!<arch>\n", 0, _ar),
     (b"ustar", 257, _tar),
 )
-
-
-def _all(read: Callable[[int], bytes], held: int = 0) -> bytes:
-    """Read to the end; `ValueError` if that is too much, beside the bytes that are held."""
-    data = read(LONGEST - held + 1)
-    if held + len(data) > LONGEST:
-        raise ValueError("too much is in it")
-    return data
 
 
 def _time(seconds: float) -> str:

@@ -252,6 +252,14 @@ class TestLayers:
         assert found.lines[:3] == ("within zip, x:", "within gzip:", "within tar, x:")
         assert found.lines[-2:] == ("-one", "+two")
 
+    def test_namesakes(self, differ: Differ) -> None:
+        """Of members of one name, as a library may have, the one that differs is found."""
+        last = packed("ar", 1, b"same")[8:]
+        found = differ(
+            {"f": packed("ar", 1, b"one\n") + last}, {"f": packed("ar", 1, b"two\n") + last}
+        )
+        assert found.lines == ("within ar, x/:", "@@ -1 +1 @@", "-one", "+two")
+
     def test_packed_in_another_way(self, differ: Differ) -> None:
         """The same in it, but other bytes: that is said."""
         text = b"text" * 1000
