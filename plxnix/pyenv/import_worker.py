@@ -60,7 +60,7 @@ class Forest:
 
     def grow(self, base: str = "") -> dict[str, int]:
         """Fork a process for each distribution on `base`; return how each ended, after all have."""
-        begun: dict[str, int] = {}
+        begun = {}
         for name in self.above.get(base, ()):
             child = os.fork()
             if not child:
@@ -81,7 +81,7 @@ class Forest:
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         # A file, as what a module leaves running would hold a pipe open.
-        answers = os.open(self._file(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        answers = os.open(self._file(name), os.O_WRONLY | os.O_CREAT)
         signal.alarm(max(1, int(self.timeout)))
         for module in self.modules[name]:
             os.write(answers, json.dumps(try_import(module)).encode() + b"\n")
@@ -106,7 +106,7 @@ class Forest:
     def _file(self, name: str) -> str:
         return f"{self.folder}/{self.numbers[name]}"
 
-    def read(self, name: str, status: int = 0) -> list[dict[str, Any]]:
+    def read(self, name: str, status: int) -> list[dict[str, Any]]:
         """Return an answer for each module: what came, and how the process ended for the rest."""
         got = []
         if os.path.exists(self._file(name)):
