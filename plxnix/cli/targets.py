@@ -66,7 +66,8 @@ def load_targets(
     registry = Registry(store)
     with talking(session.console, Progress(session.console)):
         closures = [load(target, registry, written=arguments) for target in targets]
-    session.keep(store, {dref for closure in closures for dref in closure.derivations})
+    for closure in closures:  # A file may have a registry, and a store, of its own.
+        session.keep(closure.store, closure.derivations)
     with current_storage(None):
         try:
             other = current_store().root

@@ -96,17 +96,21 @@ def above(below, out):
 """
 
 
-def test_gc_beside_what_only_reads(plxnix: CommandLine) -> None:
-    """What a dry run or an export has selected stays until it is done."""
-    plxnix.file(COLLECTING, "collecting.py")
+@pytest.mark.parametrize("own", [False, True])
+def test_gc_beside_what_only_reads(plxnix: CommandLine, own: bool) -> None:
+    """What a dry run or an export has selected stays meanwhile, in a file's own store too."""
+    head = "from plxnix import Registry, Store\nown = Registry(Store.init('own'))\n" if own else ""
+    stages = COLLECTING.replace("@autostage(", "@autostage(registry=own, ") if own else COLLECTING
+    store = "own" if own else str(plxnix.store)
+    plxnix.file(head + stages, "collecting.py")
     plxnix.ok("realize", "collecting.py:above", "-o", "result")
     Path("result").unlink()
     assert plxnix.ok("realize", "collecting.py:above", "--dry-run", "--json").json
-    assert left(plxnix) == {"below": 1, "above": 1}
+    assert len(plxnix.ok("--store", store, "find").lines) == 2
     plxnix.ok("export", "collecting.py:above")
-    assert left(plxnix) == {"below": 1, "above": 1}
-    plxnix.ok("gc", "--all")
-    assert left(plxnix) == {}
+    assert len(plxnix.ok("--store", store, "find").lines) == 2
+    plxnix.ok("--store", store, "gc", "--all")
+    assert plxnix.ok("--store", store, "find").lines == []
 
 
 @pytest.mark.parametrize(
