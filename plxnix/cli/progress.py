@@ -81,7 +81,8 @@ class Progress(Observer):
     def cached(self, dref: DRef, rrefs: list[RRef]) -> None:
         """Count a stage that is done already."""
         self.satisfied.append(dref)
-        self._waiting.pop(dref, None)
+        with self._lock:
+            self._waiting.pop(dref, None)
         if self._console.verbose:
             found = counted(len(rrefs), "realization")
             self._console.detail(f"cached {self._named(dref)}, {found}")
@@ -146,7 +147,8 @@ class Progress(Observer):
 
     def waiting(self, dref: DRef, message: str) -> None:
         """Show that a stage waits."""
-        self._waiting.setdefault(dref, time.monotonic())
+        with self._lock:
+            self._waiting.setdefault(dref, time.monotonic())
         self.said(dref, message)
         self._show()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any
 
 from plxnix.config import Config
@@ -26,14 +27,16 @@ class Labels:
     """
 
     def __init__(self, configs: Iterable[Config]) -> None:
+        self._lock = RLock()
         self._configs = configs
         self._namesakes: dict[str, list[Config]] | None = None
         #: What tells each from its namesakes, or "", by name.
         self._found: dict[str, dict[DRef, str]] = {}
 
     def __getitem__(self, dref: DRef) -> str:
-        """Return the label; the name for a stranger."""
-        found = self._attributes(dref.name, _DEPTH)
+        """Return the label; the name for a stranger. Any thread may call it."""
+        with self._lock:
+            found = self._attributes(dref.name, _DEPTH)
         if len(found) < 2 or dref not in found:
             return dref.name
         return f"{dref.name} ({found[dref] or dref.short})"

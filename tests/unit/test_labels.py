@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from threading import Thread
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +84,21 @@ def test_all_labels_differ(some: list[dict[str, object]]) -> None:
     found = labels(*configs)
     assert len(set(found)) == len(found)
     assert all(DRef(one.dref).name in text for one, text in zip(configs, found, strict=True))
+
+
+def test_two_threads() -> None:
+    """Who asks while another thread looks for labels gets the same."""
+    some = [Config({"name": "t", "x": number}) for number in range(3)]
+    seen: list[str] = []
+    other = Thread(target=lambda: seen.append(found[some[0].dref]))
+
+    def configs() -> Iterator[Config]:
+        yield some[0]
+        other.start()
+        other.join(0.1)  # Time to do it wrongly; it cannot end before this.
+        yield from some[1:]
+
+    found = Labels(configs())
+    assert found[some[1].dref] == "t (x=1)"
+    other.join()
+    assert seen == ["t (x=0)"]
