@@ -131,8 +131,7 @@ def collect(store: Store, plan: GcPlan, waiting: Waiting | None = None) -> GcPla
             raise StoreError(
                 f"cannot delete from {store.root}: {error}", "is the store another user's?"
             ) from error
-    for path in moved:
-        tree.discard(path)
+    tree.discard(*moved)
     return done
 
 

@@ -90,6 +90,5 @@ def remove(
         if agreed is not None and removal != agreed:
             raise StoreError("the store has changed meanwhile", "look again, and say it again")
         moved = [*map(store.take_away, removal.rrefs), *map(store.take_away, removal.drefs)]
-    for path in moved:
-        tree.discard(path)
+    tree.discard(*moved)
     return removal

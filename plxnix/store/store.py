@@ -253,8 +253,7 @@ class Store:
 
     def remove(self, rrefs: Sequence[RRef], drefs: Sequence[DRef] = ()) -> None:
         """Do what `take_away` does for realizations, then whole derivations, and free the bytes."""
-        for path in [*map(self.take_away, rrefs), *map(self.take_away, drefs)]:
-            tree.discard(path)
+        tree.discard(*map(self.take_away, rrefs), *map(self.take_away, drefs))
 
     def take_away(self, reference: DRef | RRef) -> str:
         """Move a realization, or a whole derivation, out of sight by one rename; return its place.

@@ -191,10 +191,11 @@ def remove(path: str) -> None:
             os.close(descriptor)
 
 
-def discard(path: str) -> None:
-    """Remove a tree of this process's session; what cannot be removed is left to a sweep."""
-    with suppress(OSError):
-        remove(path)
+def discard(*paths: str) -> None:
+    """Remove trees of this process's session; what cannot be removed is left to a sweep."""
+    for path in paths:
+        with suppress(OSError):
+            remove(path)
 
 
 def _listed(folder: int) -> list[tuple[str, bool]]:
