@@ -120,3 +120,18 @@ with Descriptors(shown.append) as descriptors:
         pass
 print("".join(shown) == "begin " + 6 * data.decode() + "end", written)
 """) == ["True 1600000"]
+
+
+def test_a_python_without_files_in_memory() -> None:
+    """Where Python was built for an old library of C, output is delivered all the same."""
+    assert run("""
+import os
+vars(os).pop("memfd_create", None)
+from plxnix.realize.descriptors import Descriptors
+shown = []
+with Descriptors(shown.append) as descriptors:
+    os.write(1, b"first ")
+    descriptors.take("")
+    os.write(1, b"last")
+print("".join(shown))
+""") == ["first last"]
