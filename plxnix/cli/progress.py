@@ -66,6 +66,10 @@ class Progress(Observer):
         """How long it has been going on."""
         return time.monotonic() - self._began
 
+    def label(self, dref: DRef) -> str:
+        """Return what a stage is called among those that are realized."""
+        return self._labels[dref]
+
     def begun(self, closure: Closure) -> None:
         """Note how its stages are to be called."""
         self._labels = closure.labels
@@ -205,10 +209,6 @@ class Progress(Observer):
                 self._announced.add(dref)
                 verb = "building" if dref in self._manners else "realizing"
                 self.say(f"{verb} {self._named(dref)} ...")
-
-    def label(self, dref: DRef) -> str:
-        """Return what a stage is called among those that are realized."""
-        return self._labels[dref]
 
     def _named(self, dref: DRef) -> str:
         return self._labels[dref] + self._manners.get(dref, "")
